@@ -1,0 +1,654 @@
+//! Calls and sends.
+
+use std::{
+    fmt,
+    future::{Future, IntoFuture},
+    marker::PhantomData,
+    pin::Pin,
+    task::{Context as TaskContext, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+
+use super::{
+    Context,
+    awakeable::encode,
+    future::{self, DurableFuture, unexpected},
+    invocation::{InvocationHandle, InvocationId},
+    timeout::OrTimeout,
+};
+use crate::{
+    error::{BoxError, TerminalError},
+    executor::Cell,
+    journal::{AttemptError, CallFields, CANCEL, Command, Completion, Issued, SignalId},
+    payload::{Decode, Encode},
+    protocol::message::NotificationResult,
+};
+
+/// A handler of some service, and the key if it has one.
+///
+/// # Examples
+///
+/// ```
+/// use durably::Target;
+///
+/// let greeter = Target::service("Greeter", "greet");
+/// let counter = Target::object("Counter", "my-counter", "add");
+/// assert_eq!(counter.key(), Some("my-counter"));
+/// # let _ = greeter;
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Target {
+    service: String,
+    key: Option<String>,
+    handler: String,
+}
+
+impl Target {
+    /// A handler of a service.
+    ///
+    /// # Examples
+    ///
+    /// See [`Target`].
+    pub fn service(service: impl Into<String>, handler: impl Into<String>) -> Self {
+        Self { service: service.into(), key: None, handler: handler.into() }
+    }
+
+    /// A handler of a virtual object.
+    ///
+    /// # Examples
+    ///
+    /// See [`Target`].
+    pub fn object(service: impl Into<String>, key: impl Into<String>, handler: impl Into<String>) -> Self {
+        Self { service: service.into(), key: Some(key.into()), handler: handler.into() }
+    }
+
+    /// A handler of a workflow.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let run = durably::Target::workflow("Signup", "user-7", "run");
+    /// assert_eq!(run.service_name(), "Signup");
+    /// ```
+    pub fn workflow(service: impl Into<String>, key: impl Into<String>, handler: impl Into<String>) -> Self {
+        Self::object(service, key, handler)
+    }
+
+    /// The name of the service.
+    ///
+    /// # Examples
+    ///
+    /// See [`Target::workflow`].
+    #[must_use]
+    pub fn service_name(&self) -> &str {
+        &self.service
+    }
+
+    /// The key, for a handler of a virtual object or workflow.
+    ///
+    /// # Examples
+    ///
+    /// See [`Target`].
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+
+    /// The name of the handler.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert_eq!(durably::Target::service("Greeter", "greet").handler_name(), "greet");
+    /// ```
+    #[must_use]
+    pub fn handler_name(&self) -> &str {
+        &self.handler
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.key {
+            Some(key) => write!(f, "{}/{key}/{}", self.service, self.handler),
+            None => write!(f, "{}/{}", self.service, self.handler),
+        }
+    }
+}
+
+/// A request to a handler, about to be made: [`call`](Self::call) it (or `.await` it), or
+/// [`send`](Self::send) it. Nothing is recorded before that.
+///
+/// Generated clients return it, and [`Context::request`] makes an untyped one.
+///
+/// # Examples
+///
+/// ```
+/// use durably::{Target, prelude::*};
+///
+/// async fn greet(ctx: &Context) -> HandlerResult<String> {
+///     let request = ctx.request::<_, String>(Target::service("Greeter", "greet"), "Ada".to_owned());
+///     Ok(request.idempotency_key("greet-ada").header("x-tenant", "7").await?)
+/// }
+/// ```
+#[must_use = "a request does nothing by itself: call, await or send it"]
+pub struct Request<'a, In, Out> {
+    cell: &'a Cell,
+    target: Target,
+    input: In,
+    headers: Vec<(String, String)>,
+    idempotency_key: Option<String>,
+    name: String,
+    scope: Option<String>,
+    limit_key: Option<String>,
+    marker: PhantomData<fn() -> Out>,
+}
+
+impl<In, Out> fmt::Debug for Request<'_, In, Out> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request").field("target", &self.target).finish_non_exhaustive()
+    }
+}
+
+impl<'a, In, Out> Request<'a, In, Out> {
+    /// A request to `target`. Generated clients call it; by hand, [`Context::request`] reads better.
+    ///
+    /// # Examples
+    ///
+    /// See [`Request`].
+    pub fn new(ctx: &'a Context, target: Target, input: In) -> Self {
+        Self {
+            cell: ctx.cell(),
+            target,
+            input,
+            headers: Vec::new(),
+            idempotency_key: None,
+            name: String::new(),
+            scope: None,
+            limit_key: None,
+            marker: PhantomData,
+        }
+    }
+
+    /// Adds a header that the called handler sees; the order is kept, and names may repeat.
+    ///
+    /// # Examples
+    ///
+    /// See [`Request`].
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Requests with the same idempotency key to the same handler are one invocation. It must not
+    /// be empty.
+    ///
+    /// # Examples
+    ///
+    /// See [`Request`].
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.idempotency_key = Some(key.into());
+        self
+    }
+
+    /// A name for the journal entry, which the server's introspection shows.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use durably::{Target, prelude::*};
+    ///
+    /// async fn greet(ctx: &Context) -> HandlerResult<String> {
+    ///     let request = ctx.request::<_, String>(Target::service("Greeter", "greet"), "Ada".to_owned());
+    ///     Ok(request.name("say hello").await?)
+    /// }
+    /// ```
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// The scope in which the invocation runs. Needs protocol v7: on an earlier one the attempt
+    /// fails with an error that says so.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use durably::{Target, prelude::*};
+    ///
+    /// async fn greet(ctx: &Context) -> HandlerResult<String> {
+    ///     let request = ctx.request::<_, String>(Target::service("Greeter", "greet"), "Ada".to_owned());
+    ///     Ok(request.scope("tenant-7").limit_key("greetings").await?)
+    /// }
+    /// ```
+    pub fn scope(mut self, scope: impl Into<String>) -> Self {
+        self.scope = Some(scope.into());
+        self
+    }
+
+    /// The key, within the scope, whose concurrency limit applies. Needs a scope, and protocol v7.
+    ///
+    /// # Examples
+    ///
+    /// See [`scope`](Self::scope).
+    pub fn limit_key(mut self, key: impl Into<String>) -> Self {
+        self.limit_key = Some(key.into());
+        self
+    }
+
+    /// Makes the call. Its result is awaited through the future returned; not awaiting it does not
+    /// stop the call.
+    ///
+    /// # Journal
+    ///
+    /// A Call command, two completion ids (invocation id, result).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use durably::{Target, prelude::*};
+    ///
+    /// async fn both(ctx: &Context) -> HandlerResult<(String, String)> {
+    ///     let greet = |name: &str| {
+    ///         ctx.request::<_, String>(Target::service("Greeter", "greet"), name.to_owned()).call()
+    ///     };
+    ///     Ok(durably::try_join!(greet("Ada"), greet("Grace"))?)
+    /// }
+    /// ```
+    pub fn call(self) -> Call<'a, Out>
+    where
+        In: Encode,
+        Out: Decode,
+    {
+        let cell = self.cell;
+        let issued = self.issue(|cell, call, name| cell.issue_call(Command::Call(call), name));
+        let ids = issued.map(|issued| (issued.first, issued.first + 1));
+        Call {
+            cell,
+            invocation_id: ids.map(|(invocation_id, _)| invocation_id),
+            result: DurableFuture::completion(cell, ids.map(|(_, result)| result), future::value),
+        }
+    }
+
+    /// Sends the request without waiting for its result. The invocation's handle can be awaited
+    /// from what is returned, or not.
+    ///
+    /// # Journal
+    ///
+    /// A OneWayCall command, one completion id (invocation id).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use durably::{Target, prelude::*};
+    ///
+    /// async fn audit(ctx: &Context) -> HandlerResult<()> {
+    ///     ctx.request::<_, ()>(Target::service("Audit", "record"), "entry".to_owned()).send();
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn send(self) -> Sent<'a>
+    where
+        In: Encode,
+    {
+        self.send_at(0)
+    }
+
+    /// Sends the request for later: the runtime invokes the handler after `delay`, counted from
+    /// this call. Resolution: milliseconds.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use durably::{Target, prelude::*};
+    ///
+    /// async fn remind(ctx: &Context) -> HandlerResult<()> {
+    ///     let reminder = ctx.request::<_, ()>(Target::service("Mail", "remind"), "ada".to_owned());
+    ///     reminder.send_after(Duration::from_secs(24 * 60 * 60));
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn send_after(self, delay: Duration) -> Sent<'a>
+    where
+        In: Encode,
+    {
+        let millis = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        let invoke_time = if millis == 0 { 0 } else { self.cell.now().saturating_add(millis) };
+        self.send_at(invoke_time)
+    }
+
+    fn send_at(self, invoke_time: u64) -> Sent<'a>
+    where
+        In: Encode,
+    {
+        let cell = self.cell;
+        let issued = self.issue(|cell, call, name| cell.issue(Command::OneWayCall { call, invoke_time }, name));
+        Sent { cell, invocation_id: issued.map(|issued| issued.first) }
+    }
+
+    fn issue(self, issue: impl FnOnce(&Cell, CallFields<'_>, &str) -> Option<Issued>) -> Option<Issued>
+    where
+        In: Encode,
+    {
+        if self.idempotency_key.as_deref() == Some("") {
+            self.cell.fault(AttemptError::internal(format!(
+                "the idempotency key of the request to {} is empty: leave it out, or make it a real one",
+                self.target
+            )));
+            return None;
+        }
+        let parameter: Bytes = encode(self.cell, &self.input, &format!("the input of {}", self.target))?;
+        let call = CallFields {
+            service: &self.target.service,
+            handler: &self.target.handler,
+            key: self.target.key.as_deref().unwrap_or_default(),
+            parameter: &parameter,
+            headers: &self.headers,
+            idempotency_key: self.idempotency_key.as_deref(),
+            scope: self.scope.as_deref(),
+            limit_key: self.limit_key.as_deref(),
+            stable: In::STABLE,
+        };
+        issue(self.cell, call, &self.name)
+    }
+}
+
+impl<'a, In: Encode, Out: Decode> IntoFuture for Request<'a, In, Out> {
+    type Output = Result<Out, TerminalError>;
+    type IntoFuture = Call<'a, Out>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        self.call()
+    }
+}
+
+fn decode_id<'a>(
+    _: &'a Cell,
+    result: NotificationResult,
+) -> Result<Result<InvocationId, TerminalError>, BoxError> {
+    match result {
+        NotificationResult::InvocationId(id) => Ok(Ok(InvocationId::known(id))),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn decode_handle<'a>(
+    cell: &'a Cell,
+    result: NotificationResult,
+) -> Result<Result<InvocationHandle<'a>, TerminalError>, BoxError> {
+    Ok(decode_id(cell, result)?.map(|id| InvocationHandle::new(cell, id)))
+}
+
+/// A call that was made: awaits its result.
+///
+/// # Errors
+///
+/// The terminal failure of the called handler, with its code, message and metadata; 409 if this
+/// invocation is cancelled meanwhile, which cancels the call as well.
+///
+/// # Examples
+///
+/// ```
+/// use durably::{Target, prelude::*};
+///
+/// async fn first(ctx: &Context) -> HandlerResult<Option<String>> {
+///     let mut call = ctx.request::<_, String>(Target::service("Slow", "work"), ()).call();
+///     durably::select! {
+///         result = &mut call => Ok(Some(result?)),
+///         _ = ctx.sleep(Duration::from_secs(10)) => {
+///             call.cancel().await?;
+///             Ok(None)
+///         }
+///     }
+/// }
+/// ```
+#[must_use = "the call is made, but nobody waits for its result: await it, or use `send`"]
+pub struct Call<'a, T> {
+    cell: &'a Cell,
+    invocation_id: Option<u32>,
+    result: DurableFuture<'a, T>,
+}
+
+impl<'a, T> Call<'a, T> {
+    /// The id of the called invocation.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use durably::{Target, prelude::*};
+    ///
+    /// async fn id(ctx: &Context) -> HandlerResult<String> {
+    ///     let call = ctx.request::<_, String>(Target::service("Slow", "work"), ()).call();
+    ///     Ok(call.invocation_id().await?.to_string())
+    /// }
+    /// ```
+    pub fn invocation_id(&self) -> DurableFuture<'a, InvocationId> {
+        DurableFuture::completion(self.cell, self.invocation_id, decode_id)
+    }
+
+    /// Cancels the called invocation; the call then usually fails with code 409.
+    ///
+    /// # Errors
+    ///
+    /// 409 if this invocation is cancelled while the id of the called one is awaited.
+    ///
+    /// # Examples
+    ///
+    /// See [`Call`].
+    pub async fn cancel(&self) -> Result<(), TerminalError> {
+        let id = self.invocation_id().await?;
+        InvocationHandle::new(self.cell, id).cancel();
+        Ok(())
+    }
+
+    /// Waits at most `duration`, like [`DurableFuture::or_timeout`]. The called invocation goes on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use durably::{Target, prelude::*};
+    ///
+    /// async fn quick(ctx: &Context) -> HandlerResult<String> {
+    ///     let call = ctx.request::<_, String>(Target::service("Slow", "work"), ()).call();
+    ///     Ok(call.or_timeout(Duration::from_secs(10)).await?)
+    /// }
+    /// ```
+    pub fn or_timeout(self, duration: Duration) -> OrTimeout<'a, Self> {
+        OrTimeout::new(self.cell, self, duration)
+    }
+}
+
+impl<T> Future for Call<'_, T> {
+    type Output = Result<T, TerminalError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.result).poll(cx)
+    }
+}
+
+impl<T> fmt::Debug for Call<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").field("result", &self.result).finish_non_exhaustive()
+    }
+}
+
+/// A request that was sent. Awaiting it gives the handle of the invocation; dropping it is fine.
+///
+/// # Examples
+///
+/// ```
+/// use durably::{Target, prelude::*};
+///
+/// async fn start(ctx: &Context) -> HandlerResult<String> {
+///     let sent = ctx.request::<_, ()>(Target::service("Slow", "work"), ()).send();
+///     Ok(sent.await?.id().to_string())
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Sent<'a> {
+    cell: &'a Cell,
+    invocation_id: Option<u32>,
+}
+
+impl<'a> Sent<'a> {
+    /// The id of the invocation.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use durably::{Target, prelude::*};
+    ///
+    /// async fn start(ctx: &Context) -> HandlerResult<String> {
+    ///     let sent = ctx.request::<_, ()>(Target::service("Slow", "work"), ()).send();
+    ///     Ok(sent.invocation_id().await?.to_string())
+    /// }
+    /// ```
+    pub fn invocation_id(&self) -> DurableFuture<'a, InvocationId> {
+        DurableFuture::completion(self.cell, self.invocation_id, decode_id)
+    }
+}
+
+impl<'a> IntoFuture for Sent<'a> {
+    type Output = Result<InvocationHandle<'a>, TerminalError>;
+    type IntoFuture = DurableFuture<'a, InvocationHandle<'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        DurableFuture::completion(self.cell, self.invocation_id, decode_handle)
+    }
+}
+
+/// Sends CANCEL to an invocation.
+pub(crate) fn cancel(cell: &Cell, target: &str) {
+    let command =
+        Command::SendSignal { target, signal: SignalId::Index(CANCEL), completion: Completion::Void };
+    cell.issue(command, "");
+}
+
+/// The client of a service, as the macros generate it; see [`Context::service_client`].
+///
+/// # Examples
+///
+/// ```
+/// use durably::{Request, ServiceClient, Target, prelude::*};
+///
+/// struct GreeterClient<'a>(&'a Context);
+///
+/// impl<'a> ServiceClient<'a> for GreeterClient<'a> {
+///     fn new(ctx: &'a Context) -> Self {
+///         Self(ctx)
+///     }
+/// }
+///
+/// impl<'a> GreeterClient<'a> {
+///     fn greet(&self, name: String) -> Request<'a, String, String> {
+///         Request::new(self.0, Target::service("Greeter", "greet"), name)
+///     }
+/// }
+///
+/// async fn greet(ctx: &Context) -> HandlerResult<String> {
+///     Ok(ctx.service_client::<GreeterClient>().greet("Ada".to_owned()).await?)
+/// }
+/// ```
+pub trait ServiceClient<'a>: Sized {
+    /// The client whose requests are made through `ctx`.
+    ///
+    /// # Examples
+    ///
+    /// See [`ServiceClient`].
+    fn new(ctx: &'a Context) -> Self;
+}
+
+/// The client of a virtual object, as the macros generate it; see [`Context::object_client`].
+///
+/// # Examples
+///
+/// ```
+/// use durably::{ObjectClient, Request, Target, prelude::*};
+///
+/// struct CounterClient<'a>(&'a Context, String);
+///
+/// impl<'a> ObjectClient<'a> for CounterClient<'a> {
+///     fn new(ctx: &'a Context, key: String) -> Self {
+///         Self(ctx, key)
+///     }
+/// }
+///
+/// impl<'a> CounterClient<'a> {
+///     fn add(&self, n: u64) -> Request<'a, u64, u64> {
+///         Request::new(self.0, Target::object("Counter", &self.1, "add"), n)
+///     }
+/// }
+///
+/// async fn add(ctx: &Context) -> HandlerResult<u64> {
+///     Ok(ctx.object_client::<CounterClient>("mine").add(1).await?)
+/// }
+/// ```
+pub trait ObjectClient<'a>: Sized {
+    /// The client of the object with this key, whose requests are made through `ctx`.
+    ///
+    /// # Examples
+    ///
+    /// See [`ObjectClient`].
+    fn new(ctx: &'a Context, key: String) -> Self;
+}
+
+/// The client of a workflow, as the macros generate it; see [`Context::workflow_client`].
+///
+/// # Examples
+///
+/// Like [`ObjectClient`]'s.
+pub trait WorkflowClient<'a>: Sized {
+    /// The client of the workflow with this key, whose requests are made through `ctx`.
+    ///
+    /// # Examples
+    ///
+    /// See [`ObjectClient`].
+    fn new(ctx: &'a Context, key: String) -> Self;
+}
+
+impl Context {
+    /// The typed client of a service.
+    ///
+    /// # Examples
+    ///
+    /// See [`ServiceClient`]; the macros write the client.
+    pub fn service_client<'a, C: ServiceClient<'a>>(&'a self) -> C {
+        C::new(self)
+    }
+
+    /// The typed client of the virtual object with this key.
+    ///
+    /// # Examples
+    ///
+    /// See [`ObjectClient`]; the macros write the client.
+    pub fn object_client<'a, C: ObjectClient<'a>>(&'a self, key: impl Into<String>) -> C {
+        C::new(self, key.into())
+    }
+
+    /// The typed client of the workflow with this key.
+    ///
+    /// # Examples
+    ///
+    /// See [`ObjectClient`]; the macros write the client.
+    pub fn workflow_client<'a, C: WorkflowClient<'a>>(&'a self, key: impl Into<String>) -> C {
+        C::new(self, key.into())
+    }
+
+    /// A request to a handler known only by name. [`Raw`](crate::Raw) as input and output passes
+    /// bytes through untouched.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use durably::{Raw, Target, prelude::*};
+    ///
+    /// async fn forward(ctx: &Context, body: Raw) -> HandlerResult<Raw> {
+    ///     Ok(ctx.request::<_, Raw>(Target::service("Echo", "echo"), body).await?)
+    /// }
+    /// ```
+    pub fn request<In, Out>(&self, target: Target, input: In) -> Request<'_, In, Out> {
+        Request::new(self, target, input)
+    }
+}

@@ -1,0 +1,380 @@
+//! Handles of other invocations: attach, output, cancel, signals; and one's own named signals.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use super::{
+    Context, Target,
+    awakeable::encode,
+    call,
+    future::{self, DurableFuture},
+};
+use crate::{
+    error::TerminalError,
+    executor::Cell,
+    journal::{AttachTarget, Command, Completion, SignalId, Source},
+    payload::{Decode, Encode},
+};
+
+/// The id of an invocation: `inv_1` and 33 letters and digits.
+///
+/// # Examples
+///
+/// ```
+/// use durably::InvocationId;
+///
+/// let id: InvocationId = "inv_1gdJBtdVEcM942bjcDmb1c1khoaJe11Hbz".parse()?;
+/// assert_eq!(id.as_str().len(), 38);
+/// assert!("inv_1".parse::<InvocationId>().is_err());
+/// # Ok::<(), durably::TerminalError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InvocationId(String);
+
+/// Letters and digits behind `inv_1`: 11 of the partition key, 22 of the number.
+const ID_DIGITS: usize = 33;
+
+impl InvocationId {
+    /// An id that the runtime gave.
+    pub(crate) fn known(id: String) -> Self {
+        Self(id)
+    }
+
+    /// The id as text.
+    ///
+    /// # Examples
+    ///
+    /// See [`InvocationId`].
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for InvocationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl AsRef<str> for InvocationId {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for InvocationId {
+    type Err = TerminalError;
+
+    /// The server fails the attempt, at each retry, on an id that it cannot parse: refuse it here.
+    fn from_str(id: &str) -> Result<Self, TerminalError> {
+        match id.strip_prefix("inv_1") {
+            Some(digits) if digits.len() == ID_DIGITS && digits.bytes().all(|b| b.is_ascii_alphanumeric()) => {
+                Ok(Self(id.to_owned()))
+            }
+            _ => Err(TerminalError::new(format!(
+                "`{}` is not an invocation id: those begin with `inv_1`, followed by {ID_DIGITS} letters and digits",
+                id.escape_debug()
+            ))
+            .with_code(400)),
+        }
+    }
+}
+
+/// Another invocation, by its id; made by [`Context::invocation`] or by awaiting a
+/// [`Sent`](super::Sent).
+///
+/// # Examples
+///
+/// ```
+/// use durably::prelude::*;
+///
+/// async fn wait_for(ctx: &Context, id: String) -> HandlerResult<u64> {
+///     let invocation = ctx.invocation(&id)?;
+///     if let Some(done) = invocation.output::<u64>().await? {
+///         return Ok(done);
+///     }
+///     Ok(invocation.attach::<u64>().await?)
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct InvocationHandle<'a> {
+    cell: &'a Cell,
+    id: InvocationId,
+}
+
+impl<'a> InvocationHandle<'a> {
+    pub(crate) fn new(cell: &'a Cell, id: InvocationId) -> Self {
+        Self { cell, id }
+    }
+
+    /// The invocation's id.
+    ///
+    /// # Examples
+    ///
+    /// See [`Sent`](super::Sent).
+    #[must_use]
+    pub fn id(&self) -> &InvocationId {
+        &self.id
+    }
+
+    /// Waits for the invocation's result.
+    ///
+    /// # Errors
+    ///
+    /// The terminal failure of the invocation.
+    ///
+    /// # Journal
+    ///
+    /// An AttachInvocation command, one completion id.
+    ///
+    /// # Examples
+    ///
+    /// See [`InvocationHandle`].
+    pub fn attach<T: Decode>(&self) -> DurableFuture<'a, T> {
+        attach(self.cell, AttachTarget::Invocation(self.id.as_str()))
+    }
+
+    /// The invocation's result if it has ended, `None` if not; does not wait.
+    ///
+    /// # Errors
+    ///
+    /// The terminal failure of the invocation.
+    ///
+    /// # Journal
+    ///
+    /// A GetInvocationOutput command, one completion id.
+    ///
+    /// # Examples
+    ///
+    /// See [`InvocationHandle`].
+    pub fn output<T: Decode>(&self) -> DurableFuture<'a, Option<T>> {
+        output(self.cell, AttachTarget::Invocation(self.id.as_str()))
+    }
+
+    /// Cancels the invocation: what it awaits fails with code 409, and it may clean up.
+    ///
+    /// # Journal
+    ///
+    /// A SendSignal command, no completion id.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use durably::prelude::*;
+    ///
+    /// async fn stop(ctx: &Context, id: String) -> HandlerResult<()> {
+    ///     ctx.invocation(&id)?.cancel();
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn cancel(&self) {
+        call::cancel(self.cell, self.id.as_str());
+    }
+
+    /// Sends a named signal with a value; [`Context::signal`] awaits it there. Signals of the same
+    /// name queue up in order.
+    ///
+    /// # Journal
+    ///
+    /// A SendSignal command, no completion id.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use durably::prelude::*;
+    ///
+    /// async fn go(ctx: &Context, id: String) -> HandlerResult<()> {
+    ///     ctx.invocation(&id)?.resolve_signal("go", &42);
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn resolve_signal<T: Encode + ?Sized>(&self, name: &str, value: &T) {
+        if let Some(payload) = encode(self.cell, value, &format!("the value for signal `{name}`")) {
+            self.send_signal(name, Completion::Value { payload: &payload, stable: T::STABLE });
+        }
+    }
+
+    /// Sends a named signal with a failure.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use durably::prelude::*;
+    ///
+    /// async fn stop(ctx: &Context, id: String) -> HandlerResult<()> {
+    ///     ctx.invocation(&id)?.reject_signal("go", TerminalError::new("not today"));
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn reject_signal(&self, name: &str, error: TerminalError) {
+        self.send_signal(name, Completion::Failure(&error));
+    }
+
+    fn send_signal(&self, name: &str, completion: Completion<'_>) {
+        let target = self.id.as_str();
+        self.cell.issue(Command::SendSignal { target, signal: SignalId::Name(name), completion }, "");
+    }
+}
+
+/// The invocation of a workflow, or the one with an idempotency key: its result can be had without
+/// knowing its id. Made by [`Context::workflow_invocation`] and [`Context::idempotent_invocation`].
+///
+/// # Examples
+///
+/// ```
+/// use durably::{Target, prelude::*};
+///
+/// async fn results(ctx: &Context) -> HandlerResult<(u64, Option<String>)> {
+///     let signup = ctx.workflow_invocation("Signup", "user-7").attach::<u64>();
+///     let greeting = ctx
+///         .idempotent_invocation(Target::service("Greeter", "greet"), "greet-ada")
+///         .output::<String>();
+///     Ok(durably::try_join!(signup, greeting)?)
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct AttachHandle<'a> {
+    cell: &'a Cell,
+    target: Target,
+    /// None: the workflow handler.
+    idempotency_key: Option<String>,
+    scope: Option<String>,
+}
+
+impl<'a> AttachHandle<'a> {
+    /// The scope of the invocation; needs protocol v7.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use durably::prelude::*;
+    ///
+    /// async fn result(ctx: &Context) -> HandlerResult<u64> {
+    ///     Ok(ctx.workflow_invocation("Signup", "user-7").scope("tenant-7").attach().await?)
+    /// }
+    /// ```
+    #[must_use]
+    pub fn scope(mut self, scope: impl Into<String>) -> Self {
+        self.scope = Some(scope.into());
+        self
+    }
+
+    /// Waits for the invocation's result.
+    ///
+    /// # Errors
+    ///
+    /// The terminal failure of the invocation; 404 if there is no such invocation.
+    ///
+    /// # Examples
+    ///
+    /// See [`AttachHandle`].
+    pub fn attach<T: Decode>(&self) -> DurableFuture<'a, T> {
+        attach(self.cell, self.target())
+    }
+
+    /// The invocation's result if it has ended, `None` if not; does not wait.
+    ///
+    /// # Errors
+    ///
+    /// The terminal failure of the invocation; 404 if there is no such invocation.
+    ///
+    /// # Examples
+    ///
+    /// See [`AttachHandle`].
+    pub fn output<T: Decode>(&self) -> DurableFuture<'a, Option<T>> {
+        output(self.cell, self.target())
+    }
+
+    fn target(&self) -> AttachTarget<'_> {
+        let scope = self.scope.as_deref();
+        match &self.idempotency_key {
+            Some(idempotency_key) => AttachTarget::Idempotent {
+                service: self.target.service_name(),
+                key: self.target.key(),
+                handler: self.target.handler_name(),
+                idempotency_key,
+                scope,
+            },
+            None => AttachTarget::Workflow {
+                name: self.target.service_name(),
+                key: self.target.key().unwrap_or_default(),
+                scope,
+            },
+        }
+    }
+}
+
+fn attach<'a, T: Decode>(cell: &'a Cell, target: AttachTarget<'_>) -> DurableFuture<'a, T> {
+    let issued = cell.issue(Command::Attach(target), "");
+    DurableFuture::completion(cell, issued.map(|issued| issued.first), future::value)
+}
+
+fn output<'a, T: Decode>(cell: &'a Cell, target: AttachTarget<'_>) -> DurableFuture<'a, Option<T>> {
+    let issued = cell.issue(Command::GetOutput(target), "");
+    DurableFuture::completion(cell, issued.map(|issued| issued.first), future::optional)
+}
+
+impl Context {
+    /// Another invocation, by its id.
+    ///
+    /// # Errors
+    ///
+    /// A [`TerminalError`] with code 400 if `id` is not an invocation id.
+    ///
+    /// # Examples
+    ///
+    /// See [`InvocationHandle`].
+    pub fn invocation(&self, id: impl AsRef<str>) -> Result<InvocationHandle<'_>, TerminalError> {
+        Ok(InvocationHandle::new(self.cell(), id.as_ref().parse()?))
+    }
+
+    /// The invocation of a workflow with this name and key.
+    ///
+    /// # Examples
+    ///
+    /// See [`AttachHandle`].
+    pub fn workflow_invocation(&self, name: impl Into<String>, key: impl Into<String>) -> AttachHandle<'_> {
+        AttachHandle {
+            cell: self.cell(),
+            target: Target::workflow(name, key, ""),
+            idempotency_key: None,
+            scope: None,
+        }
+    }
+
+    /// The invocation of this handler with this idempotency key.
+    ///
+    /// # Examples
+    ///
+    /// See [`AttachHandle`].
+    pub fn idempotent_invocation(&self, target: Target, idempotency_key: impl Into<String>) -> AttachHandle<'_> {
+        AttachHandle { cell: self.cell(), target, idempotency_key: Some(idempotency_key.into()), scope: None }
+    }
+
+    /// Waits for a signal of this name, which other handlers
+    /// ([`InvocationHandle::resolve_signal`]) or the server's HTTP API send to this invocation.
+    /// Signals that come early are kept; each serves one wait, in order.
+    ///
+    /// # Errors
+    ///
+    /// The failure that the signal was sent with.
+    ///
+    /// # Journal
+    ///
+    /// No command, no completion id.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use durably::prelude::*;
+    ///
+    /// async fn wait(ctx: &Context) -> HandlerResult<u64> {
+    ///     Ok(ctx.signal::<u64>("go").await?)
+    /// }
+    /// ```
+    pub fn signal<T: Decode>(&self, name: &str) -> DurableFuture<'_, T> {
+        let cell = self.cell();
+        let source = cell.journal(|_| Ok(Source::NamedSignal(Arc::from(name))));
+        DurableFuture::new(cell, source, future::value)
+    }
+}

@@ -1,0 +1,372 @@
+//! The one shared cell between the executor and what the handler holds.
+//!
+//! Contexts and durable futures reach the journal through it. Its lock is held for one operation
+//! at a time; no waker is woken and no waker or payload dropped under it, since dropping a future
+//! comes back here.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    task::{Poll, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::{FutureExt as _, channel::oneshot, future::Shared};
+
+use super::{
+    AttemptRequest,
+    leaves::{Delivery, LeafHandle, Leaves},
+    runs::Runs,
+    waker::{RunWaker, TaskWaker},
+};
+use crate::{
+    error::{Behavior, Failure, HandlerError, TerminalError},
+    journal::{AttemptError, Command, CommandRef, Issued, Journal, Order, Source},
+    payload::Headers,
+    protocol::MessageType,
+    random::Rng,
+    retry::{Decision, RetryPolicy},
+};
+
+/// A call that this invocation has made, by the completion ids of its invocation id and result.
+#[derive(Clone, Copy, Debug)]
+struct CallRecord {
+    invocation_id: u32,
+    result: u32,
+}
+
+/// What the lock protects.
+pub(crate) struct State {
+    pub(crate) journal: Journal,
+    pub(crate) leaves: Leaves,
+    pub(crate) runs: Runs,
+    calls: Vec<CallRecord>,
+    /// Calls before this one were cancelled already.
+    uncancelled: usize,
+    /// Our own fault, or a misuse: the executor ends the attempt with it at rest.
+    pub(crate) fault: Option<AttemptError>,
+    /// A run failed retryably: the attempt ends with it once the executing runs have proposed.
+    pub(crate) run_failure: Option<AttemptError>,
+    /// The name of the run whose closure is being polled.
+    polled_run: Option<Arc<str>>,
+    /// The handler has ended: commands from drop glue are ignored.
+    pub(crate) closed: bool,
+    rng: Rng,
+    finished: Option<(oneshot::Sender<()>, Shared<oneshot::Receiver<()>>)>,
+}
+
+/// What a handler may ask about its invocation; set when the journal is known.
+#[derive(Debug, Default)]
+pub(crate) struct InvocationInfo {
+    pub(crate) id: String,
+    pub(crate) raw_id: Bytes,
+    pub(crate) key: String,
+    pub(crate) headers: Headers,
+    pub(crate) retry_count: u32,
+    pub(crate) idempotency_key: Option<String>,
+    pub(crate) scope: Option<String>,
+    pub(crate) limit_key: Option<String>,
+}
+
+/// The shared cell of one attempt.
+pub(crate) struct Cell {
+    state: Mutex<State>,
+    pub(crate) task: Arc<TaskWaker>,
+    pub(crate) request: AttemptRequest,
+    info: OnceLock<InvocationInfo>,
+}
+
+impl fmt::Debug for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attempt")
+            .field("service", &self.request.service)
+            .field("handler", &self.request.handler)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Cell {
+    pub(crate) fn new(request: AttemptRequest) -> Self {
+        Self {
+            state: Mutex::new(State {
+                journal: Journal::new(request.version),
+                leaves: Leaves::default(),
+                runs: Runs::default(),
+                calls: Vec::new(),
+                uncancelled: 0,
+                fault: None,
+                run_failure: None,
+                polled_run: None,
+                closed: false,
+                rng: Rng::new(0),
+                finished: None,
+            }),
+            task: Arc::default(),
+            request,
+            info: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Milliseconds since the Unix epoch, from the endpoint's clock.
+    pub(crate) fn now(&self) -> u64 {
+        self.request.clock.now()
+    }
+
+    pub(crate) fn info(&self) -> &InvocationInfo {
+        self.info.get_or_init(InvocationInfo::default)
+    }
+
+    /// The journal is known: what the handler may ask about its invocation.
+    pub(crate) fn set_info(&self, info: InvocationInfo, seed: u64) {
+        self.lock().rng = Rng::new(seed);
+        // It is set once, before the handler starts.
+        let _ = self.info.set(info);
+    }
+
+    /// Issues a command. `None` if the attempt is over for the handler: what it awaits from here on
+    /// stays pending.
+    pub(crate) fn issue(&self, command: Command<'_>, name: &str) -> Option<Issued> {
+        self.journal(|state| state.journal.issue(command, name))
+    }
+
+    /// Issues a call and remembers it for a cancellation.
+    pub(crate) fn issue_call(&self, command: Command<'_>, name: &str) -> Option<Issued> {
+        self.journal(|state| {
+            let issued = state.journal.issue(command, name)?;
+            state.calls.push(CallRecord { invocation_id: issued.first, result: issued.first + 1 });
+            Ok(issued)
+        })
+    }
+
+    /// Issues a run.
+    pub(crate) fn issue_run(&self, name: &str) -> Option<Issued> {
+        self.journal(|state| {
+            let issued = state.journal.issue(Command::Run, name)?;
+            state.runs.create(issued);
+            Ok(issued)
+        })
+    }
+
+    /// Changes the journal on behalf of the handler, unless the attempt is over for it. What goes
+    /// wrong is not the handler's to see: it is recorded, and ends the attempt at rest.
+    pub(crate) fn journal<R>(&self, operation: impl FnOnce(&mut State) -> Result<R, AttemptError>) -> Option<R> {
+        let mut state = self.lock();
+        if state.closed || state.fault.is_some() {
+            return None;
+        }
+        if let Some(run) = &state.polled_run {
+            let error = AttemptError::internal(format!(
+                "the closure of run `{run}` used the context: journal commands, durable futures and random \
+                 numbers of the context cannot be used within a run, since its closure does not run again on \
+                 replay. Do it before or after the run"
+            ));
+            state.fault = Some(error);
+            return None;
+        }
+        match operation(&mut state) {
+            Ok(result) => Some(result),
+            Err(error) => {
+                state.fault = Some(error);
+                None
+            }
+        }
+    }
+
+    /// Records a fault; the first one counts.
+    pub(crate) fn fault(&self, error: AttemptError) {
+        let mut state = self.lock();
+        if !state.closed && state.fault.is_none() {
+            let command = state.journal.last_command();
+            state.fault = Some(error.about(command));
+        }
+    }
+
+    /// The next signal id for an awakeable.
+    pub(crate) fn next_awakeable(&self) -> Option<u32> {
+        self.journal(|state| Ok(state.journal.next_awakeable()))
+    }
+
+    /// Draws from the deterministic generator.
+    pub(crate) fn random<R: Default>(&self, draw: impl FnOnce(&mut Rng) -> R) -> R {
+        self.journal(|state| Ok(draw(&mut state.rng))).unwrap_or_default()
+    }
+
+    /// Resolves when the attempt ends.
+    pub(crate) fn finished(&self) -> Shared<oneshot::Receiver<()>> {
+        let mut state = self.lock();
+        if state.closed {
+            let (_, receiver) = oneshot::channel();
+            return receiver.shared();
+        }
+        let (_, receiver) = state.finished.get_or_insert_with(|| {
+            let (sender, receiver) = oneshot::channel();
+            (sender, receiver.shared())
+        });
+        receiver.clone()
+    }
+
+    /// The attempt is over for the handler. What is returned is to be dropped outside of the lock.
+    pub(crate) fn close(&self) -> impl Sized + use<> {
+        let mut state = self.lock();
+        state.closed = true;
+        state.finished.take()
+    }
+
+    // ---- leaves ------------------------------------------------------------------------------
+
+    pub(crate) fn create_leaf(&self, source: Source) -> LeafHandle {
+        self.lock().leaves.create(source)
+    }
+
+    pub(crate) fn poll_leaf(&self, handle: &mut LeafHandle, waker: &Waker) -> Poll<Delivery> {
+        let (poll, dropped) = {
+            let mut guard = self.lock();
+            let state = &mut *guard;
+            if state.closed || state.fault.is_some() {
+                return Poll::Pending;
+            }
+            if let Some(run) = &state.polled_run {
+                let error = AttemptError::internal(format!(
+                    "the closure of run `{run}` awaits a durable future, which cannot be done within a run. Await \
+                     it before or after the run"
+                ));
+                state.fault = Some(error);
+                return Poll::Pending;
+            }
+            state.leaves.poll(handle, waker, &mut state.journal.notifications, &mut state.runs)
+        };
+        drop(dropped);
+        poll
+    }
+
+    pub(crate) fn remove_leaf(&self, handle: &mut LeafHandle) {
+        let dropped = {
+            let mut guard = self.lock();
+            let state = &mut *guard;
+            state.leaves.remove(handle, &state.journal.notifications, &mut state.runs)
+        };
+        drop(dropped);
+    }
+
+    // ---- runs --------------------------------------------------------------------------------
+
+    /// Whether the run's closure may be polled now.
+    pub(crate) fn take_run_grant(&self, id: u32) -> bool {
+        self.lock().runs.take_grant(id, || self.now())
+    }
+
+    /// The waker for a run's closure.
+    pub(crate) fn run_waker(&self, id: u32) -> Waker {
+        Waker::from(Arc::new(RunWaker { task: Arc::clone(&self.task), id }))
+    }
+
+    /// Polls a run's closure: meanwhile the context is off limits.
+    pub(crate) fn in_run<R>(&self, name: &Arc<str>, poll: impl FnOnce() -> R) -> R {
+        let outer = self.lock().polled_run.replace(Arc::clone(name));
+        let result = poll();
+        self.lock().polled_run = outer;
+        result
+    }
+
+    /// The run's future is dropped.
+    pub(crate) fn remove_run(&self, id: u32) {
+        self.lock().runs.remove(id);
+    }
+
+    /// The closure of a run has ended.
+    pub(crate) fn finish_run(
+        &self,
+        id: u32,
+        name: &str,
+        policy: Option<&RetryPolicy>,
+        result: Result<Bytes, HandlerError>,
+    ) {
+        let now = self.now();
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        if state.closed || state.fault.is_some() {
+            return;
+        }
+        let (replayed, index, started) = state.runs.record(id);
+        state.runs.remove(id);
+        let proposal = match result {
+            Ok(value) => Ok(value),
+            Err(error) => match error.into_failure() {
+                Failure::Terminal(error) => Err(error),
+                Failure::Retryable(failure) => {
+                    let tries = state.journal.previous_tries(replayed);
+                    let took = Duration::from_millis(now.saturating_sub(started));
+                    let has_v7 = state.journal.version().has_v7();
+                    match retry(name, failure, policy, tries, took, has_v7) {
+                        RunOutcome::Propose(error) => Err(error),
+                        RunOutcome::Fail(error) => {
+                            if state.run_failure.is_none() {
+                                let command = CommandRef { index, ty: MessageType::RUN, name: name.to_owned() };
+                                state.run_failure = Some(error.about(Some(command)));
+                            }
+                            return;
+                        }
+                    }
+                }
+            },
+        };
+        if let Err(error) = state.journal.propose_run(id, proposal) {
+            state.fault = Some(error);
+        }
+    }
+}
+
+enum RunOutcome {
+    Propose(TerminalError),
+    Fail(AttemptError),
+}
+
+/// What becomes of a run that failed retryably.
+fn retry(
+    name: &str,
+    failure: crate::error::Retryable,
+    policy: Option<&RetryPolicy>,
+    (count, duration): (u32, Duration),
+    took: Duration,
+    has_v7: bool,
+) -> RunOutcome {
+    let mut error = AttemptError::retryable(failure);
+    let message = std::mem::take(&mut error.message);
+    error.message = format!("run `{name}` failed: {message}");
+    match error.behavior {
+        // A failure that asks for the end cannot say so before v7; a terminal one has that effect.
+        Behavior::Fail if !has_v7 => return RunOutcome::Propose(TerminalError::new(message)),
+        Behavior::Retry => {}
+        Behavior::Pause | Behavior::Fail => return RunOutcome::Fail(error),
+    }
+    let Some(policy) = policy else { return RunOutcome::Fail(error) };
+    match policy.decide(count.saturating_add(1), duration.saturating_add(took)) {
+        Decision::Retry(delay) => {
+            error.delay = error.delay.or(Some(delay));
+            RunOutcome::Fail(error)
+        }
+        Decision::Terminal => RunOutcome::Propose(TerminalError::new(message)),
+        Decision::Pause => {
+            error.behavior = Behavior::Pause;
+            RunOutcome::Fail(error)
+        }
+    }
+}
+
+impl State {
+    /// The calls that a cancellation delivered at `cancel` reaches, by the completion ids of their
+    /// invocation ids, in issue order. They are not reached again.
+    pub(crate) fn cancel_calls(&mut self, cancel: Order) -> Vec<u32> {
+        let from = std::mem::replace(&mut self.uncancelled, self.calls.len());
+        self.calls[from..]
+            .iter()
+            .filter(|call| self.journal.notifications.completed_at(call.result).is_none_or(|at| at > cancel))
+            .map(|call| call.invocation_id)
+            .collect()
+    }
+}

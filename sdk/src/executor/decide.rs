@@ -1,0 +1,258 @@
+//! What happens at rest.
+
+use std::{collections::VecDeque, task::Waker};
+
+use super::cell::{Cell, State};
+use crate::journal::{
+    AttemptError, AwaitSet, CANCEL, Command, Completion, Order, SignalId, Source,
+};
+
+/// Reports of large await sets are sent only if ids joined or half have gone.
+const LARGE_AWAIT_SET: usize = 64;
+
+/// The next step of the executor.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// Wake these and poll the handler to rest.
+    Wake(Vec<Waker>),
+    /// Nothing to do until input comes or a closure is woken.
+    Wait,
+    Suspend(AwaitSet),
+    Fail(AttemptError),
+}
+
+/// How far the delivery of a CANCEL is.
+#[derive(Debug, Default)]
+enum Cancel {
+    #[default]
+    None,
+    /// The invocation ids of these calls are awaited, then they are cancelled in this order.
+    Children { calls: Vec<u32>, active: VecDeque<(u64, usize)> },
+    /// These leaves get the failure, one poll to rest each.
+    Deliver { active: VecDeque<(u64, usize)> },
+}
+
+/// The executor's memory between two rests.
+#[derive(Debug, Default)]
+pub(crate) struct Decider {
+    cancel: Cancel,
+    /// The last step was a probe: the leaves that wait now are those that are truly awaited.
+    probed: bool,
+    /// The await set that the runtime was told last.
+    reported: Option<AwaitSet>,
+    foreign_reported: bool,
+}
+
+impl Decider {
+    /// At rest: withdraws what was not taken, and finds the next step.
+    pub(crate) fn decide(&mut self, cell: &Cell, input_closed: bool) -> Step {
+        let woken_runs = cell.task.take_runs();
+        let mut guard = cell.lock();
+        let state = &mut *guard;
+        state.leaves.withdraw(&state.journal.notifications);
+        state.runs.withdraw();
+        state.runs.woken(woken_runs);
+        if let Some(fault) = state.fault.take() {
+            return Step::Fail(fault);
+        }
+        if let Some(slot) = state.runs.grant_resumable() {
+            return self.wake_run(state, slot);
+        }
+        if state.run_failure.is_some() {
+            return self.finish_failed(state);
+        }
+        if let Some(step) = self.go_on_cancelling(state, input_closed) {
+            return step;
+        }
+        let offer = state.leaves.next_offer();
+        if let Some(cancel) = state.journal.notifications.cancel()
+            && offer.is_none_or(|offer| cancel < offer)
+            && let Some(step) = self.begin_cancelling(state, cancel, input_closed)
+        {
+            return step;
+        }
+        if offer.is_some() {
+            let waker = state.leaves.offer(&state.journal.notifications, &mut state.runs);
+            return self.wake(waker);
+        }
+        self.block(cell, state, input_closed)
+    }
+
+    /// Nothing can be delivered.
+    fn block(&mut self, cell: &Cell, state: &mut State, input_closed: bool) -> Step {
+        if state.journal.is_replaying() {
+            return match self.probe(state) {
+                Some(step) => step,
+                None if state.leaves.len() == 0 => {
+                    self.foreign(cell, state);
+                    Step::Wait
+                }
+                None => {
+                    let awaited = AwaitSet::new(state.leaves.sources());
+                    Step::Fail(state.journal.blocked_mismatch(&awaited))
+                }
+            };
+        }
+        if let Some(slot) = state.runs.grant_startable() {
+            return self.wake_run(state, slot);
+        }
+        if !input_closed {
+            if state.leaves.len() == 0 && !state.runs.any_executing() {
+                self.foreign(cell, state);
+            } else {
+                self.report_awaiting(state);
+            }
+            return Step::Wait;
+        }
+        if let Some(step) = self.probe(state) {
+            return step;
+        }
+        if state.runs.any_active() {
+            return Step::Wait;
+        }
+        if state.leaves.len() == 0 {
+            self.foreign(cell, state);
+            return Step::Wait;
+        }
+        Step::Suspend(AwaitSet::new(state.leaves.sources()))
+    }
+
+    /// A run has failed: the executing runs finish, unless nobody polls them.
+    fn finish_failed(&mut self, state: &mut State) -> Step {
+        if state.runs.any_executing() {
+            if let Some(step) = self.probe(state) {
+                return step;
+            }
+            if state.runs.any_active() {
+                return Step::Wait;
+            }
+        }
+        match state.run_failure.take() {
+            Some(failure) => Step::Fail(failure),
+            None => Step::Wait,
+        }
+    }
+
+    // ---- cancellation ------------------------------------------------------------------------
+
+    /// CANCEL is next in order. What is awaited now ends with it; if nothing is, it waits.
+    fn begin_cancelling(&mut self, state: &mut State, cancel: Order, input_closed: bool) -> Option<Step> {
+        if state.leaves.len() == 0 {
+            return None;
+        }
+        if let Some(step) = self.probe(state) {
+            return Some(step);
+        }
+        let active: VecDeque<_> = state.leaves.active().into();
+        if active.is_empty() {
+            return None;
+        }
+        state.journal.notifications.take_cancel();
+        let calls = state.cancel_calls(cancel);
+        self.cancel = Cancel::Children { calls, active };
+        self.go_on_cancelling(state, input_closed)
+    }
+
+    fn go_on_cancelling(&mut self, state: &mut State, input_closed: bool) -> Option<Step> {
+        if let Cancel::Children { calls, active } = &mut self.cancel {
+            let unknown = calls.iter().find(|id| state.journal.notifications.invocation_id(**id).is_none());
+            if let Some(id) = unknown {
+                let awaited = AwaitSet::new([&Source::Completion(*id)]);
+                return Some(if state.journal.is_replaying() {
+                    Step::Fail(state.journal.blocked_mismatch(&awaited))
+                } else if input_closed {
+                    Step::Suspend(awaited)
+                } else {
+                    Step::Wait
+                });
+            }
+            for id in calls.iter() {
+                let target = state.journal.notifications.invocation_id(*id).unwrap_or_default().to_owned();
+                let command = Command::SendSignal {
+                    target: &target,
+                    signal: SignalId::Index(CANCEL),
+                    completion: Completion::Void,
+                };
+                if let Err(error) = state.journal.issue(command, "") {
+                    return Some(Step::Fail(error));
+                }
+            }
+            self.cancel = Cancel::Deliver { active: std::mem::take(active) };
+        }
+        while let Cancel::Deliver { active } = &mut self.cancel {
+            let Some(leaf) = active.pop_front() else {
+                self.cancel = Cancel::None;
+                break;
+            };
+            let waker = state.leaves.cancel(leaf, &state.journal.notifications, &mut state.runs);
+            if waker.is_some() {
+                return Some(self.wake(waker));
+            }
+        }
+        None
+    }
+
+    // ---- helpers -----------------------------------------------------------------------------
+
+    fn wake(&mut self, waker: Option<Waker>) -> Step {
+        self.probed = false;
+        Step::Wake(waker.into_iter().collect())
+    }
+
+    fn wake_run(&mut self, state: &mut State, slot: usize) -> Step {
+        let waker = state.leaves.wake_for_run(slot, &state.journal.notifications, &mut state.runs);
+        self.wake(waker)
+    }
+
+    /// Wakes every waiting leaf, once: those that wait again are truly awaited. `None` if that was
+    /// the last step.
+    fn probe(&mut self, state: &mut State) -> Option<Step> {
+        if std::mem::replace(&mut self.probed, true) {
+            return None;
+        }
+        let wakers = state.leaves.probe(&state.journal.notifications, &mut state.runs);
+        if wakers.is_empty() { None } else { Some(Step::Wake(wakers)) }
+    }
+
+    /// Tells a v7 runtime what is awaited, once per await point. Not by a probe: that would happen
+    /// live and not on replay, and reorders a `FuturesUnordered`.
+    fn report_awaiting(&mut self, state: &mut State) {
+        if !state.journal.version().has_v7() || state.runs.any_executing() || state.leaves.len() == 0 {
+            return;
+        }
+        let told = self.reported.as_ref().map_or(0, AwaitSet::len);
+        let large = state.leaves.len() > LARGE_AWAIT_SET;
+        if large && state.leaves.unreported() == 0 && state.leaves.len() > told / 2 {
+            return;
+        }
+        let awaited = AwaitSet::new(state.leaves.sources());
+        if self.reported.as_ref() == Some(&awaited) {
+            return;
+        }
+        state.journal.write_awaiting_on(&awaited);
+        state.leaves.mark_reported();
+        self.reported = Some(awaited);
+    }
+
+    /// The handler was woken by neither an offer nor a closure.
+    pub(crate) fn foreign_wake(&mut self, cell: &Cell) {
+        self.probed = false;
+        self.foreign(cell, &cell.lock());
+    }
+
+    /// The handler waits for something that the journal does not know. Said once per attempt.
+    fn foreign(&mut self, cell: &Cell, state: &State) {
+        if std::mem::replace(&mut self.foreign_reported, true) {
+            return;
+        }
+        tracing::warn!(
+            service = &*cell.request.service,
+            handler = &*cell.request.handler,
+            invocation.id = cell.info().id,
+            after = state.journal.last_command().map(tracing::field::display),
+            "the handler waits for something that is not durable (a timer of the async runtime, a socket, a \
+             lock, a spawned task): it is waited for, cannot be suspended, and may take another path on \
+             replay. Put it into `ctx.run`, or use a durable future instead"
+        );
+    }
+}

@@ -1,0 +1,400 @@
+//! The executor: drives one attempt of a handler, deterministically.
+//!
+//! A handler is a deterministic function of the sequence of notifications delivered to it. So the
+//! executor delivers them one at a time, in journal order, and polls the handler to rest in
+//! between: at any moment at most one leaf of the whole handler is ready.
+//!
+//! One turn of [`Attempt::poll`]:
+//! 1. poll the handler *to rest* (pending, and not woken during its own poll);
+//! 2. withdraw what was offered and not taken;
+//! 3. decide, in [`decide`]: poll a run's closure that was woken; go on with a cancellation; offer
+//!    the first notification in order that a waiting leaf wants; find a mismatch if recorded
+//!    commands remain; start a run; suspend; or wait for input.
+//!
+//! The executor knows nothing of HTTP and spawns nothing: the response body polls it.
+
+mod cell;
+mod clock;
+mod decide;
+mod leaves;
+mod runs;
+mod waker;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    any::Any,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+
+pub(crate) use self::{
+    cell::{Cell, InvocationInfo},
+    clock::Clock,
+    leaves::{Delivery, LeafHandle},
+};
+use self::decide::{Decider, Step};
+use crate::{
+    error::{Behavior, Failure, HandlerError, TerminalError},
+    journal::{AttemptError, Change, Command, Completion},
+    payload::{Headers, Input},
+    protocol::{
+        ProtocolVersion,
+        frame::FrameDecoder,
+        message::{Incoming, Start},
+    },
+    random::seed_from_id,
+    service::{HandlerFn, HandlerFuture},
+};
+
+/// Turns of the loop after which the thread is given back, so that a long replay does not keep
+/// others waiting.
+const TURNS: u32 = 512;
+/// Polls in a row that may wake their own handler before the thread is given back.
+const SELF_WAKES: u32 = 128;
+/// Bytes of output after which they are sent before the handler goes on.
+const OUTPUT_HIGH: usize = 128 * 1024;
+
+/// What an attempt is asked to run, and with what.
+#[derive(Debug)]
+pub(crate) struct AttemptRequest {
+    pub(crate) version: ProtocolVersion,
+    pub(crate) service: Arc<str>,
+    pub(crate) handler: Arc<str>,
+    pub(crate) attempt_headers: http::HeaderMap,
+    pub(crate) clock: Clock,
+}
+
+/// What a handler's context is made of.
+#[derive(Clone, Debug)]
+pub struct AttemptHandle(pub(crate) Arc<Cell>);
+
+/// One attempt of an invocation: bytes of the request in, bytes of the response out.
+pub(crate) struct Attempt {
+    cell: Arc<Cell>,
+    invoke: HandlerFn,
+    decoder: FrameDecoder,
+    handler: Option<HandlerFuture>,
+    waker: Waker,
+    decider: Decider,
+    /// All known entries are in.
+    ready: bool,
+    at_rest: bool,
+    input_closed: bool,
+    ended: bool,
+}
+
+impl fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attempt").field("cell", &self.cell).field("ended", &self.ended).finish_non_exhaustive()
+    }
+}
+
+impl Attempt {
+    /// `max_message_size` is the largest message taken, in bytes.
+    pub(crate) fn new(request: AttemptRequest, invoke: HandlerFn, max_message_size: usize) -> Self {
+        let cell = Arc::new(Cell::new(request));
+        let waker = Waker::from(Arc::clone(&cell.task));
+        Self {
+            cell,
+            invoke,
+            decoder: FrameDecoder::new(max_message_size),
+            handler: None,
+            waker,
+            decider: Decider::default(),
+            ready: false,
+            at_rest: false,
+            input_closed: false,
+            ended: false,
+        }
+    }
+
+    /// Takes bytes of the request, cut anywhere.
+    pub(crate) fn handle_input(&mut self, chunk: Bytes) {
+        if self.ended || self.input_closed {
+            return;
+        }
+        self.decoder.push(chunk);
+        loop {
+            let message = match self.decoder.next_frame() {
+                Ok(None) => return,
+                Ok(Some(frame)) => Incoming::decode(frame).map_err(AttemptError::violation),
+                Err(error) => Err(AttemptError::violation(error)),
+            };
+            let changed = message.and_then(|message| {
+                let mut guard = self.cell.lock();
+                let state = &mut *guard;
+                let change = state.journal.handle_message(message)?;
+                if let Change::Arrived(source) = &change {
+                    state.leaves.arrived(source, &state.journal.notifications);
+                }
+                Ok(change)
+            });
+            match changed {
+                Ok(Change::Ready) => self.ready = true,
+                Ok(_) => {}
+                Err(error) => return self.fail(error),
+            }
+        }
+    }
+
+    /// The request has ended, or nothing more is to be awaited from it (the server drains): a
+    /// handler that blocks suspends.
+    pub(crate) fn handle_input_closed(&mut self) {
+        if self.ended || self.input_closed {
+            return;
+        }
+        self.input_closed = true;
+        let closed = self.cell.lock().journal.handle_input_closed();
+        if let Err(error) = closed {
+            self.fail(error);
+        }
+    }
+
+    /// Whether the attempt has ended: its terminator is written, though maybe not yet taken.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The next bytes of the response, never empty.
+    pub(crate) fn take_output(&mut self) -> Option<Bytes> {
+        self.cell.lock().journal.take_output()
+    }
+
+    /// Lets the handler go on until it blocks; ready when the attempt has ended. Pending with
+    /// output to take, or with none when nothing more can be done until input comes or a run's
+    /// closure is woken. Call it with the input drained.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.ended {
+            return Poll::Ready(());
+        }
+        if !self.ready {
+            return Poll::Pending;
+        }
+        if self.handler.is_none()
+            && let Err(error) = self.start()
+        {
+            self.fail(error);
+            return Poll::Ready(());
+        }
+        let task = Arc::clone(&self.cell.task);
+        task.begin(cx.waker());
+        let mut turns = 0;
+        loop {
+            if self.turn() {
+                task.release();
+                return Poll::Ready(());
+            }
+            if self.at_rest && !task.end() {
+                return Poll::Pending;
+            }
+            turns += 1;
+            if turns >= TURNS || !self.at_rest || self.cell.lock().journal.buffered_output() > OUTPUT_HIGH {
+                task.release();
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Polls and decides until the handler waits for something outside. `true` if the attempt has
+    /// ended. If `at_rest` is false afterwards, the handler keeps waking itself.
+    fn turn(&mut self) -> bool {
+        let mut deliveries = 0;
+        loop {
+            if self.cell.task.take_woken() && self.at_rest {
+                // Neither an offer nor a closure did that.
+                self.decider.foreign_wake(&self.cell);
+                self.at_rest = false;
+            }
+            if !self.at_rest {
+                match self.poll_to_rest() {
+                    Ok(None) => {}
+                    Ok(Some(result)) => {
+                        self.finish(result);
+                        return true;
+                    }
+                    Err(StillAwake) => return false,
+                }
+                self.at_rest = true;
+            }
+            match self.decider.decide(&self.cell, self.input_closed) {
+                Step::Wake(wakers) => {
+                    for waker in wakers {
+                        waker.wake();
+                    }
+                    self.at_rest = false;
+                    self.cell.task.take_woken();
+                    deliveries += 1;
+                    if deliveries >= TURNS || self.cell.lock().journal.buffered_output() > OUTPUT_HIGH {
+                        return false;
+                    }
+                }
+                Step::Wait => return false,
+                Step::Suspend(awaited) => {
+                    self.cell.lock().journal.close_suspended(&awaited);
+                    tracing::debug!(
+                        service = &*self.cell.request.service,
+                        handler = &*self.cell.request.handler,
+                        invocation.id = self.cell.info().id,
+                        awaited = awaited.describe(),
+                        "suspended"
+                    );
+                    self.end();
+                    return true;
+                }
+                Step::Fail(error) => {
+                    self.fail(error);
+                    return true;
+                }
+            }
+        }
+    }
+
+    /// Polls the handler until it is pending and not woken by its own poll. The cooperative budget
+    /// of tokio is lifted: it would make channels wake themselves.
+    fn poll_to_rest(&mut self) -> Result<Option<Result<Bytes, HandlerError>>, StillAwake> {
+        let Some(handler) = self.handler.as_mut() else { return Ok(None) };
+        let mut cx = Context::from_waker(&self.waker);
+        for _ in 0..SELF_WAKES {
+            let mut handler = tokio::task::unconstrained(handler.as_mut());
+            let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut handler).poll(&mut cx)));
+            match polled {
+                Ok(Poll::Ready(result)) => return Ok(Some(result)),
+                Err(panic) => return Ok(Some(Err(panicked(panic)))),
+                Ok(Poll::Pending) if self.cell.task.take_woken() => {}
+                Ok(Poll::Pending) => return Ok(None),
+            }
+        }
+        Err(StillAwake)
+    }
+
+    /// All known entries are in: makes the handler's future.
+    fn start(&mut self) -> Result<(), AttemptError> {
+        let (start, input) = {
+            let state = self.cell.lock();
+            (state.journal.start().clone(), state.journal.input())
+        };
+        let (headers, body) = input?;
+        let headers: Headers = headers.into_iter().collect();
+        let seed = if self.cell.request.version.has_random_seed() {
+            start.random_seed
+        } else {
+            seed_from_id(&start.id)
+        };
+        let Start { id, debug_id, key, retry_count_since_last_stored_entry, .. } = start;
+        let info = InvocationInfo {
+            id: debug_id,
+            raw_id: id,
+            key,
+            headers: headers.clone(),
+            retry_count: retry_count_since_last_stored_entry,
+            idempotency_key: start.idempotency_key,
+            scope: start.scope,
+            limit_key: start.limit_key,
+        };
+        self.cell.set_info(info, seed);
+        self.handler = Some((self.invoke)(AttemptHandle(Arc::clone(&self.cell)), Input::new(headers, body)));
+        Ok(())
+    }
+
+    /// The handler has returned, or panicked.
+    fn finish(&mut self, result: Result<Bytes, HandlerError>) {
+        let has_v7 = self.cell.request.version.has_v7();
+        let output = match result.map_err(HandlerError::into_failure) {
+            Ok(value) => Ok(value),
+            Err(Failure::Terminal(error)) => Err(error),
+            // Before v7 only a terminal failure ends an invocation at once.
+            Err(Failure::Retryable(failure)) if failure.behavior == Behavior::Fail && !has_v7 => {
+                Err(TerminalError::new(failure.message))
+            }
+            Err(Failure::Retryable(failure)) => {
+                let mut state = self.cell.lock();
+                let command = state.journal.last_command();
+                let fault = state.fault.take();
+                drop(state);
+                return self.fail(fault.unwrap_or_else(|| AttemptError::retryable(failure).about(command)));
+            }
+        };
+        let mut state = self.cell.lock();
+        let fault = state.fault.take().or_else(|| state.run_failure.take());
+        let ended = match (fault, &output) {
+            (Some(fault), _) => Err(fault),
+            (None, Ok(payload)) => {
+                state.journal.issue(Command::Output(Completion::Value { payload, stable: true }), "")
+            }
+            (None, Err(error)) => state.journal.issue(Command::Output(Completion::Failure(error)), ""),
+        };
+        match ended {
+            Ok(_) => {
+                state.journal.close_ended();
+                drop(state);
+                self.end();
+            }
+            Err(error) => {
+                drop(state);
+                self.fail(error);
+            }
+        }
+    }
+
+    /// Ends the attempt with an error.
+    fn fail(&mut self, error: AttemptError) {
+        tracing::warn!(
+            service = &*self.cell.request.service,
+            handler = &*self.cell.request.handler,
+            invocation.id = self.cell.info().id,
+            command = error.command.as_ref().map(tracing::field::display),
+            %error,
+            "the attempt failed"
+        );
+        {
+            let mut state = self.cell.lock();
+            if !state.journal.is_closed() {
+                state.journal.close_failed(&error);
+            }
+        }
+        self.end();
+    }
+
+    /// The terminator is written: the handler goes.
+    fn end(&mut self) {
+        self.ended = true;
+        drop(self.cell.close());
+        self.drop_handler();
+    }
+
+    fn drop_handler(&mut self) {
+        if let Some(handler) = self.handler.take() {
+            // A destructor of the handler's may panic; that is its own affair.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(handler)));
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        drop(self.cell.close());
+        self.drop_handler();
+    }
+}
+
+/// The handler wakes itself at every poll.
+struct StillAwake;
+
+/// A panic ends its own attempt.
+fn panicked(panic: Box<dyn Any + Send>) -> HandlerError {
+    let message = panic
+        .downcast_ref::<&str>()
+        .map(|message| (*message).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a value that is not text".to_owned());
+    // Dropping the payload may run user code as well.
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(panic)));
+    HandlerError::from(format!("the handler panicked: {message}"))
+}

@@ -1,0 +1,98 @@
+//! Wakers: of the handler as a whole, and of each run's closure.
+
+use std::{
+    collections::BTreeSet,
+    mem,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Wake, Waker},
+};
+
+use futures::task::AtomicWaker;
+
+/// The waker of the handler. A wake while the executor is at work only sets a flag that the
+/// executor looks at when the handler rests; otherwise it wakes the task that drives the attempt.
+#[derive(Debug, Default)]
+pub(crate) struct TaskWaker {
+    woken: AtomicBool,
+    /// The executor is at work and will look at the flags before it returns.
+    working: AtomicBool,
+    outer: AtomicWaker,
+    /// Runs whose closures want to be polled, in id order.
+    runs: Mutex<BTreeSet<u32>>,
+    any_run: AtomicBool,
+}
+
+impl TaskWaker {
+    /// The executor begins to work on behalf of `outer`.
+    pub(crate) fn begin(&self, outer: &Waker) {
+        self.outer.register(outer);
+        self.working.store(true, Ordering::SeqCst);
+    }
+
+    /// The executor is about to return; `true` if something was woken that it has not seen.
+    pub(crate) fn end(&self) -> bool {
+        self.working.store(false, Ordering::SeqCst);
+        let pending = self.woken.load(Ordering::SeqCst) || self.any_run.load(Ordering::SeqCst);
+        if pending {
+            self.working.store(true, Ordering::SeqCst);
+        }
+        pending
+    }
+
+    /// The executor returns although it has work left.
+    pub(crate) fn release(&self) {
+        self.working.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether the handler was woken since the last call.
+    pub(crate) fn take_woken(&self) -> bool {
+        self.woken.swap(false, Ordering::SeqCst)
+    }
+
+    /// The runs whose closures were woken since the last call.
+    pub(crate) fn take_runs(&self) -> BTreeSet<u32> {
+        if !self.any_run.swap(false, Ordering::SeqCst) {
+            return BTreeSet::new();
+        }
+        mem::take(&mut self.runs.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn notify(&self) {
+        if !self.working.load(Ordering::SeqCst) {
+            self.outer.wake();
+        }
+    }
+}
+
+impl Wake for TaskWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.woken.store(true, Ordering::SeqCst);
+        self.notify();
+    }
+}
+
+/// The waker of one run's closure: its wakes are queued and applied at rest.
+#[derive(Debug)]
+pub(crate) struct RunWaker {
+    pub(crate) task: Arc<TaskWaker>,
+    pub(crate) id: u32,
+}
+
+impl Wake for RunWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.task.runs.lock().unwrap_or_else(PoisonError::into_inner).insert(self.id);
+        self.task.any_run.store(true, Ordering::SeqCst);
+        self.task.notify();
+    }
+}

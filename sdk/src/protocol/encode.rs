@@ -1,0 +1,310 @@
+//! Writing messages.
+//!
+//! Everything goes into one growing buffer; a payload above [`SPLICE_ABOVE`] bytes is not copied
+//! into it but remembered as a splice and leaves as a segment of its own. Field order is the tag
+//! order, as the usual encoders write it, so that equal messages have equal bytes and replay can
+//! compare encodings.
+
+use std::collections::VecDeque;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
+
+use super::{
+    MessageType,
+    frame::{HEADER_LEN, header},
+};
+use crate::error::TerminalError;
+
+/// Payloads larger than this many bytes travel as a segment of their own, without a copy.
+pub(crate) const SPLICE_ABOVE: usize = 4096;
+
+/// Writes protobuf fields, and frames around them.
+#[derive(Debug, Default)]
+pub(crate) struct Encoder {
+    buffer: BytesMut,
+    /// Payloads that belong at an offset of `buffer`, in order.
+    splices: Vec<(usize, Bytes)>,
+}
+
+/// Where a frame begins, for its length to be filled in.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct FrameStart {
+    offset: usize,
+    splices: usize,
+    ty: MessageType,
+    requested_ack: bool,
+}
+
+impl Encoder {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.buffer.is_empty() && self.splices.is_empty()
+    }
+
+    /// Bytes held, splices included.
+    pub(crate) fn len(&self) -> usize {
+        self.buffer.len() + self.splices.iter().map(|(_, payload)| payload.len()).sum::<usize>()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.buffer.clear();
+        self.splices.clear();
+    }
+
+    /// Begins a frame; [`Encoder::end`] fills in its length.
+    pub(crate) fn begin(&mut self, ty: MessageType) -> FrameStart {
+        self.begin_with(ty, false)
+    }
+
+    /// Begins a frame, with or without the flag that asks for an ack.
+    pub(crate) fn begin_with(&mut self, ty: MessageType, requested_ack: bool) -> FrameStart {
+        let start =
+            FrameStart { offset: self.buffer.len(), splices: self.splices.len(), ty, requested_ack };
+        self.buffer.put_bytes(0, HEADER_LEN);
+        start
+    }
+
+    /// Ends the frame. A payload above 4 GiB cannot be framed: the frame is taken back and `false`
+    /// returned.
+    pub(crate) fn end(&mut self, start: FrameStart) -> bool {
+        let spliced: usize =
+            self.splices[start.splices..].iter().map(|(_, payload)| payload.len()).sum();
+        let length = self.buffer.len() - start.offset - HEADER_LEN + spliced;
+        let Ok(length) = u32::try_from(length) else {
+            self.abandon(start);
+            return false;
+        };
+        let header = header(start.ty, start.requested_ack, length);
+        self.buffer[start.offset..start.offset + HEADER_LEN].copy_from_slice(&header);
+        true
+    }
+
+    /// Takes back a frame that was begun.
+    pub(crate) fn abandon(&mut self, start: FrameStart) {
+        self.buffer.truncate(start.offset);
+        self.splices.truncate(start.splices);
+    }
+
+    /// Moves everything written into `output`, cut at the splices.
+    pub(crate) fn drain_into(&mut self, output: &mut VecDeque<Bytes>) {
+        let mut taken = 0;
+        for (offset, payload) in self.splices.drain(..) {
+            if offset > taken {
+                output.push_back(self.buffer.split_to(offset - taken).freeze());
+                taken = offset;
+            }
+            output.push_back(payload);
+        }
+        if !self.buffer.is_empty() {
+            output.push_back(self.buffer.split().freeze());
+        }
+    }
+
+    /// Whether what was written is exactly `recorded`.
+    pub(crate) fn equals(&self, recorded: &[u8]) -> bool {
+        if recorded.len() != self.len() {
+            return false;
+        }
+        let (mut rest, mut taken) = (recorded, 0);
+        for (offset, payload) in &self.splices {
+            let (inline, after) = rest.split_at(offset - taken);
+            let (spliced, after) = after.split_at(payload.len());
+            if inline != &self.buffer[taken..*offset] || spliced != payload {
+                return false;
+            }
+            (rest, taken) = (after, *offset);
+        }
+        rest == &self.buffer[taken..]
+    }
+
+    /// A copy of what was written, in one piece.
+    pub(crate) fn to_bytes(&self) -> Bytes {
+        let mut joined = BytesMut::with_capacity(self.len());
+        let mut taken = 0;
+        for (offset, payload) in &self.splices {
+            joined.extend_from_slice(&self.buffer[taken..*offset]);
+            joined.extend_from_slice(payload);
+            taken = *offset;
+        }
+        joined.extend_from_slice(&self.buffer[taken..]);
+        joined.freeze()
+    }
+
+    /// A number; zero is the default and not written.
+    pub(crate) fn uint(&mut self, tag: u32, value: u64) {
+        if value != 0 {
+            self.uint_always(tag, value);
+        }
+    }
+
+    /// A number that is written even if it is zero (optional and oneof fields).
+    pub(crate) fn uint_always(&mut self, tag: u32, value: u64) {
+        encode_key(tag, WireType::Varint, &mut self.buffer);
+        encode_varint(value, &mut self.buffer);
+    }
+
+    /// Numbers, packed.
+    pub(crate) fn packed(&mut self, tag: u32, values: &[u32]) {
+        if values.is_empty() {
+            return;
+        }
+        let length: usize = values.iter().map(|v| encoded_len_varint(u64::from(*v))).sum();
+        self.length_prefix(tag, length);
+        for value in values {
+            encode_varint(u64::from(*value), &mut self.buffer);
+        }
+    }
+
+    /// Text or bytes; empty is the default and not written.
+    pub(crate) fn bytes(&mut self, tag: u32, value: impl AsRef<[u8]>) {
+        if !value.as_ref().is_empty() {
+            self.bytes_always(tag, value);
+        }
+    }
+
+    /// Text or bytes, written even if empty (optional, oneof and repeated fields).
+    pub(crate) fn bytes_always(&mut self, tag: u32, value: impl AsRef<[u8]>) {
+        let value = value.as_ref();
+        self.length_prefix(tag, value.len());
+        self.buffer.put_slice(value);
+    }
+
+    /// A payload as a bytes field; empty is not written.
+    pub(crate) fn payload(&mut self, tag: u32, payload: &Bytes) {
+        if !payload.is_empty() {
+            self.payload_always(tag, payload);
+        }
+    }
+
+    /// A payload as a bytes field, written even if empty.
+    pub(crate) fn payload_always(&mut self, tag: u32, payload: &Bytes) {
+        self.length_prefix(tag, payload.len());
+        if payload.len() > SPLICE_ABOVE {
+            self.splices.push((self.buffer.len(), payload.clone()));
+        } else {
+            self.buffer.put_slice(payload);
+        }
+    }
+
+    /// A `Value` message: `{1 content}`.
+    pub(crate) fn value(&mut self, tag: u32, payload: &Bytes) {
+        let length = if payload.is_empty() { 0 } else { bytes_len(1, payload.len()) };
+        self.length_prefix(tag, length);
+        self.payload(1, payload);
+    }
+
+    /// An empty message.
+    pub(crate) fn void(&mut self, tag: u32) {
+        self.length_prefix(tag, 0);
+    }
+
+    /// A `Header` message: `{1 key, 2 value}`.
+    pub(crate) fn header(&mut self, tag: u32, key: &str, value: &str) {
+        self.length_prefix(tag, header_len(key, value));
+        self.bytes(1, key);
+        self.bytes(2, value);
+    }
+
+    /// A `Failure` message: `{1 code, 2 message, 3 metadata}`.
+    pub(crate) fn failure(&mut self, tag: u32, error: &TerminalError) {
+        let code = u64::from(error.code());
+        let mut length = 0;
+        if code != 0 {
+            length += key_len(1) + encoded_len_varint(code);
+        }
+        if !error.message().is_empty() {
+            length += bytes_len(2, error.message().len());
+        }
+        for (key, value) in error.metadata() {
+            length += bytes_len(3, header_len(key, value));
+        }
+        self.length_prefix(tag, length);
+        self.uint(1, code);
+        self.bytes(2, error.message());
+        for (key, value) in error.metadata() {
+            self.header(3, key, value);
+        }
+    }
+
+    /// A nested message, written by `write` into an encoder of its own.
+    pub(crate) fn nested(&mut self, tag: u32, write: impl FnOnce(&mut Self)) {
+        let mut inner = Self::default();
+        write(&mut inner);
+        self.bytes_always(tag, inner.to_bytes());
+    }
+
+    fn length_prefix(&mut self, tag: u32, length: usize) {
+        encode_key(tag, WireType::LengthDelimited, &mut self.buffer);
+        encode_varint(length as u64, &mut self.buffer);
+    }
+}
+
+fn bytes_len(tag: u32, length: usize) -> usize {
+    key_len(tag) + encoded_len_varint(length as u64) + length
+}
+
+fn header_len(key: &str, value: &str) -> usize {
+    let mut length = 0;
+    for (tag, text) in [(1, key), (2, value)] {
+        if !text.is_empty() {
+            length += bytes_len(tag, text.len());
+        }
+    }
+    length
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::message;
+    use prost::Message as _;
+
+    #[test]
+    fn large_payloads_are_spliced_and_compared_in_place() {
+        let large = Bytes::from(vec![7u8; SPLICE_ABOVE + 1]);
+        let mut encoder = Encoder::default();
+        let frame = encoder.begin(MessageType::SET_STATE);
+        encoder.bytes(1, "key");
+        encoder.value(3, &large);
+        encoder.bytes(12, "name");
+        assert!(encoder.end(frame));
+        let whole = encoder.to_bytes();
+        assert!(encoder.equals(&whole));
+        let mut other = whole.to_vec();
+        other[100] ^= 1;
+        assert!(!encoder.equals(&other));
+        assert!(!encoder.equals(&whole[1..]));
+        let mut output = VecDeque::new();
+        encoder.drain_into(&mut output);
+        assert_eq!(output.len(), 3);
+        assert_eq!(output[1].as_ptr(), large.as_ptr());
+        assert_eq!(output.iter().flat_map(|part| part.to_vec()).collect::<Vec<_>>(), whole);
+        assert!(encoder.is_empty());
+    }
+
+    #[test]
+    fn failures_are_written_as_the_protobuf_library_writes_them() {
+        for error in [
+            TerminalError::new(""),
+            TerminalError::new("no").with_code(0),
+            TerminalError::new("cancelled").with_code(409).with_metadata("a", "b").with_metadata("c", ""),
+        ] {
+            let mut encoder = Encoder::default();
+            encoder.failure(6, &error);
+            let expected = message::Notification {
+                id: None,
+                result: Some(message::NotificationResult::Failure(message::Failure {
+                    code: error.code().into(),
+                    message: error.message().to_owned(),
+                    metadata: error
+                        .metadata()
+                        .iter()
+                        .map(|(key, value)| message::Header { key: key.clone(), value: value.clone() })
+                        .collect(),
+                })),
+            };
+            assert_eq!(encoder.to_bytes(), expected.encode_to_vec());
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Frames: an 8 byte header (type, flags, payload length; big endian) and a payload.
+//!
+//! The decoder takes chunks of any size, cut at any byte, and hands out whole frames. A frame
+//! that lies within one chunk is a slice of it; one that spans chunks is copied together once,
+//! when its last byte is there, so that a declared length costs nothing until the bytes come.
+
+use std::collections::VecDeque;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::MessageType;
+
+/// Bytes of a frame's header.
+pub(crate) const HEADER_LEN: usize = 8;
+
+/// The flag by which a proposal asks for an acknowledgement (v7).
+const REQUESTED_ACK: u64 = 0x0000_8000_0000_0000;
+
+/// One frame as it came.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Frame {
+    pub(crate) ty: MessageType,
+    pub(crate) payload: Bytes,
+}
+
+/// Why bytes are not frames.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub(crate) enum FrameError {
+    #[error(
+        "a {ty} message of {length} bytes is larger than the limit of {limit} bytes \
+         (see `EndpointBuilder::max_message_size`)"
+    )]
+    TooLarge { ty: MessageType, length: usize, limit: usize },
+}
+
+/// The header of a frame with this type and payload length.
+pub(crate) fn header(ty: MessageType, requested_ack: bool, length: u32) -> [u8; HEADER_LEN] {
+    let flag = if requested_ack { REQUESTED_ACK } else { 0 };
+    (u64::from(ty.0) << 48 | flag | u64::from(length)).to_be_bytes()
+}
+
+/// Cuts chunks of bytes into frames.
+#[derive(Debug)]
+pub(crate) struct FrameDecoder {
+    chunks: VecDeque<Bytes>,
+    buffered: usize,
+    limit: usize,
+    /// The header of the frame whose payload is awaited.
+    pending: Option<(MessageType, usize)>,
+}
+
+impl FrameDecoder {
+    /// `limit` is the largest payload taken, in bytes.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { chunks: VecDeque::new(), buffered: 0, limit, pending: None }
+    }
+
+    /// Adds the next chunk of the stream.
+    pub(crate) fn push(&mut self, chunk: Bytes) {
+        if !chunk.is_empty() {
+            self.buffered += chunk.len();
+            self.chunks.push_back(chunk);
+        }
+    }
+
+    /// Whether bytes of an unfinished frame are held.
+    pub(crate) fn is_mid_frame(&self) -> bool {
+        self.buffered > 0 || self.pending.is_some()
+    }
+
+    /// The next whole frame, if its bytes are there.
+    pub(crate) fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
+        let (ty, length) = match self.pending {
+            Some(pending) => pending,
+            None => {
+                if self.buffered < HEADER_LEN {
+                    return Ok(None);
+                }
+                let header = self.take(HEADER_LEN).get_u64();
+                let ty = MessageType((header >> 48) as u16);
+                let length = (header & 0xFFFF_FFFF) as usize;
+                if length > self.limit {
+                    return Err(FrameError::TooLarge { ty, length, limit: self.limit });
+                }
+                self.pending = Some((ty, length));
+                (ty, length)
+            }
+        };
+        if self.buffered < length {
+            return Ok(None);
+        }
+        self.pending = None;
+        Ok(Some(Frame { ty, payload: self.take(length) }))
+    }
+
+    /// Takes `length` bytes, which the caller has checked to be there.
+    fn take(&mut self, length: usize) -> Bytes {
+        if length == 0 {
+            return Bytes::new();
+        }
+        self.buffered -= length;
+        if let Some(front) = self.chunks.front_mut()
+            && front.len() >= length
+        {
+            let taken = front.split_to(length);
+            if front.is_empty() {
+                self.chunks.pop_front();
+            }
+            return taken;
+        }
+        let mut joined = BytesMut::with_capacity(length);
+        while joined.len() < length {
+            let Some(front) = self.chunks.front_mut() else { break };
+            let part = front.split_to(front.len().min(length - joined.len()));
+            joined.extend_from_slice(&part);
+            if front.is_empty() {
+                self.chunks.pop_front();
+            }
+        }
+        joined.freeze()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn encode(frames: &[(u16, Vec<u8>)]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (ty, payload) in frames {
+            bytes.extend_from_slice(&header(MessageType(*ty), false, payload.len() as u32));
+            bytes.extend_from_slice(payload);
+        }
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_gives_the_same_frames(
+            frames in prop::collection::vec((any::<u16>(), prop::collection::vec(any::<u8>(), 0..40)), 0..12),
+            cuts in prop::collection::vec(1usize..20, 1..30),
+        ) {
+            let bytes = Bytes::from(encode(&frames));
+            let mut decoder = FrameDecoder::new(64);
+            let mut decoded = Vec::new();
+            let (mut at, mut cut) = (0, 0);
+            while at < bytes.len() {
+                let end = bytes.len().min(at + cuts[cut % cuts.len()]);
+                decoder.push(bytes.slice(at..end));
+                (at, cut) = (end, cut + 1);
+                while let Some(frame) = decoder.next_frame().unwrap() {
+                    decoded.push((frame.ty.0, frame.payload.to_vec()));
+                }
+            }
+            while let Some(frame) = decoder.next_frame().unwrap() {
+                decoded.push((frame.ty.0, frame.payload.to_vec()));
+            }
+            prop_assert_eq!(decoded, frames);
+            prop_assert!(!decoder.is_mid_frame());
+        }
+
+        #[test]
+        fn garbage_never_panics(chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..30), 0..10)) {
+            let mut decoder = FrameDecoder::new(1 << 20);
+            for chunk in chunks {
+                decoder.push(Bytes::from(chunk));
+                while let Ok(Some(_)) = decoder.next_frame() {}
+            }
+        }
+    }
+
+    #[test]
+    fn a_length_above_the_limit_is_refused_before_its_bytes_come() {
+        let mut decoder = FrameDecoder::new(10);
+        decoder.push(Bytes::copy_from_slice(&header(MessageType::START, false, 11)));
+        assert_eq!(
+            decoder.next_frame(),
+            Err(FrameError::TooLarge { ty: MessageType::START, length: 11, limit: 10 })
+        );
+    }
+
+    #[test]
+    fn a_frame_within_one_chunk_is_not_copied() {
+        let bytes = Bytes::from(encode(&[(0x0400, vec![7; 32])]));
+        let mut decoder = FrameDecoder::new(64);
+        decoder.push(bytes.clone());
+        let frame = decoder.next_frame().unwrap().unwrap();
+        assert_eq!(frame.payload.as_ptr(), bytes[HEADER_LEN..].as_ptr());
+    }
+
+    #[test]
+    fn the_header_is_what_the_protocol_says() {
+        assert_eq!(header(MessageType::RUN, false, 5), [0x04, 0x11, 0, 0, 0, 0, 0, 5]);
+        assert_eq!(
+            header(MessageType::PROPOSE_RUN_COMPLETION, true, 1),
+            [0x00, 0x05, 0x80, 0, 0, 0, 0, 1]
+        );
+    }
+}
