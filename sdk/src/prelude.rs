@@ -15,5 +15,5 @@ pub use std::time::Duration;
 
 pub use crate::{
     Context, HandlerError, HandlerResult, KafkaEvent, ObjectContext, RetryPolicy, RetryableError,
-    SharedObjectContext, SharedWorkflowContext, TerminalError, WorkflowContext,
+    SharedObjectContext, SharedWorkflowContext, TerminalError, WorkflowContext, handler,
 };

@@ -52,8 +52,19 @@ impl RetryPolicy {
     /// ```
     #[must_use]
     pub fn exponential(initial: Duration, factor: f64) -> Self {
-        let factor = if factor.is_finite() { factor.max(1.0) } else { 1.0 };
-        Self { initial, factor, max_delay: None, max_attempts: None, max_duration: None, pause: false }
+        let factor = if factor.is_finite() {
+            factor.max(1.0)
+        } else {
+            1.0
+        };
+        Self {
+            initial,
+            factor,
+            max_delay: None,
+            max_attempts: None,
+            max_duration: None,
+            pause: false,
+        }
     }
 
     /// The same delay before each retry.
@@ -141,12 +152,20 @@ impl RetryPolicy {
         let exhausted = self.max_attempts.is_some_and(|max| count >= max)
             || self.max_duration.is_some_and(|max| duration >= max);
         if exhausted {
-            return if self.pause { Decision::Pause } else { Decision::Terminal };
+            return if self.pause {
+                Decision::Pause
+            } else {
+                Decision::Terminal
+            };
         }
         let limit = self.max_delay.unwrap_or(Duration::MAX);
         let exponent = i32::try_from(count.saturating_sub(1)).unwrap_or(i32::MAX);
         let seconds = self.initial.as_secs_f64() * self.factor.powi(exponent);
-        Decision::Retry(Duration::try_from_secs_f64(seconds).unwrap_or(limit).min(limit))
+        Decision::Retry(
+            Duration::try_from_secs_f64(seconds)
+                .unwrap_or(limit)
+                .min(limit),
+        )
     }
 }
 
@@ -168,11 +187,16 @@ mod tests {
 
     #[test]
     fn attempts_and_durations_run_out() {
-        let policy = RetryPolicy::fixed(SECOND).max_attempts(3).max_duration(10 * SECOND);
+        let policy = RetryPolicy::fixed(SECOND)
+            .max_attempts(3)
+            .max_duration(10 * SECOND);
         assert_eq!(policy.decide(2, 9 * SECOND), Decision::Retry(SECOND));
         assert_eq!(policy.decide(3, SECOND), Decision::Terminal);
         assert_eq!(policy.decide(1, 10 * SECOND), Decision::Terminal);
-        assert_eq!(policy.pause_on_exhaustion().decide(3, SECOND), Decision::Pause);
+        assert_eq!(
+            policy.pause_on_exhaustion().decide(3, SECOND),
+            Decision::Pause
+        );
         let once = RetryPolicy::fixed(SECOND).max_attempts(0);
         assert_eq!(once.decide(1, Duration::ZERO), Decision::Terminal);
     }

@@ -81,7 +81,9 @@ impl<T> Future for Awakeable<'_, T> {
 
 impl<T> fmt::Debug for Awakeable<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Awakeable").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Awakeable")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -101,9 +103,14 @@ fn awakeable_id(raw_id: &[u8], signal: u32) -> String {
 /// The server fails the attempt, at each retry, on an id that it cannot parse: refuse it here.
 /// Ids of the older form `prom_1` pass; the server takes padding or none.
 fn check_awakeable_id(id: &str) -> Result<(), TerminalError> {
-    let encoded = id.strip_prefix("sign_1").or_else(|| id.strip_prefix("prom_1"));
-    let decoded = encoded
-        .and_then(|encoded| BASE64_URL_SAFE_NO_PAD.decode(encoded.trim_end_matches('=')).ok());
+    let encoded = id
+        .strip_prefix("sign_1")
+        .or_else(|| id.strip_prefix("prom_1"));
+    let decoded = encoded.and_then(|encoded| {
+        BASE64_URL_SAFE_NO_PAD
+            .decode(encoded.trim_end_matches('='))
+            .ok()
+    });
     if decoded.is_some_and(|bytes| bytes.len() == RAW_ID_LEN + 4) {
         return Ok(());
     }
@@ -156,11 +163,19 @@ impl Context {
     ///     Ok(())
     /// }
     /// ```
-    pub fn resolve_awakeable<T: Encode + ?Sized>(&self, id: &str, value: &T) -> Result<(), TerminalError> {
+    pub fn resolve_awakeable<T: Encode + ?Sized>(
+        &self,
+        id: &str,
+        value: &T,
+    ) -> Result<(), TerminalError> {
         check_awakeable_id(id)?;
         if let Some(payload) = encode(self.cell(), value, "the value for an awakeable") {
-            let completion = Completion::Value { payload: &payload, stable: T::STABLE };
-            self.cell().issue(Command::CompleteAwakeable { id, completion }, "");
+            let completion = Completion::Value {
+                payload: &payload,
+                stable: T::STABLE,
+            };
+            self.cell()
+                .issue(Command::CompleteAwakeable { id, completion }, "");
         }
         Ok(())
     }
@@ -183,7 +198,13 @@ impl Context {
     /// ```
     pub fn reject_awakeable(&self, id: &str, error: TerminalError) -> Result<(), TerminalError> {
         check_awakeable_id(id)?;
-        self.cell().issue(Command::CompleteAwakeable { id, completion: Completion::Failure(&error) }, "");
+        self.cell().issue(
+            Command::CompleteAwakeable {
+                id,
+                completion: Completion::Failure(&error),
+            },
+            "",
+        );
         Ok(())
     }
 }
@@ -193,7 +214,9 @@ pub(crate) fn encode<T: Encode + ?Sized>(cell: &Cell, value: &T, what: &str) -> 
     match value.encode() {
         Ok(payload) => Some(payload),
         Err(error) => {
-            cell.fault(AttemptError::internal(format!("{what} cannot be encoded: {error}")));
+            cell.fault(AttemptError::internal(format!(
+                "{what} cannot be encoded: {error}"
+            )));
             None
         }
     }
@@ -206,12 +229,20 @@ mod tests {
     #[test]
     fn ids_have_the_form_that_the_server_reads() {
         let id = awakeable_id(&[0xFF; RAW_ID_LEN], 17);
-        assert_eq!(id, "sign_1______________________________________AAAAEQ");
+        assert_eq!(id, "sign_1________________________________AAAAEQ");
         assert_eq!(id.len(), 6 + 38);
         assert!(check_awakeable_id(&id).is_ok());
         assert!(check_awakeable_id(&format!("{id}==")).is_ok());
         assert!(check_awakeable_id(&id.replace("sign_1", "prom_1")).is_ok());
-        for wrong in ["", "sign_1", "sign_1AAAA", "sign_2", "inv_1abc", "sign_1ä", &id[..43]] {
+        for wrong in [
+            "",
+            "sign_1",
+            "sign_1AAAA",
+            "sign_2",
+            "inv_1abc",
+            "sign_1ä",
+            &id[..43],
+        ] {
             let error = check_awakeable_id(wrong).unwrap_err();
             assert_eq!(error.code(), 400, "{wrong}");
         }

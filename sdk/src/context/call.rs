@@ -21,7 +21,7 @@ use super::{
 use crate::{
     error::{BoxError, TerminalError},
     executor::Cell,
-    journal::{AttemptError, CallFields, CANCEL, Command, Completion, Issued, SignalId},
+    journal::{AttemptError, CANCEL, CallFields, Command, Completion, Issued, SignalId},
     payload::{Decode, Encode},
     protocol::message::NotificationResult,
 };
@@ -52,7 +52,11 @@ impl Target {
     ///
     /// See [`Target`].
     pub fn service(service: impl Into<String>, handler: impl Into<String>) -> Self {
-        Self { service: service.into(), key: None, handler: handler.into() }
+        Self {
+            service: service.into(),
+            key: None,
+            handler: handler.into(),
+        }
     }
 
     /// A handler of a virtual object.
@@ -60,8 +64,16 @@ impl Target {
     /// # Examples
     ///
     /// See [`Target`].
-    pub fn object(service: impl Into<String>, key: impl Into<String>, handler: impl Into<String>) -> Self {
-        Self { service: service.into(), key: Some(key.into()), handler: handler.into() }
+    pub fn object(
+        service: impl Into<String>,
+        key: impl Into<String>,
+        handler: impl Into<String>,
+    ) -> Self {
+        Self {
+            service: service.into(),
+            key: Some(key.into()),
+            handler: handler.into(),
+        }
     }
 
     /// A handler of a workflow.
@@ -72,7 +84,11 @@ impl Target {
     /// let run = durably::Target::workflow("Signup", "user-7", "run");
     /// assert_eq!(run.service_name(), "Signup");
     /// ```
-    pub fn workflow(service: impl Into<String>, key: impl Into<String>, handler: impl Into<String>) -> Self {
+    pub fn workflow(
+        service: impl Into<String>,
+        key: impl Into<String>,
+        handler: impl Into<String>,
+    ) -> Self {
         Self::object(service, key, handler)
     }
 
@@ -148,7 +164,9 @@ pub struct Request<'a, In, Out> {
 
 impl<In, Out> fmt::Debug for Request<'_, In, Out> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Request").field("target", &self.target).finish_non_exhaustive()
+        f.debug_struct("Request")
+            .field("target", &self.target)
+            .finish_non_exhaustive()
     }
 }
 
@@ -315,7 +333,11 @@ impl<'a, In, Out> Request<'a, In, Out> {
         In: Encode,
     {
         let millis = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-        let invoke_time = if millis == 0 { 0 } else { self.cell.now().saturating_add(millis) };
+        let invoke_time = if millis == 0 {
+            0
+        } else {
+            self.cell.now().saturating_add(millis)
+        };
         self.send_at(invoke_time)
     }
 
@@ -324,11 +346,18 @@ impl<'a, In, Out> Request<'a, In, Out> {
         In: Encode,
     {
         let cell = self.cell;
-        let issued = self.issue(|cell, call, name| cell.issue(Command::OneWayCall { call, invoke_time }, name));
-        Sent { cell, invocation_id: issued.map(|issued| issued.first) }
+        let issued = self
+            .issue(|cell, call, name| cell.issue(Command::OneWayCall { call, invoke_time }, name));
+        Sent {
+            cell,
+            invocation_id: issued.map(|issued| issued.first),
+        }
     }
 
-    fn issue(self, issue: impl FnOnce(&Cell, CallFields<'_>, &str) -> Option<Issued>) -> Option<Issued>
+    fn issue(
+        self,
+        issue: impl FnOnce(&Cell, CallFields<'_>, &str) -> Option<Issued>,
+    ) -> Option<Issued>
     where
         In: Encode,
     {
@@ -339,7 +368,11 @@ impl<'a, In, Out> Request<'a, In, Out> {
             )));
             return None;
         }
-        let parameter: Bytes = encode(self.cell, &self.input, &format!("the input of {}", self.target))?;
+        let parameter: Bytes = encode(
+            self.cell,
+            &self.input,
+            &format!("the input of {}", self.target),
+        )?;
         let call = CallFields {
             service: &self.target.service,
             handler: &self.target.handler,
@@ -364,8 +397,8 @@ impl<'a, In: Encode, Out: Decode> IntoFuture for Request<'a, In, Out> {
     }
 }
 
-fn decode_id<'a>(
-    _: &'a Cell,
+fn decode_id(
+    _: &Cell,
     result: NotificationResult,
 ) -> Result<Result<InvocationId, TerminalError>, BoxError> {
     match result {
@@ -470,7 +503,9 @@ impl<T> Future for Call<'_, T> {
 
 impl<T> fmt::Debug for Call<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Call").field("result", &self.result).finish_non_exhaustive()
+        f.debug_struct("Call")
+            .field("result", &self.result)
+            .finish_non_exhaustive()
     }
 }
 
@@ -521,8 +556,11 @@ impl<'a> IntoFuture for Sent<'a> {
 
 /// Sends CANCEL to an invocation.
 pub(crate) fn cancel(cell: &Cell, target: &str) {
-    let command =
-        Command::SendSignal { target, signal: SignalId::Index(CANCEL), completion: Completion::Void };
+    let command = Command::SendSignal {
+        target,
+        signal: SignalId::Index(CANCEL),
+        completion: Completion::Void,
+    };
     cell.issue(command, "");
 }
 

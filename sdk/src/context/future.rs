@@ -66,7 +66,12 @@ impl<'a, T> DurableFuture<'a, T> {
     /// The future of `source`; without one it stays pending until the executor ends the attempt.
     pub(crate) fn new(cell: &'a Cell, source: Option<Source>, decode: DecodeFn<'a, T>) -> Self {
         let leaf = source.map(|source| cell.create_leaf(source));
-        Self { cell, leaf, decode, marker: PhantomData }
+        Self {
+            cell,
+            leaf,
+            decode,
+            marker: PhantomData,
+        }
     }
 
     /// The future of a completion.
@@ -101,7 +106,9 @@ impl<T> Future for DurableFuture<'_, T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let Some(leaf) = &mut this.leaf else { return Poll::Pending };
+        let Some(leaf) = &mut this.leaf else {
+            return Poll::Pending;
+        };
         let delivery = ready!(this.cell.poll_leaf(leaf, cx.waker()));
         let source = this.leaf.take().map(|leaf| leaf.source);
         match delivery {
@@ -111,7 +118,10 @@ impl<T> Future for DurableFuture<'_, T> {
                 Err(error) => {
                     this.cell.fault(AttemptError::internal(format!(
                         "the result of {} cannot be decoded: {error}",
-                        source.map_or_else(|| "a durable future".to_owned(), |source| describe(&source)),
+                        source.map_or_else(
+                            || "a durable future".to_owned(),
+                            |source| describe(&source)
+                        ),
                     )));
                     Poll::Pending
                 }
@@ -131,7 +141,9 @@ impl<T> Drop for DurableFuture<'_, T> {
 impl<T> fmt::Debug for DurableFuture<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let waits_for = self.leaf.as_ref().map(|leaf| &leaf.source);
-        f.debug_struct("DurableFuture").field("waits_for", &waits_for).finish_non_exhaustive()
+        f.debug_struct("DurableFuture")
+            .field("waits_for", &waits_for)
+            .finish_non_exhaustive()
     }
 }
 
@@ -159,11 +171,16 @@ pub(crate) fn unexpected(result: &NotificationResult) -> BoxError {
 pub(crate) fn terminal(failure: Failure) -> TerminalError {
     let code = u16::try_from(failure.code).unwrap_or(500);
     let error = TerminalError::new(failure.message).with_code(code);
-    failure.metadata.into_iter().fold(error, |error, header| error.with_metadata(header.key, header.value))
+    failure.metadata.into_iter().fold(error, |error, header| {
+        error.with_metadata(header.key, header.value)
+    })
 }
 
 /// A value or a failure. Nothing counts as an empty value.
-pub(crate) fn value<T: Decode>(_: &Cell, result: NotificationResult) -> Result<Result<T, TerminalError>, BoxError> {
+pub(crate) fn value<T: Decode>(
+    _: &Cell,
+    result: NotificationResult,
+) -> Result<Result<T, TerminalError>, BoxError> {
     match result {
         NotificationResult::Value(value) => T::decode(value.content).map(Ok),
         NotificationResult::Void(_) => T::decode(Bytes::new()).map(Ok),
@@ -186,7 +203,10 @@ pub(crate) fn optional<T: Decode>(
 }
 
 /// Nothing, or a failure.
-pub(crate) fn void(_: &Cell, result: NotificationResult) -> Result<Result<(), TerminalError>, BoxError> {
+pub(crate) fn void(
+    _: &Cell,
+    result: NotificationResult,
+) -> Result<Result<(), TerminalError>, BoxError> {
     match result {
         NotificationResult::Void(_) => Ok(Ok(())),
         NotificationResult::Failure(failure) => Ok(Err(terminal(failure))),

@@ -276,7 +276,9 @@ impl Random<'_> {
     /// ```
     #[must_use]
     pub fn uuid(&self) -> Uuid {
-        self.cell.random(|rng| Some(rng.uuid())).unwrap_or_else(|| Uuid::from_bytes([0; 16]))
+        self.cell
+            .random(|rng| Some(rng.uuid()))
+            .unwrap_or_else(|| Uuid::from_bytes([0; 16]))
     }
 }
 

@@ -190,7 +190,13 @@ impl<'a> InvocationHandle<'a> {
     /// ```
     pub fn resolve_signal<T: Encode + ?Sized>(&self, name: &str, value: &T) {
         if let Some(payload) = encode(self.cell, value, &format!("the value for signal `{name}`")) {
-            self.send_signal(name, Completion::Value { payload: &payload, stable: T::STABLE });
+            self.send_signal(
+                name,
+                Completion::Value {
+                    payload: &payload,
+                    stable: T::STABLE,
+                },
+            );
         }
     }
 
@@ -212,7 +218,14 @@ impl<'a> InvocationHandle<'a> {
 
     fn send_signal(&self, name: &str, completion: Completion<'_>) {
         let target = self.id.as_str();
-        self.cell.issue(Command::SendSignal { target, signal: SignalId::Name(name), completion }, "");
+        self.cell.issue(
+            Command::SendSignal {
+                target,
+                signal: SignalId::Name(name),
+                completion,
+            },
+            "",
+        );
     }
 }
 
@@ -333,7 +346,11 @@ impl Context {
     /// # Examples
     ///
     /// See [`AttachHandle`].
-    pub fn workflow_invocation(&self, name: impl Into<String>, key: impl Into<String>) -> AttachHandle<'_> {
+    pub fn workflow_invocation(
+        &self,
+        name: impl Into<String>,
+        key: impl Into<String>,
+    ) -> AttachHandle<'_> {
         AttachHandle {
             cell: self.cell(),
             target: Target::workflow(name, key, ""),
@@ -347,8 +364,17 @@ impl Context {
     /// # Examples
     ///
     /// See [`AttachHandle`].
-    pub fn idempotent_invocation(&self, target: Target, idempotency_key: impl Into<String>) -> AttachHandle<'_> {
-        AttachHandle { cell: self.cell(), target, idempotency_key: Some(idempotency_key.into()), scope: None }
+    pub fn idempotent_invocation(
+        &self,
+        target: Target,
+        idempotency_key: impl Into<String>,
+    ) -> AttachHandle<'_> {
+        AttachHandle {
+            cell: self.cell(),
+            target,
+            idempotency_key: Some(idempotency_key.into()),
+            scope: None,
+        }
     }
 
     /// Waits for a signal of this name, which other handlers

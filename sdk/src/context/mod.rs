@@ -55,6 +55,12 @@ impl Context {
 
 /// Made from an attempt's handle; the macros' output uses it.
 #[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a context of `durably`",
+    label = "not a context",
+    note = "a handler takes `&Context`, `&ObjectContext`, `&SharedObjectContext`, `&WorkflowContext` or `&SharedWorkflowContext` of the `durably` crate"
+)]
+#[allow(missing_docs)]
 pub trait FromAttempt {
     fn from_attempt(attempt: AttemptHandle) -> Self;
 }

@@ -1,10 +1,6 @@
 //! Durable promises: results within a workflow, by name.
 
-use std::{
-    fmt,
-    future::IntoFuture,
-    marker::PhantomData,
-};
+use std::{fmt, future::IntoFuture, marker::PhantomData};
 
 use super::{
     SharedWorkflowContext,
@@ -44,7 +40,9 @@ pub struct Promise<'a, T> {
 
 impl<T> fmt::Debug for Promise<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Promise").field("key", &self.key).finish_non_exhaustive()
+        f.debug_struct("Promise")
+            .field("key", &self.key)
+            .finish_non_exhaustive()
     }
 }
 
@@ -94,7 +92,11 @@ impl<'a, T> Promise<'a, T> {
         T: Decode,
     {
         let issued = self.cell.issue(Command::PeekPromise { key: &self.key }, "");
-        DurableFuture::completion(self.cell, issued.map(|issued| issued.first), future::optional)
+        DurableFuture::completion(
+            self.cell,
+            issued.map(|issued| issued.first),
+            future::optional,
+        )
     }
 
     /// Completes the promise with a value. Await it to learn whether that worked.
@@ -114,8 +116,15 @@ impl<'a, T> Promise<'a, T> {
     where
         T: Encode,
     {
-        match encode(self.cell, value, &format!("the value for promise `{}`", self.key)) {
-            Some(payload) => self.complete(Completion::Value { payload: &payload, stable: T::STABLE }),
+        match encode(
+            self.cell,
+            value,
+            &format!("the value for promise `{}`", self.key),
+        ) {
+            Some(payload) => self.complete(Completion::Value {
+                payload: &payload,
+                stable: T::STABLE,
+            }),
             None => DurableFuture::new(self.cell, None, future::void),
         }
     }
@@ -142,7 +151,13 @@ impl<'a, T> Promise<'a, T> {
     }
 
     fn complete(&self, completion: Completion<'_>) -> DurableFuture<'a, ()> {
-        let issued = self.cell.issue(Command::CompletePromise { key: &self.key, completion }, "");
+        let issued = self.cell.issue(
+            Command::CompletePromise {
+                key: &self.key,
+                completion,
+            },
+            "",
+        );
         DurableFuture::completion(self.cell, issued.map(|issued| issued.first), future::void)
     }
 }
@@ -163,6 +178,10 @@ impl SharedWorkflowContext {
     ///
     /// See [`Promise`].
     pub fn promise<T>(&self, key: impl Into<String>) -> Promise<'_, T> {
-        Promise { cell: self.cell(), key: key.into(), marker: PhantomData }
+        Promise {
+            cell: self.cell(),
+            key: key.into(),
+            marker: PhantomData,
+        }
     }
 }

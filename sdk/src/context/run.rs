@@ -75,7 +75,16 @@ where
         let name = name.into();
         let id = cell.issue_run(&name).map(|issued| issued.first);
         let result = DurableFuture::completion(cell, id, future::value::<T>);
-        Self { cell, id, name, policy: None, closure: Some(closure), executing: None, polled: None, result }
+        Self {
+            cell,
+            id,
+            name,
+            policy: None,
+            closure: Some(closure),
+            executing: None,
+            polled: None,
+            result,
+        }
     }
 
     /// How the closure is tried again when it fails retryably. Without a policy, the attempt fails
@@ -123,8 +132,9 @@ where
         if let Some(id) = *this.id
             && this.cell.take_run_grant(id)
         {
-            let (name, waker) =
-                this.polled.get_or_insert_with(|| (Arc::from(&**this.name), this.cell.run_waker(id)));
+            let (name, waker) = this
+                .polled
+                .get_or_insert_with(|| (Arc::from(&**this.name), this.cell.run_waker(id)));
             let polled = this.cell.in_run(name, || {
                 if let Some(closure) = this.closure.take() {
                     this.executing.set(Some(closure()));
@@ -144,7 +154,8 @@ where
                     }),
                     Err(error) => Err(error.into()),
                 };
-                this.cell.finish_run(id, this.name, this.policy.as_ref(), result);
+                this.cell
+                    .finish_run(id, this.name, this.policy.as_ref(), result);
             }
         }
         Pin::new(this.result).poll(cx)
@@ -153,7 +164,10 @@ where
 
 impl<F, Fut, T> fmt::Debug for Run<'_, F, Fut, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Run").field("name", &self.name).field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Run")
+            .field("name", &self.name)
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -188,7 +202,11 @@ impl Context {
     ///     Ok(id)
     /// }
     /// ```
-    pub fn run<'a, F, Fut, T, E>(&'a self, name: impl Into<Cow<'a, str>>, closure: F) -> Run<'a, F, Fut, T>
+    pub fn run<'a, F, Fut, T, E>(
+        &'a self,
+        name: impl Into<Cow<'a, str>>,
+        closure: F,
+    ) -> Run<'a, F, Fut, T>
     where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,

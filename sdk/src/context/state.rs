@@ -43,7 +43,10 @@ impl<T: ?Sized> StateKey<T> {
     /// See [`StateKey`].
     #[must_use]
     pub const fn new(name: &'static str) -> Self {
-        Self { name: Cow::Borrowed(name), marker: PhantomData }
+        Self {
+            name: Cow::Borrowed(name),
+            marker: PhantomData,
+        }
     }
 
     /// A key with a name that is made at run time.
@@ -57,7 +60,10 @@ impl<T: ?Sized> StateKey<T> {
     /// ```
     #[must_use]
     pub fn owned(name: String) -> Self {
-        Self { name: Cow::Owned(name), marker: PhantomData }
+        Self {
+            name: Cow::Owned(name),
+            marker: PhantomData,
+        }
     }
 
     /// The name under which the value is stored.
@@ -85,7 +91,10 @@ impl<T: ?Sized> AsRef<str> for StateKey<T> {
 
 impl<T: ?Sized> Clone for StateKey<T> {
     fn clone(&self) -> Self {
-        Self { name: self.name.clone(), marker: PhantomData }
+        Self {
+            name: self.name.clone(),
+            marker: PhantomData,
+        }
     }
 }
 
@@ -151,15 +160,33 @@ fn get_keys(cell: &Cell) -> DurableFuture<'_, Vec<String>> {
 }
 
 /// Keys are bytes on the wire and UTF-8 here. They come sorted.
-fn decode_keys(_: &Cell, result: NotificationResult) -> Result<Result<Vec<String>, TerminalError>, BoxError> {
-    let NotificationResult::StateKeys(keys) = result else { return Err(unexpected(&result)) };
-    let keys: Result<Vec<String>, _> = keys.keys.into_iter().map(|key| String::from_utf8(key.to_vec())).collect();
-    Ok(Ok(keys.map_err(|error| format!("a state key is not UTF-8: {error}"))?))
+fn decode_keys(
+    _: &Cell,
+    result: NotificationResult,
+) -> Result<Result<Vec<String>, TerminalError>, BoxError> {
+    let NotificationResult::StateKeys(keys) = result else {
+        return Err(unexpected(&result));
+    };
+    let keys: Result<Vec<String>, _> = keys
+        .keys
+        .into_iter()
+        .map(|key| String::from_utf8(key.to_vec()))
+        .collect();
+    Ok(Ok(keys.map_err(|error| {
+        format!("a state key is not UTF-8: {error}")
+    })?))
 }
 
 fn set<T: Encode + ?Sized>(cell: &Cell, key: &str, value: &T) {
     if let Some(value) = encode(cell, value, &format!("the value for state key `{key}`")) {
-        cell.issue(Command::SetState { key, value: &value, stable: T::STABLE }, "");
+        cell.issue(
+            Command::SetState {
+                key,
+                value: &value,
+                stable: T::STABLE,
+            },
+            "",
+        );
     }
 }
 

@@ -45,7 +45,11 @@ pin_project! {
 
 impl<'a, F> OrTimeout<'a, F> {
     pub(crate) fn new(cell: &'a Cell, future: F, after: Duration) -> Self {
-        Self { future, sleep: timer::sleep(cell, after, ""), after }
+        Self {
+            future,
+            sleep: timer::sleep(cell, after, ""),
+            after,
+        }
     }
 }
 
@@ -58,7 +62,9 @@ impl<T, F: Future<Output = Result<T, TerminalError>>> Future for OrTimeout<'_, F
             return Poll::Ready(result);
         }
         Pin::new(this.sleep).poll(cx).map(|slept| {
-            slept.and_then(|()| Err(TerminalError::new(format!("timed out after {:?}", this.after)).with_code(408)))
+            slept.and_then(|()| {
+                Err(TerminalError::new(format!("timed out after {:?}", this.after)).with_code(408))
+            })
         })
     }
 }

@@ -2,7 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{Context, future::{self, DurableFuture}, run::Run};
+use super::{
+    Context,
+    future::{self, DurableFuture},
+    run::Run,
+};
 use crate::{error::TerminalError, executor::Cell, journal::Command};
 
 /// Records a sleep.
@@ -69,10 +73,14 @@ impl Context {
     /// ```
     pub fn now(&self) -> impl Future<Output = Result<SystemTime, TerminalError>> + Send + use<'_> {
         let cell = self.cell();
-        let run = Run::new(cell, "now", async move || Ok::<u64, TerminalError>(cell.now()));
+        let run = Run::new(cell, "now", async move || {
+            Ok::<u64, TerminalError>(cell.now())
+        });
         async move {
             let since_epoch = Duration::from_millis(run.await?);
-            Ok(SystemTime::UNIX_EPOCH.checked_add(since_epoch).unwrap_or(SystemTime::UNIX_EPOCH))
+            Ok(SystemTime::UNIX_EPOCH
+                .checked_add(since_epoch)
+                .unwrap_or(SystemTime::UNIX_EPOCH))
         }
     }
 }

@@ -138,7 +138,10 @@ impl Cell {
     pub(crate) fn issue_call(&self, command: Command<'_>, name: &str) -> Option<Issued> {
         self.journal(|state| {
             let issued = state.journal.issue(command, name)?;
-            state.calls.push(CallRecord { invocation_id: issued.first, result: issued.first + 1 });
+            state.calls.push(CallRecord {
+                invocation_id: issued.first,
+                result: issued.first + 1,
+            });
             Ok(issued)
         })
     }
@@ -154,7 +157,10 @@ impl Cell {
 
     /// Changes the journal on behalf of the handler, unless the attempt is over for it. What goes
     /// wrong is not the handler's to see: it is recorded, and ends the attempt at rest.
-    pub(crate) fn journal<R>(&self, operation: impl FnOnce(&mut State) -> Result<R, AttemptError>) -> Option<R> {
+    pub(crate) fn journal<R>(
+        &self,
+        operation: impl FnOnce(&mut State) -> Result<R, AttemptError>,
+    ) -> Option<R> {
         let mut state = self.lock();
         if state.closed || state.fault.is_some() {
             return None;
@@ -193,7 +199,8 @@ impl Cell {
 
     /// Draws from the deterministic generator.
     pub(crate) fn random<R: Default>(&self, draw: impl FnOnce(&mut Rng) -> R) -> R {
-        self.journal(|state| Ok(draw(&mut state.rng))).unwrap_or_default()
+        self.journal(|state| Ok(draw(&mut state.rng)))
+            .unwrap_or_default()
     }
 
     /// Resolves when the attempt ends.
@@ -238,7 +245,12 @@ impl Cell {
                 state.fault = Some(error);
                 return Poll::Pending;
             }
-            state.leaves.poll(handle, waker, &mut state.journal.notifications, &mut state.runs)
+            state.leaves.poll(
+                handle,
+                waker,
+                &mut state.journal.notifications,
+                &mut state.runs,
+            )
         };
         drop(dropped);
         poll
@@ -248,7 +260,9 @@ impl Cell {
         let dropped = {
             let mut guard = self.lock();
             let state = &mut *guard;
-            state.leaves.remove(handle, &state.journal.notifications, &mut state.runs)
+            state
+                .leaves
+                .remove(handle, &state.journal.notifications, &mut state.runs)
         };
         drop(dropped);
     }
@@ -262,7 +276,10 @@ impl Cell {
 
     /// The waker for a run's closure.
     pub(crate) fn run_waker(&self, id: u32) -> Waker {
-        Waker::from(Arc::new(RunWaker { task: Arc::clone(&self.task), id }))
+        Waker::from(Arc::new(RunWaker {
+            task: Arc::clone(&self.task),
+            id,
+        }))
     }
 
     /// Polls a run's closure: meanwhile the context is off limits.
@@ -306,7 +323,11 @@ impl Cell {
                         RunOutcome::Propose(error) => Err(error),
                         RunOutcome::Fail(error) => {
                             if state.run_failure.is_none() {
-                                let command = CommandRef { index, ty: MessageType::RUN, name: name.to_owned() };
+                                let command = CommandRef {
+                                    index,
+                                    ty: MessageType::RUN,
+                                    name: name.to_owned(),
+                                };
                                 state.run_failure = Some(error.about(Some(command)));
                             }
                             return;
@@ -344,7 +365,9 @@ fn retry(
         Behavior::Retry => {}
         Behavior::Pause | Behavior::Fail => return RunOutcome::Fail(error),
     }
-    let Some(policy) = policy else { return RunOutcome::Fail(error) };
+    let Some(policy) = policy else {
+        return RunOutcome::Fail(error);
+    };
     match policy.decide(count.saturating_add(1), duration.saturating_add(took)) {
         Decision::Retry(delay) => {
             error.delay = error.delay.or(Some(delay));
@@ -365,7 +388,12 @@ impl State {
         let from = std::mem::replace(&mut self.uncancelled, self.calls.len());
         self.calls[from..]
             .iter()
-            .filter(|call| self.journal.notifications.completed_at(call.result).is_none_or(|at| at > cancel))
+            .filter(|call| {
+                self.journal
+                    .notifications
+                    .completed_at(call.result)
+                    .is_none_or(|at| at > cancel)
+            })
             .map(|call| call.invocation_id)
             .collect()
     }

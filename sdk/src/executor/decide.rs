@@ -27,7 +27,10 @@ enum Cancel {
     #[default]
     None,
     /// The invocation ids of these calls are awaited, then they are cancelled in this order.
-    Children { calls: Vec<u32>, active: VecDeque<(u64, usize)> },
+    Children {
+        calls: Vec<u32>,
+        active: VecDeque<(u64, usize)>,
+    },
     /// These leaves get the failure, one poll to rest each.
     Deliver { active: VecDeque<(u64, usize)> },
 }
@@ -72,7 +75,9 @@ impl Decider {
             return step;
         }
         if offer.is_some() {
-            let waker = state.leaves.offer(&state.journal.notifications, &mut state.runs);
+            let waker = state
+                .leaves
+                .offer(&state.journal.notifications, &mut state.runs);
             return self.wake(waker);
         }
         self.block(cell, state, input_closed)
@@ -136,7 +141,12 @@ impl Decider {
     // ---- cancellation ------------------------------------------------------------------------
 
     /// CANCEL is next in order. What is awaited now ends with it; if nothing is, it waits.
-    fn begin_cancelling(&mut self, state: &mut State, cancel: Order, input_closed: bool) -> Option<Step> {
+    fn begin_cancelling(
+        &mut self,
+        state: &mut State,
+        cancel: Order,
+        input_closed: bool,
+    ) -> Option<Step> {
         if state.leaves.len() == 0 {
             return None;
         }
@@ -155,7 +165,9 @@ impl Decider {
 
     fn go_on_cancelling(&mut self, state: &mut State, input_closed: bool) -> Option<Step> {
         if let Cancel::Children { calls, active } = &mut self.cancel {
-            let unknown = calls.iter().find(|id| state.journal.notifications.invocation_id(**id).is_none());
+            let unknown = calls
+                .iter()
+                .find(|id| state.journal.notifications.invocation_id(**id).is_none());
             if let Some(id) = unknown {
                 let awaited = AwaitSet::new([&Source::Completion(*id)]);
                 return Some(if state.journal.is_replaying() {
@@ -167,7 +179,12 @@ impl Decider {
                 });
             }
             for id in calls.iter() {
-                let target = state.journal.notifications.invocation_id(*id).unwrap_or_default().to_owned();
+                let target = state
+                    .journal
+                    .notifications
+                    .invocation_id(*id)
+                    .unwrap_or_default()
+                    .to_owned();
                 let command = Command::SendSignal {
                     target: &target,
                     signal: SignalId::Index(CANCEL),
@@ -177,14 +194,18 @@ impl Decider {
                     return Some(Step::Fail(error));
                 }
             }
-            self.cancel = Cancel::Deliver { active: std::mem::take(active) };
+            self.cancel = Cancel::Deliver {
+                active: std::mem::take(active),
+            };
         }
         while let Cancel::Deliver { active } = &mut self.cancel {
             let Some(leaf) = active.pop_front() else {
                 self.cancel = Cancel::None;
                 break;
             };
-            let waker = state.leaves.cancel(leaf, &state.journal.notifications, &mut state.runs);
+            let waker = state
+                .leaves
+                .cancel(leaf, &state.journal.notifications, &mut state.runs);
             if waker.is_some() {
                 return Some(self.wake(waker));
             }
@@ -200,7 +221,9 @@ impl Decider {
     }
 
     fn wake_run(&mut self, state: &mut State, slot: usize) -> Step {
-        let waker = state.leaves.wake_for_run(slot, &state.journal.notifications, &mut state.runs);
+        let waker = state
+            .leaves
+            .wake_for_run(slot, &state.journal.notifications, &mut state.runs);
         self.wake(waker)
     }
 
@@ -210,14 +233,23 @@ impl Decider {
         if std::mem::replace(&mut self.probed, true) {
             return None;
         }
-        let wakers = state.leaves.probe(&state.journal.notifications, &mut state.runs);
-        if wakers.is_empty() { None } else { Some(Step::Wake(wakers)) }
+        let wakers = state
+            .leaves
+            .probe(&state.journal.notifications, &mut state.runs);
+        if wakers.is_empty() {
+            None
+        } else {
+            Some(Step::Wake(wakers))
+        }
     }
 
     /// Tells a v7 runtime what is awaited, once per await point. Not by a probe: that would happen
     /// live and not on replay, and reorders a `FuturesUnordered`.
     fn report_awaiting(&mut self, state: &mut State) {
-        if !state.journal.version().has_v7() || state.runs.any_executing() || state.leaves.len() == 0 {
+        if !state.journal.version().has_v7()
+            || state.runs.any_executing()
+            || state.leaves.len() == 0
+        {
             return;
         }
         let told = self.reported.as_ref().map_or(0, AwaitSet::len);

@@ -81,7 +81,11 @@ impl Leaves {
     /// A new leaf; it takes part once it is polled.
     pub(crate) fn create(&mut self, source: Source) -> LeafHandle {
         self.next_seq += 1;
-        LeafHandle { source, seq: self.next_seq, slot: None }
+        LeafHandle {
+            source,
+            seq: self.next_seq,
+            slot: None,
+        }
     }
 
     /// Polls a leaf: takes what it was offered, or registers it as waiting. The second value is a
@@ -112,11 +116,20 @@ impl Leaves {
                 slot
             }
         };
-        let Some(leaf) = self.slots[slot].as_mut() else { return (Poll::Pending, None) };
+        let Some(leaf) = self.slots[slot].as_mut() else {
+            return (Poll::Pending, None);
+        };
         match leaf.phase {
             Phase::Waiting => {
                 let unchanged = leaf.waker.as_ref().is_some_and(|old| old.will_wake(waker));
-                (Poll::Pending, if unchanged { None } else { leaf.waker.replace(waker.clone()) })
+                (
+                    Poll::Pending,
+                    if unchanged {
+                        None
+                    } else {
+                        leaf.waker.replace(waker.clone())
+                    },
+                )
             }
             Phase::Woken => {
                 let old = leaf.waker.replace(waker.clone());
@@ -171,7 +184,9 @@ impl Leaves {
     }
 
     fn register(&mut self, slot: usize, notifications: &Notifications, runs: &mut Runs) {
-        let Some(leaf) = self.slots[slot].as_mut() else { return };
+        let Some(leaf) = self.slots[slot].as_mut() else {
+            return;
+        };
         leaf.phase = Phase::Waiting;
         if !leaf.reported {
             self.unreported += 1;
@@ -186,7 +201,12 @@ impl Leaves {
     }
 
     /// The leaf stops waiting; its waker, if it has one.
-    fn unregister(&mut self, slot: usize, notifications: &Notifications, runs: &mut Runs) -> Option<Waker> {
+    fn unregister(
+        &mut self,
+        slot: usize,
+        notifications: &Notifications,
+        runs: &mut Runs,
+    ) -> Option<Waker> {
         let leaf = self.slots.get_mut(slot)?.as_mut()?;
         if leaf.phase != Phase::Waiting {
             return None;
@@ -229,7 +249,11 @@ impl Leaves {
     }
 
     /// Offers the first notification in order that some waiting leaf wants; wake what is returned.
-    pub(crate) fn offer(&mut self, notifications: &Notifications, runs: &mut Runs) -> Option<Waker> {
+    pub(crate) fn offer(
+        &mut self,
+        notifications: &Notifications,
+        runs: &mut Runs,
+    ) -> Option<Waker> {
         let (_, source) = self.offerable.pop_first()?;
         let slot = self.first_waiting(&source)?;
         let waker = self.unregister(slot, notifications, runs);
@@ -272,7 +296,12 @@ impl Leaves {
     }
 
     /// Takes the waker of a waiting leaf, for its run's closure to be polled.
-    pub(crate) fn wake_for_run(&mut self, slot: usize, notifications: &Notifications, runs: &mut Runs) -> Option<Waker> {
+    pub(crate) fn wake_for_run(
+        &mut self,
+        slot: usize,
+        notifications: &Notifications,
+        runs: &mut Runs,
+    ) -> Option<Waker> {
         self.unregister(slot, notifications, runs)
     }
 
@@ -287,7 +316,11 @@ impl Leaves {
 
     /// The waiting leaves, by creation.
     pub(crate) fn active(&self) -> Vec<(u64, usize)> {
-        let mut leaves: Vec<_> = self.waiting.iter().map(|((_, seq), slot)| (*seq, *slot)).collect();
+        let mut leaves: Vec<_> = self
+            .waiting
+            .iter()
+            .map(|((_, seq), slot)| (*seq, *slot))
+            .collect();
         leaves.sort_unstable();
         leaves
     }

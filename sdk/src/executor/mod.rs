@@ -18,9 +18,9 @@ mod clock;
 mod decide;
 mod leaves;
 mod runs;
-mod waker;
 #[cfg(test)]
 mod tests;
+mod waker;
 
 use std::{
     any::Any,
@@ -33,12 +33,12 @@ use std::{
 
 use bytes::Bytes;
 
+use self::decide::{Decider, Step};
 pub(crate) use self::{
     cell::{Cell, InvocationInfo},
     clock::Clock,
     leaves::{Delivery, LeafHandle},
 };
-use self::decide::{Decider, Step};
 use crate::{
     error::{Behavior, Failure, HandlerError, TerminalError},
     journal::{AttemptError, Change, Command, Completion},
@@ -91,7 +91,10 @@ pub(crate) struct Attempt {
 
 impl fmt::Debug for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Attempt").field("cell", &self.cell).field("ended", &self.ended).finish_non_exhaustive()
+        f.debug_struct("Attempt")
+            .field("cell", &self.cell)
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
     }
 }
 
@@ -156,6 +159,12 @@ impl Attempt {
         }
     }
 
+    /// Whether the known entries of the journal are in. Before, the input must not be closed for
+    /// another reason than that the request has ended.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready
+    }
+
     /// Whether the attempt has ended: its terminator is written, though maybe not yet taken.
     pub(crate) fn is_ended(&self) -> bool {
         self.ended
@@ -194,7 +203,10 @@ impl Attempt {
                 return Poll::Pending;
             }
             turns += 1;
-            if turns >= TURNS || !self.at_rest || self.cell.lock().journal.buffered_output() > OUTPUT_HIGH {
+            if turns >= TURNS
+                || !self.at_rest
+                || self.cell.lock().journal.buffered_output() > OUTPUT_HIGH
+            {
                 task.release();
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
@@ -231,7 +243,9 @@ impl Attempt {
                     self.at_rest = false;
                     self.cell.task.take_woken();
                     deliveries += 1;
-                    if deliveries >= TURNS || self.cell.lock().journal.buffered_output() > OUTPUT_HIGH {
+                    if deliveries >= TURNS
+                        || self.cell.lock().journal.buffered_output() > OUTPUT_HIGH
+                    {
                         return false;
                     }
                 }
@@ -259,7 +273,9 @@ impl Attempt {
     /// Polls the handler until it is pending and not woken by its own poll. The cooperative budget
     /// of tokio is lifted: it would make channels wake themselves.
     fn poll_to_rest(&mut self) -> Result<Option<Result<Bytes, HandlerError>>, StillAwake> {
-        let Some(handler) = self.handler.as_mut() else { return Ok(None) };
+        let Some(handler) = self.handler.as_mut() else {
+            return Ok(None);
+        };
         let mut cx = Context::from_waker(&self.waker);
         for _ in 0..SELF_WAKES {
             let mut handler = tokio::task::unconstrained(handler.as_mut());
@@ -287,7 +303,13 @@ impl Attempt {
         } else {
             seed_from_id(&start.id)
         };
-        let Start { id, debug_id, key, retry_count_since_last_stored_entry, .. } = start;
+        let Start {
+            id,
+            debug_id,
+            key,
+            retry_count_since_last_stored_entry,
+            ..
+        } = start;
         let info = InvocationInfo {
             id: debug_id,
             raw_id: id,
@@ -299,7 +321,10 @@ impl Attempt {
             limit_key: start.limit_key,
         };
         self.cell.set_info(info, seed);
-        self.handler = Some((self.invoke)(AttemptHandle(Arc::clone(&self.cell)), Input::new(headers, body)));
+        self.handler = Some((self.invoke)(
+            AttemptHandle(Arc::clone(&self.cell)),
+            Input::new(headers, body),
+        ));
         Ok(())
     }
 
@@ -318,17 +343,25 @@ impl Attempt {
                 let command = state.journal.last_command();
                 let fault = state.fault.take();
                 drop(state);
-                return self.fail(fault.unwrap_or_else(|| AttemptError::retryable(failure).about(command)));
+                return self.fail(
+                    fault.unwrap_or_else(|| AttemptError::retryable(failure).about(command)),
+                );
             }
         };
         let mut state = self.cell.lock();
         let fault = state.fault.take().or_else(|| state.run_failure.take());
         let ended = match (fault, &output) {
             (Some(fault), _) => Err(fault),
-            (None, Ok(payload)) => {
-                state.journal.issue(Command::Output(Completion::Value { payload, stable: true }), "")
-            }
-            (None, Err(error)) => state.journal.issue(Command::Output(Completion::Failure(error)), ""),
+            (None, Ok(payload)) => state.journal.issue(
+                Command::Output(Completion::Value {
+                    payload,
+                    stable: true,
+                }),
+                "",
+            ),
+            (None, Err(error)) => state
+                .journal
+                .issue(Command::Output(Completion::Failure(error)), ""),
         };
         match ended {
             Ok(_) => {

@@ -35,8 +35,19 @@ pub(crate) struct Runs {
 
 impl Runs {
     pub(crate) fn create(&mut self, issued: Issued) {
-        let Issued { first, index, replayed } = issued;
-        let run = Run { executing: false, woken: false, leaf: None, replayed, command: index, started: 0 };
+        let Issued {
+            first,
+            index,
+            replayed,
+        } = issued;
+        let run = Run {
+            executing: false,
+            woken: false,
+            leaf: None,
+            replayed,
+            command: index,
+            started: 0,
+        };
         self.runs.insert(first, run);
     }
 
@@ -55,7 +66,9 @@ impl Runs {
             return false;
         }
         self.granted = None;
-        let Some(run) = self.runs.get_mut(&id) else { return false };
+        let Some(run) = self.runs.get_mut(&id) else {
+            return false;
+        };
         if !run.executing {
             run.executing = true;
             run.started = now();
@@ -67,7 +80,9 @@ impl Runs {
     /// What a failure needs to know of the run: whether its command was replayed, the index of the
     /// command, and when the closure was started.
     pub(crate) fn record(&self, id: u32) -> (bool, u32, u64) {
-        self.runs.get(&id).map_or((false, 0, 0), |run| (run.replayed, run.command, run.started))
+        self.runs.get(&id).map_or((false, 0, 0), |run| {
+            (run.replayed, run.command, run.started)
+        })
     }
 
     pub(super) fn leaf_waits(&mut self, id: u32, slot: usize) {
@@ -135,6 +150,10 @@ impl Runs {
 
     /// Whether a closure executes whose leaf waits.
     pub(crate) fn any_active(&self) -> bool {
-        self.executing > 0 && self.runs.values().any(|run| run.executing && run.leaf.is_some())
+        self.executing > 0
+            && self
+                .runs
+                .values()
+                .any(|run| run.executing && run.leaf.is_some())
     }
 }

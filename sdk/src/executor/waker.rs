@@ -91,7 +91,11 @@ impl Wake for RunWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.task.runs.lock().unwrap_or_else(PoisonError::into_inner).insert(self.id);
+        self.task
+            .runs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(self.id);
         self.task.any_run.store(true, Ordering::SeqCst);
         self.task.notify();
     }

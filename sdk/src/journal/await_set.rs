@@ -40,9 +40,19 @@ impl AwaitSet {
     /// For reports: `completion 3, signal 17, signal "go"`.
     pub(crate) fn describe(&self) -> String {
         let mut parts: Vec<String> = Vec::new();
-        parts.extend(self.completions.iter().take(8).map(|id| format!("completion {id}")));
+        parts.extend(
+            self.completions
+                .iter()
+                .take(8)
+                .map(|id| format!("completion {id}")),
+        );
         parts.extend(self.signals.iter().take(8).map(|id| format!("signal {id}")));
-        parts.extend(self.named.iter().take(8).map(|name| format!("signal `{name}`")));
+        parts.extend(
+            self.named
+                .iter()
+                .take(8)
+                .map(|name| format!("signal `{name}`")),
+        );
         if parts.len() < self.len() {
             parts.push(format!("{} more", self.len() - parts.len()));
         }
@@ -57,7 +67,10 @@ impl AwaitSet {
             encoder.nested(4, |encoder| self.encode_tree(encoder));
         } else {
             encoder.packed(1, &self.completions);
-            let signals: Vec<u32> = [CANCEL].into_iter().chain(self.signals.iter().copied()).collect();
+            let signals: Vec<u32> = [CANCEL]
+                .into_iter()
+                .chain(self.signals.iter().copied())
+                .collect();
             encoder.packed(2, &signals);
             self.encode_named(encoder);
         }

@@ -26,8 +26,18 @@ pub(crate) struct CallFields<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum AttachTarget<'a> {
     Invocation(&'a str),
-    Idempotent { service: &'a str, key: Option<&'a str>, handler: &'a str, idempotency_key: &'a str, scope: Option<&'a str> },
-    Workflow { name: &'a str, key: &'a str, scope: Option<&'a str> },
+    Idempotent {
+        service: &'a str,
+        key: Option<&'a str>,
+        handler: &'a str,
+        idempotency_key: &'a str,
+        scope: Option<&'a str>,
+    },
+    Workflow {
+        name: &'a str,
+        key: &'a str,
+        scope: Option<&'a str>,
+    },
 }
 
 /// What a signal, an awakeable or a promise is completed with. `stable` is false for payloads whose
@@ -56,22 +66,47 @@ pub(crate) enum SignalId<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Command<'a> {
     Output(Completion<'a>),
-    SetState { key: &'a str, value: &'a Bytes, stable: bool },
-    ClearState { key: &'a str },
+    SetState {
+        key: &'a str,
+        value: &'a Bytes,
+        stable: bool,
+    },
+    ClearState {
+        key: &'a str,
+    },
     ClearAllState,
-    GetPromise { key: &'a str },
-    PeekPromise { key: &'a str },
-    CompletePromise { key: &'a str, completion: Completion<'a> },
+    GetPromise {
+        key: &'a str,
+    },
+    PeekPromise {
+        key: &'a str,
+    },
+    CompletePromise {
+        key: &'a str,
+        completion: Completion<'a>,
+    },
     /// Milliseconds since the Unix epoch.
-    Sleep { wake_up_time: u64 },
+    Sleep {
+        wake_up_time: u64,
+    },
     Call(CallFields<'a>),
     /// Milliseconds since the Unix epoch; 0 is now.
-    OneWayCall { call: CallFields<'a>, invoke_time: u64 },
-    SendSignal { target: &'a str, signal: SignalId<'a>, completion: Completion<'a> },
+    OneWayCall {
+        call: CallFields<'a>,
+        invoke_time: u64,
+    },
+    SendSignal {
+        target: &'a str,
+        signal: SignalId<'a>,
+        completion: Completion<'a>,
+    },
     Run,
     Attach(AttachTarget<'a>),
     GetOutput(AttachTarget<'a>),
-    CompleteAwakeable { id: &'a str, completion: Completion<'a> },
+    CompleteAwakeable {
+        id: &'a str,
+        completion: Completion<'a>,
+    },
 }
 
 impl Command<'_> {
@@ -123,7 +158,9 @@ impl Command<'_> {
             }
             Self::Attach(target) | Self::GetOutput(target) => match target {
                 AttachTarget::Invocation(_) => None,
-                AttachTarget::Idempotent { scope, .. } | AttachTarget::Workflow { scope, .. } => *scope,
+                AttachTarget::Idempotent { scope, .. } | AttachTarget::Workflow { scope, .. } => {
+                    *scope
+                }
             },
             _ => None,
         };
@@ -132,11 +169,18 @@ impl Command<'_> {
         }
         match self {
             Self::Output(Completion::Failure(error))
-            | Self::CompletePromise { completion: Completion::Failure(error), .. }
-            | Self::SendSignal { completion: Completion::Failure(error), .. }
-            | Self::CompleteAwakeable { completion: Completion::Failure(error), .. }
-                if !version.has_failure_metadata() && !error.metadata().is_empty() =>
-            {
+            | Self::CompletePromise {
+                completion: Completion::Failure(error),
+                ..
+            }
+            | Self::SendSignal {
+                completion: Completion::Failure(error),
+                ..
+            }
+            | Self::CompleteAwakeable {
+                completion: Completion::Failure(error),
+                ..
+            } if !version.has_failure_metadata() && !error.metadata().is_empty() => {
                 Some("metadata of a terminal error")
             }
             _ => None,
@@ -204,7 +248,11 @@ impl Command<'_> {
                 optional(encoder, 9, call.limit_key);
                 encoder.uint(10, id);
             }
-            Self::SendSignal { target, signal, completion } => {
+            Self::SendSignal {
+                target,
+                signal,
+                completion,
+            } => {
                 encoder.bytes(1, target);
                 match signal {
                     SignalId::Index(index) => encoder.uint_always(2, u64::from(*index)),
@@ -221,7 +269,10 @@ impl Command<'_> {
                 attach_target(encoder, target);
                 encoder.uint(11, id);
             }
-            Self::CompleteAwakeable { id: awakeable, completion } => {
+            Self::CompleteAwakeable {
+                id: awakeable,
+                completion,
+            } => {
                 encoder.bytes(1, awakeable);
                 match completion {
                     Completion::Void => encoder.value(2, &Bytes::new()),
@@ -249,7 +300,13 @@ fn optional(encoder: &mut Encoder, tag: u32, value: Option<&str>) {
 fn attach_target(encoder: &mut Encoder, target: &AttachTarget<'_>) {
     match target {
         AttachTarget::Invocation(id) => encoder.bytes_always(1, id),
-        AttachTarget::Idempotent { service, key, handler, idempotency_key, scope } => {
+        AttachTarget::Idempotent {
+            service,
+            key,
+            handler,
+            idempotency_key,
+            scope,
+        } => {
             encoder.nested(3, |encoder| {
                 encoder.bytes(1, service);
                 optional(encoder, 2, *key);

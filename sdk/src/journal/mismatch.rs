@@ -27,25 +27,37 @@ type Field = (u32, &'static str, Kind);
 
 const VALUE: Kind = Kind::Message(&[(1, "content", Kind::Payload)]);
 const HEADER: Kind = Kind::Message(&[(1, "key", Kind::Text), (2, "value", Kind::Text)]);
-const FAILURE: Kind = Kind::Message(&[(1, "code", Kind::Uint), (2, "message", Kind::Text), (3, "metadata", HEADER)]);
+const FAILURE: Kind = Kind::Message(&[
+    (1, "code", Kind::Uint),
+    (2, "message", Kind::Text),
+    (3, "metadata", HEADER),
+]);
 const VOID: Kind = Kind::Message(&[]);
 const NAME: Field = (12, "name", Kind::Text);
 const RESULT_ID: Field = (11, "result_completion_id", Kind::Uint);
 const INVOCATION_ID: Field = (10, "invocation_id_notification_idx", Kind::Uint);
 const ATTACH: &[Field] = &[
     (1, "invocation_id", Kind::Text),
-    (3, "idempotent_request", Kind::Message(&[
-        (1, "service_name", Kind::Text),
-        (2, "service_key", Kind::Text),
-        (3, "handler_name", Kind::Text),
-        (4, "idempotency_key", Kind::Text),
-        (5, "scope", Kind::Text),
-    ])),
-    (4, "workflow", Kind::Message(&[
-        (1, "workflow_name", Kind::Text),
-        (2, "workflow_key", Kind::Text),
-        (3, "scope", Kind::Text),
-    ])),
+    (
+        3,
+        "idempotent_request",
+        Kind::Message(&[
+            (1, "service_name", Kind::Text),
+            (2, "service_key", Kind::Text),
+            (3, "handler_name", Kind::Text),
+            (4, "idempotency_key", Kind::Text),
+            (5, "scope", Kind::Text),
+        ]),
+    ),
+    (
+        4,
+        "workflow",
+        Kind::Message(&[
+            (1, "workflow_name", Kind::Text),
+            (2, "workflow_key", Kind::Text),
+            (3, "scope", Kind::Text),
+        ]),
+    ),
     RESULT_ID,
     NAME,
 ];
@@ -60,13 +72,20 @@ fn fields(ty: MessageType) -> &'static [Field] {
         MessageType::CLEAR_STATE => &[(1, "key", Kind::Text), NAME],
         MessageType::CLEAR_ALL_STATE => &[NAME],
         MessageType::GET_LAZY_STATE_KEYS | MessageType::RUN => &[RESULT_ID, NAME],
-        MessageType::GET_EAGER_STATE => {
-            &[(1, "key", Kind::Text), NAME, (13, "void", Kind::Recorded), (14, "value", Kind::Recorded)]
-        }
+        MessageType::GET_EAGER_STATE => &[
+            (1, "key", Kind::Text),
+            NAME,
+            (13, "void", Kind::Recorded),
+            (14, "value", Kind::Recorded),
+        ],
         MessageType::GET_EAGER_STATE_KEYS => &[NAME, (14, "value", Kind::Recorded)],
-        MessageType::COMPLETE_PROMISE => {
-            &[(1, "key", Kind::Text), (2, "completion_value", VALUE), (3, "completion_failure", FAILURE), RESULT_ID, NAME]
-        }
+        MessageType::COMPLETE_PROMISE => &[
+            (1, "key", Kind::Text),
+            (2, "completion_value", VALUE),
+            (3, "completion_failure", FAILURE),
+            RESULT_ID,
+            NAME,
+        ],
         MessageType::SLEEP => &[(1, "wake_up_time", Kind::Time), RESULT_ID, NAME],
         MessageType::CALL => &[
             (1, "service", Kind::Text),
@@ -104,9 +123,12 @@ fn fields(ty: MessageType) -> &'static [Field] {
             (12, "entry_name", Kind::Text),
         ],
         MessageType::ATTACH_INVOCATION | MessageType::GET_INVOCATION_OUTPUT => ATTACH,
-        MessageType::COMPLETE_AWAKEABLE => {
-            &[(1, "awakeable_id", Kind::Text), (2, "value", VALUE), (3, "failure", FAILURE), NAME]
-        }
+        MessageType::COMPLETE_AWAKEABLE => &[
+            (1, "awakeable_id", Kind::Text),
+            (2, "value", VALUE),
+            (3, "failure", FAILURE),
+            NAME,
+        ],
         _ => &[],
     }
 }
@@ -123,7 +145,10 @@ fn parse(mut bytes: Bytes, table: &[Field], stable: bool) -> Option<Vec<(u32, Ra
     let mut parsed = Vec::new();
     while bytes.has_remaining() {
         let (tag, wire_type) = decode_key(&mut bytes).ok()?;
-        let kind = table.iter().find(|(t, ..)| *t == tag).map(|(.., kind)| *kind);
+        let kind = table
+            .iter()
+            .find(|(t, ..)| *t == tag)
+            .map(|(.., kind)| *kind);
         let raw = match wire_type {
             WireType::Varint => Raw::Number(decode_varint(&mut bytes).ok()?),
             WireType::LengthDelimited => {
@@ -154,11 +179,21 @@ fn parse(mut bytes: Bytes, table: &[Field], stable: bool) -> Option<Vec<(u32, Ra
 
 /// The first field in which two encodings differ: its path, what the journal holds, what the code
 /// issued. `None` if they say the same.
-fn first_difference(recorded: &Bytes, issued: &Bytes, table: &[Field], stable: bool) -> Option<(String, String, String)> {
-    let (Some(recorded), Some(issued)) =
-        (parse(recorded.clone(), table, stable), parse(issued.clone(), table, stable))
-    else {
-        return Some(("the whole message".into(), "not readable as protobuf".into(), "as issued".into()));
+fn first_difference(
+    recorded: &Bytes,
+    issued: &Bytes,
+    table: &[Field],
+    stable: bool,
+) -> Option<(String, String, String)> {
+    let (Some(recorded), Some(issued)) = (
+        parse(recorded.clone(), table, stable),
+        parse(issued.clone(), table, stable),
+    ) else {
+        return Some((
+            "the whole message".into(),
+            "not readable as protobuf".into(),
+            "as issued".into(),
+        ));
     };
     let (mut left, mut right) = (recorded.iter().peekable(), issued.iter().peekable());
     loop {
@@ -182,11 +217,13 @@ fn first_difference(recorded: &Bytes, issued: &Bytes, table: &[Field], stable: b
         if held == made {
             continue;
         }
-        let (name, kind) = table
-            .iter()
-            .find(|(t, ..)| *t == tag)
-            .map_or_else(|| (format!("field {tag}"), None), |(_, name, kind)| ((*name).to_owned(), Some(*kind)));
-        if let (Some(Kind::Message(nested)), Some(Raw::Bytes(held)), Some(Raw::Bytes(made))) = (kind, held, made) {
+        let (name, kind) = table.iter().find(|(t, ..)| *t == tag).map_or_else(
+            || (format!("field {tag}"), None),
+            |(_, name, kind)| ((*name).to_owned(), Some(*kind)),
+        );
+        if let (Some(Kind::Message(nested)), Some(Raw::Bytes(held)), Some(Raw::Bytes(made))) =
+            (kind, held, made)
+        {
             match first_difference(held, made, nested, stable) {
                 None => continue,
                 Some((path, held, made)) => return Some((format!("{name}.{path}"), held, made)),
@@ -229,7 +266,11 @@ pub(crate) fn describe(ty: MessageType, payload: &Bytes) -> String {
     let mut separator = " (";
     for (tag, raw) in parse(payload.clone(), table, true).unwrap_or_default() {
         if let Some((_, name, kind @ Kind::Text)) = table.iter().find(|(t, ..)| *t == tag) {
-            let _ = write!(text, "{separator}{name} {}", show(Some(&raw), Some(*kind), None));
+            let _ = write!(
+                text,
+                "{separator}{name} {}",
+                show(Some(&raw), Some(*kind), None)
+            );
             separator = ", ";
         }
     }
@@ -251,7 +292,13 @@ const CAUSES: &str = "\nLikely causes:\
     `durably::{join, try_join, select}!`.";
 
 /// Compares a recorded command with the issued one of the same type; `Err` is the report.
-pub(crate) fn compare(index: u32, ty: MessageType, recorded: &Bytes, issued: &Bytes, stable: bool) -> Result<(), String> {
+pub(crate) fn compare(
+    index: u32,
+    ty: MessageType,
+    recorded: &Bytes,
+    issued: &Bytes,
+    stable: bool,
+) -> Result<(), String> {
     match first_difference(recorded, issued, fields(ty), stable) {
         None => Ok(()),
         Some((field, held, made)) => Err(format!(
@@ -267,8 +314,16 @@ pub(crate) fn compare(index: u32, ty: MessageType, recorded: &Bytes, issued: &By
 }
 
 /// The report of a command of another type.
-pub(crate) fn other_type(index: u32, recorded: (MessageType, &Bytes), issued: (MessageType, &Bytes)) -> String {
-    let end = if issued.0 == MessageType::OUTPUT { " (the handler returned)" } else { "" };
+pub(crate) fn other_type(
+    index: u32,
+    recorded: (MessageType, &Bytes),
+    issued: (MessageType, &Bytes),
+) -> String {
+    let end = if issued.0 == MessageType::OUTPUT {
+        " (the handler returned)"
+    } else {
+        ""
+    };
     format!(
         "the code does not match the journal at command {index}: they differ in the type of the command.\
          \n  the journal holds: {}\

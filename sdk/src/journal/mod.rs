@@ -65,7 +65,9 @@ enum Phase {
     /// Nothing came yet.
     Start,
     /// Known entries are awaited.
-    Entries { remaining: u32 },
+    Entries {
+        remaining: u32,
+    },
     /// All known entries are in. Replaying while `next < recorded.len()`, else processing.
     Running,
     Closed,
@@ -181,19 +183,25 @@ impl Journal {
         match (self.phase, message) {
             (Phase::Closed, _) => Ok(Change::Nothing),
             (Phase::Start, Incoming::Start(start)) => self.handle_start(*start),
-            (Phase::Start, other) => {
-                Err(AttemptError::violation(format!("the first message must be Start, but {} came", kind(&other))))
-            }
+            (Phase::Start, other) => Err(AttemptError::violation(format!(
+                "the first message must be Start, but {} came",
+                kind(&other)
+            ))),
             (_, Incoming::Start(_)) => Err(AttemptError::violation("a second Start message came")),
             (Phase::Entries { remaining }, Incoming::Command(ty, payload)) => {
-                self.recorded_completions = self.recorded_completions.saturating_add(ty.completion_ids());
+                self.recorded_completions = self
+                    .recorded_completions
+                    .saturating_add(ty.completion_ids());
                 self.recorded.push(Recorded { ty, payload });
                 self.entry(remaining)
             }
-            (Phase::Entries { remaining }, Incoming::Notification(Notification {
-                id: Some(NotificationId::Completion(id)),
-                result: Some(result),
-            })) => {
+            (
+                Phase::Entries { remaining },
+                Incoming::Notification(Notification {
+                    id: Some(NotificationId::Completion(id)),
+                    result: Some(result),
+                }),
+            ) => {
                 // It may come before its command.
                 let order = self.notifications.number();
                 self.early.push((id, result, order));
@@ -213,7 +221,8 @@ impl Journal {
             ))),
             (Phase::Running, Incoming::Notification(notification)) => {
                 let bound = self.recorded_completions.max(self.next_completion - 1);
-                self.handle_notification(notification, bound).map(Change::Arrived)
+                self.handle_notification(notification, bound)
+                    .map(Change::Arrived)
             }
             (Phase::Running, Incoming::RunAck(id)) => {
                 let Some(result) = self.proposed.remove(&id) else {
@@ -233,7 +242,9 @@ impl Journal {
     /// The request has ended. An error if known entries are missing.
     pub(crate) fn handle_input_closed(&mut self) -> Result<(), AttemptError> {
         match self.phase {
-            Phase::Start => Err(AttemptError::violation("the request ended before a Start message came")),
+            Phase::Start => Err(AttemptError::violation(
+                "the request ended before a Start message came",
+            )),
             Phase::Entries { remaining } => Err(AttemptError::violation(format!(
                 "the request ended while {remaining} of {} known entries of the journal were missing",
                 self.start.known_entries
@@ -249,14 +260,18 @@ impl Journal {
             ));
         }
         self.state = StateView::new(std::mem::take(&mut start.state_map), start.partial_state);
-        self.phase = Phase::Entries { remaining: start.known_entries };
+        self.phase = Phase::Entries {
+            remaining: start.known_entries,
+        };
         self.start = start;
         Ok(Change::Nothing)
     }
 
     fn entry(&mut self, remaining: u32) -> Result<Change, AttemptError> {
         if remaining > 1 {
-            self.phase = Phase::Entries { remaining: remaining - 1 };
+            self.phase = Phase::Entries {
+                remaining: remaining - 1,
+            };
             return Ok(Change::Nothing);
         }
         match self.recorded.first() {
@@ -277,9 +292,15 @@ impl Journal {
         Ok(Change::Ready)
     }
 
-    fn handle_notification(&mut self, notification: Notification, bound: u32) -> Result<Source, AttemptError> {
+    fn handle_notification(
+        &mut self,
+        notification: Notification,
+        bound: u32,
+    ) -> Result<Source, AttemptError> {
         let Some(result) = notification.result else {
-            return Err(AttemptError::violation("a notification without a result came"));
+            return Err(AttemptError::violation(
+                "a notification without a result came",
+            ));
         };
         match notification.id {
             Some(NotificationId::Completion(id)) => {
@@ -314,7 +335,9 @@ impl Journal {
             )));
         }
         if !self.notifications.complete(id, result, order) {
-            return Err(AttemptError::violation(format!("completion {id} came twice")));
+            return Err(AttemptError::violation(format!(
+                "completion {id} came twice"
+            )));
         }
         self.proposed.remove(&id);
         Ok(())
@@ -322,17 +345,33 @@ impl Journal {
 
     /// The input of the invocation: its headers in order, and its body.
     pub(crate) fn input(&self) -> Result<(Vec<(String, String)>, Bytes), AttemptError> {
-        let payload = self.recorded.first().map(|input| input.payload.clone()).unwrap_or_default();
-        let input = InputCommand::decode(payload)
-            .map_err(|error| AttemptError::violation(format!("the Input command cannot be decoded: {error}")))?;
-        let headers = input.headers.into_iter().map(|Header { key, value }| (key, value)).collect();
-        Ok((headers, input.value.map(|value| value.content).unwrap_or_default()))
+        let payload = self
+            .recorded
+            .first()
+            .map(|input| input.payload.clone())
+            .unwrap_or_default();
+        let input = InputCommand::decode(payload).map_err(|error| {
+            AttemptError::violation(format!("the Input command cannot be decoded: {error}"))
+        })?;
+        let headers = input
+            .headers
+            .into_iter()
+            .map(|Header { key, value }| (key, value))
+            .collect();
+        Ok((
+            headers,
+            input.value.map(|value| value.content).unwrap_or_default(),
+        ))
     }
 
     // ---- the handler's side ------------------------------------------------------------------
 
     /// Issues a command: compares it with the recorded one, or writes it.
-    pub(crate) fn issue(&mut self, command: Command<'_>, name: &str) -> Result<Issued, AttemptError> {
+    pub(crate) fn issue(
+        &mut self,
+        command: Command<'_>,
+        name: &str,
+    ) -> Result<Issued, AttemptError> {
         let ty = command.ty();
         if let Some(feature) = command.unsupported(self.version) {
             return Err(AttemptError::internal(format!(
@@ -359,10 +398,20 @@ impl Journal {
         }
         let index = self.index();
         self.advance(ty, name, ty.completion_ids());
-        Ok(Issued { first, index, replayed })
+        Ok(Issued {
+            first,
+            index,
+            replayed,
+        })
     }
 
-    fn replay(&mut self, command: &Command<'_>, ty: MessageType, name: &str, first: u32) -> Result<(), AttemptError> {
+    fn replay(
+        &mut self,
+        command: &Command<'_>,
+        ty: MessageType,
+        name: &str,
+        first: u32,
+    ) -> Result<(), AttemptError> {
         self.scratch.clear();
         command.encode(name, first, &mut self.scratch);
         let recorded = &self.recorded[self.next];
@@ -373,9 +422,15 @@ impl Journal {
         let report = if recorded.ty == ty {
             mismatch::compare(index, ty, &recorded.payload, &issued, command.is_stable())
         } else {
-            Err(mismatch::other_type(index, (recorded.ty, &recorded.payload), (ty, &issued)))
+            Err(mismatch::other_type(
+                index,
+                (recorded.ty, &recorded.payload),
+                (ty, &issued),
+            ))
         };
-        report.map_err(|report| AttemptError::new(JOURNAL_MISMATCH, report).about(Some(self.reference(ty, name))))
+        report.map_err(|report| {
+            AttemptError::new(JOURNAL_MISMATCH, report).about(Some(self.reference(ty, name)))
+        })
     }
 
     /// Reads a state key: from the record, from the local view, or from the runtime.
@@ -408,7 +463,11 @@ impl Journal {
             }
         } else {
             let known = self.state.get(key);
-            ty = if known == Known::Unknown { MessageType::GET_LAZY_STATE } else { MessageType::GET_EAGER_STATE };
+            ty = if known == Known::Unknown {
+                MessageType::GET_LAZY_STATE
+            } else {
+                MessageType::GET_EAGER_STATE
+            };
             let frame = self.encoder.begin(ty);
             self.encoder.bytes(1, key);
             match known {
@@ -452,7 +511,11 @@ impl Journal {
             }
         } else {
             let keys = self.state.keys();
-            ty = if keys.is_none() { MessageType::GET_LAZY_STATE_KEYS } else { MessageType::GET_EAGER_STATE_KEYS };
+            ty = if keys.is_none() {
+                MessageType::GET_LAZY_STATE_KEYS
+            } else {
+                MessageType::GET_EAGER_STATE_KEYS
+            };
             let frame = self.encoder.begin(ty);
             match keys {
                 None => self.encoder.uint(11, u64::from(id)),
@@ -475,30 +538,46 @@ impl Journal {
         if recorded == issued {
             return Ok(());
         }
-        mismatch::compare(self.index(), ty, recorded, issued, true)
-            .map_err(|report| AttemptError::new(JOURNAL_MISMATCH, report).about(Some(self.reference(ty, ""))))
+        mismatch::compare(self.index(), ty, recorded, issued, true).map_err(|report| {
+            AttemptError::new(JOURNAL_MISMATCH, report).about(Some(self.reference(ty, "")))
+        })
     }
 
     fn read_mismatch(&self, ty: MessageType) -> AttemptError {
         let recorded = &self.recorded[self.next];
-        let report =
-            mismatch::other_type(self.index(), (recorded.ty, &recorded.payload), (ty, &self.scratch.to_bytes()));
+        let report = mismatch::other_type(
+            self.index(),
+            (recorded.ty, &recorded.payload),
+            (ty, &self.scratch.to_bytes()),
+        );
         AttemptError::new(JOURNAL_MISMATCH, report).about(Some(self.reference(ty, "")))
     }
 
     fn recorded_message<M: prost::Message + Default>(&self) -> Result<M, AttemptError> {
         M::decode(self.recorded[self.next].payload.clone()).map_err(|error| {
-            AttemptError::violation(format!("command {} of the journal cannot be decoded: {error}", self.next))
+            AttemptError::violation(format!(
+                "command {} of the journal cannot be decoded: {error}",
+                self.next
+            ))
         })
     }
 
-    fn read_issued(&mut self, ty: MessageType, inline: Option<NotificationResult>, replayed: bool) -> Issued {
+    fn read_issued(
+        &mut self,
+        ty: MessageType,
+        inline: Option<NotificationResult>,
+        replayed: bool,
+    ) -> Issued {
         let (first, index) = (self.next_completion, self.index());
         if let Some(result) = inline {
             self.notifications.complete_inline(first, index, result);
         }
         self.advance(ty, "", 1);
-        Issued { first, index, replayed }
+        Issued {
+            first,
+            index,
+            replayed,
+        }
     }
 
     /// Takes the next signal id for an awakeable. No command is recorded.
@@ -509,9 +588,15 @@ impl Journal {
     }
 
     /// Proposes the result of a run's closure.
-    pub(crate) fn propose_run(&mut self, id: u32, result: Result<Bytes, TerminalError>) -> Result<(), AttemptError> {
+    pub(crate) fn propose_run(
+        &mut self,
+        id: u32,
+        result: Result<Bytes, TerminalError>,
+    ) -> Result<(), AttemptError> {
         let wants_ack = self.version.has_v7();
-        let frame = self.encoder.begin_with(MessageType::PROPOSE_RUN_COMPLETION, wants_ack);
+        let frame = self
+            .encoder
+            .begin_with(MessageType::PROPOSE_RUN_COMPLETION, wants_ack);
         self.encoder.uint(1, u64::from(id));
         match &result {
             Ok(value) => self.encoder.payload_always(14, value),
@@ -538,7 +623,10 @@ impl Journal {
                     metadata: error
                         .metadata()
                         .iter()
-                        .map(|(key, value)| Header { key: key.clone(), value: value.clone() })
+                        .map(|(key, value)| Header {
+                            key: key.clone(),
+                            value: value.clone(),
+                        })
                         .collect(),
                 }),
             };
@@ -551,7 +639,10 @@ impl Journal {
     /// last stored entry, so the count holds only while this attempt has written no command, and
     /// only for a run that was itself replayed.
     pub(crate) fn previous_tries(&self, replayed: bool) -> (u32, Duration) {
-        if !replayed || self.has_written_commands() || self.start.retry_count_since_last_stored_entry == 0 {
+        if !replayed
+            || self.has_written_commands()
+            || self.start.retry_count_since_last_stored_entry == 0
+        {
             return (0, Duration::ZERO);
         }
         (
@@ -563,7 +654,11 @@ impl Journal {
     /// The mismatch of a handler that blocks although recorded commands remain.
     pub(crate) fn blocked_mismatch(&self, awaited: &AwaitSet) -> AttemptError {
         let recorded = &self.recorded[self.next];
-        let report = mismatch::blocked(self.index(), (recorded.ty, &recorded.payload), &awaited.describe());
+        let report = mismatch::blocked(
+            self.index(),
+            (recorded.ty, &recorded.payload),
+            &awaited.describe(),
+        );
         AttemptError::new(JOURNAL_MISMATCH, report).about(Some(self.reference(recorded.ty, "")))
     }
 
@@ -601,14 +696,18 @@ impl Journal {
             self.encoder.uint_always(6, u64::from(command.ty.0));
         }
         if let Some(delay) = error.delay {
-            self.encoder.uint_always(8, u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
+            self.encoder
+                .uint_always(8, u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
         }
         if self.version.has_v7() {
-            self.encoder.uint(9, match error.behavior {
-                Behavior::Retry => 0,
-                Behavior::Pause => 1,
-                Behavior::Fail => 2,
-            });
+            self.encoder.uint(
+                9,
+                match error.behavior {
+                    Behavior::Retry => 0,
+                    Behavior::Pause => 1,
+                    Behavior::Fail => 2,
+                },
+            );
         }
         self.encoder.end(frame);
         self.phase = Phase::Closed;
@@ -635,15 +734,26 @@ impl Journal {
     }
 
     fn reference(&self, ty: MessageType, name: &str) -> CommandRef {
-        CommandRef { index: self.index(), ty, name: name.to_owned() }
+        CommandRef {
+            index: self.index(),
+            ty,
+            name: name.to_owned(),
+        }
     }
 
-    fn end(&mut self, frame: crate::protocol::encode::FrameStart, ty: MessageType, name: &str) -> Result<(), AttemptError> {
+    fn end(
+        &mut self,
+        frame: crate::protocol::encode::FrameStart,
+        ty: MessageType,
+        name: &str,
+    ) -> Result<(), AttemptError> {
         if self.encoder.end(frame) {
             return Ok(());
         }
-        Err(AttemptError::internal(format!("a {ty} message above 4 GiB cannot be sent"))
-            .about(Some(self.reference(ty, name))))
+        Err(
+            AttemptError::internal(format!("a {ty} message above 4 GiB cannot be sent"))
+                .about(Some(self.reference(ty, name))),
+        )
     }
 
     fn advance(&mut self, ty: MessageType, name: &str, ids: u32) {

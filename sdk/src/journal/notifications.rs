@@ -95,7 +95,10 @@ impl Notifications {
         if slot.order.is_some() {
             return false;
         }
-        *slot = Slot { order: Some(order), result: Some(result) };
+        *slot = Slot {
+            order: Some(order),
+            result: Some(result),
+        };
         true
     }
 
@@ -106,14 +109,19 @@ impl Notifications {
         if id == CANCEL {
             self.cancels.push_back(order);
         } else {
-            self.signals.entry(id).or_insert(Some(Arrived { order, result }));
+            self.signals
+                .entry(id)
+                .or_insert(Some(Arrived { order, result }));
         }
     }
 
     /// A named signal arrives; each arrival serves one wait.
     pub(crate) fn named_signal(&mut self, name: Arc<str>, result: NotificationResult) {
         let order = self.number();
-        self.named.entry(name).or_default().push_back(Arrived { order, result });
+        self.named
+            .entry(name)
+            .or_default()
+            .push_back(Arrived { order, result });
     }
 
     /// The place in the order of what `source` would get next.

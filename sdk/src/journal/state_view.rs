@@ -29,14 +29,21 @@ impl StateView {
     pub(crate) fn new(entries: Vec<StateEntry>, partial: bool) -> Self {
         let mut base: Vec<_> = entries.into_iter().map(|e| (e.key, e.value)).collect();
         base.sort_by(|(a, _), (b, _)| a.cmp(b));
-        Self { base, changes: BTreeMap::new(), partial }
+        Self {
+            base,
+            changes: BTreeMap::new(),
+            partial,
+        }
     }
 
     pub(crate) fn get(&self, key: &str) -> Known {
         if let Some(changed) = self.changes.get(key.as_bytes()) {
             return changed.clone().map_or(Known::Absent, Known::Value);
         }
-        match self.base.binary_search_by(|(k, _)| k.as_ref().cmp(key.as_bytes())) {
+        match self
+            .base
+            .binary_search_by(|(k, _)| k.as_ref().cmp(key.as_bytes()))
+        {
             Ok(at) => Known::Value(self.base[at].1.clone()),
             Err(_) if self.partial => Known::Unknown,
             Err(_) => Known::Absent,
@@ -59,11 +66,13 @@ impl StateView {
     }
 
     pub(crate) fn set(&mut self, key: &str, value: Bytes) {
-        self.changes.insert(Bytes::copy_from_slice(key.as_bytes()), Some(value));
+        self.changes
+            .insert(Bytes::copy_from_slice(key.as_bytes()), Some(value));
     }
 
     pub(crate) fn clear(&mut self, key: &str) {
-        self.changes.insert(Bytes::copy_from_slice(key.as_bytes()), None);
+        self.changes
+            .insert(Bytes::copy_from_slice(key.as_bytes()), None);
     }
 
     /// Afterwards the view is complete and empty.
@@ -77,7 +86,10 @@ mod tests {
     use super::*;
 
     fn entry(key: &'static str, value: &'static str) -> StateEntry {
-        StateEntry { key: Bytes::from(key), value: Bytes::from(value) }
+        StateEntry {
+            key: Bytes::from(key),
+            value: Bytes::from(value),
+        }
     }
 
     #[test]

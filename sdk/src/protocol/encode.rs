@@ -44,7 +44,12 @@ impl Encoder {
 
     /// Bytes held, splices included.
     pub(crate) fn len(&self) -> usize {
-        self.buffer.len() + self.splices.iter().map(|(_, payload)| payload.len()).sum::<usize>()
+        self.buffer.len()
+            + self
+                .splices
+                .iter()
+                .map(|(_, payload)| payload.len())
+                .sum::<usize>()
     }
 
     pub(crate) fn clear(&mut self) {
@@ -59,8 +64,12 @@ impl Encoder {
 
     /// Begins a frame, with or without the flag that asks for an ack.
     pub(crate) fn begin_with(&mut self, ty: MessageType, requested_ack: bool) -> FrameStart {
-        let start =
-            FrameStart { offset: self.buffer.len(), splices: self.splices.len(), ty, requested_ack };
+        let start = FrameStart {
+            offset: self.buffer.len(),
+            splices: self.splices.len(),
+            ty,
+            requested_ack,
+        };
         self.buffer.put_bytes(0, HEADER_LEN);
         start
     }
@@ -68,8 +77,10 @@ impl Encoder {
     /// Ends the frame. A payload above 4 GiB cannot be framed: the frame is taken back and `false`
     /// returned.
     pub(crate) fn end(&mut self, start: FrameStart) -> bool {
-        let spliced: usize =
-            self.splices[start.splices..].iter().map(|(_, payload)| payload.len()).sum();
+        let spliced: usize = self.splices[start.splices..]
+            .iter()
+            .map(|(_, payload)| payload.len())
+            .sum();
         let length = self.buffer.len() - start.offset - HEADER_LEN + spliced;
         let Ok(length) = u32::try_from(length) else {
             self.abandon(start);
@@ -149,7 +160,10 @@ impl Encoder {
         if values.is_empty() {
             return;
         }
-        let length: usize = values.iter().map(|v| encoded_len_varint(u64::from(*v))).sum();
+        let length: usize = values
+            .iter()
+            .map(|v| encoded_len_varint(u64::from(*v)))
+            .sum();
         self.length_prefix(tag, length);
         for value in values {
             encode_varint(u64::from(*value), &mut self.buffer);
@@ -189,7 +203,11 @@ impl Encoder {
 
     /// A `Value` message: `{1 content}`.
     pub(crate) fn value(&mut self, tag: u32, payload: &Bytes) {
-        let length = if payload.is_empty() { 0 } else { bytes_len(1, payload.len()) };
+        let length = if payload.is_empty() {
+            0
+        } else {
+            bytes_len(1, payload.len())
+        };
         self.length_prefix(tag, length);
         self.payload(1, payload);
     }
@@ -279,7 +297,13 @@ mod tests {
         encoder.drain_into(&mut output);
         assert_eq!(output.len(), 3);
         assert_eq!(output[1].as_ptr(), large.as_ptr());
-        assert_eq!(output.iter().flat_map(|part| part.to_vec()).collect::<Vec<_>>(), whole);
+        assert_eq!(
+            output
+                .iter()
+                .flat_map(|part| part.to_vec())
+                .collect::<Vec<_>>(),
+            whole
+        );
         assert!(encoder.is_empty());
     }
 
@@ -288,7 +312,10 @@ mod tests {
         for error in [
             TerminalError::new(""),
             TerminalError::new("no").with_code(0),
-            TerminalError::new("cancelled").with_code(409).with_metadata("a", "b").with_metadata("c", ""),
+            TerminalError::new("cancelled")
+                .with_code(409)
+                .with_metadata("a", "b")
+                .with_metadata("c", ""),
         ] {
             let mut encoder = Encoder::default();
             encoder.failure(6, &error);
@@ -300,7 +327,10 @@ mod tests {
                     metadata: error
                         .metadata()
                         .iter()
-                        .map(|(key, value)| message::Header { key: key.clone(), value: value.clone() })
+                        .map(|(key, value)| message::Header {
+                            key: key.clone(),
+                            value: value.clone(),
+                        })
                         .collect(),
                 })),
             };

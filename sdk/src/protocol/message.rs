@@ -171,7 +171,10 @@ pub(crate) enum Incoming {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MessageError {
     #[error("a {ty} message cannot be decoded: {source}")]
-    Undecodable { ty: MessageType, source: prost::DecodeError },
+    Undecodable {
+        ty: MessageType,
+        source: prost::DecodeError,
+    },
     #[error("a {0} message has no business on the way to an SDK")]
     Unexpected(MessageType),
 }

@@ -8,6 +8,7 @@ pub(crate) struct MessageType(pub(crate) u16);
 
 macro_rules! message_types {
     ($($constant:ident = $code:literal $name:literal,)*) => {
+        #[allow(dead_code, reason = "the table is complete, whether or not a code is named elsewhere")]
         impl MessageType {
             $(pub(crate) const $constant: Self = Self($code);)*
 

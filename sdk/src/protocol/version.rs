@@ -22,7 +22,9 @@ impl ProtocolVersion {
 
     /// The version that a content type names; the comparison is exact, as the server's is.
     pub(crate) fn from_content_type(content_type: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|version| version.content_type() == content_type)
+        Self::ALL
+            .into_iter()
+            .find(|version| version.content_type() == content_type)
     }
 
     /// `application/vnd.restate.invocation.vN`.
@@ -74,9 +76,16 @@ mod tests {
     #[test]
     fn content_types_are_compared_exactly() {
         for version in ProtocolVersion::ALL {
-            assert_eq!(ProtocolVersion::from_content_type(version.content_type()), Some(version));
+            assert_eq!(
+                ProtocolVersion::from_content_type(version.content_type()),
+                Some(version)
+            );
         }
-        for wrong in ["", "application/vnd.restate.invocation.v4", "application/vnd.restate.invocation.v6; q=1"] {
+        for wrong in [
+            "",
+            "application/vnd.restate.invocation.v4",
+            "application/vnd.restate.invocation.v6; q=1",
+        ] {
             assert_eq!(ProtocolVersion::from_content_type(wrong), None);
         }
     }

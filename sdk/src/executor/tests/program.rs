@@ -69,7 +69,12 @@ pub(super) enum Stmt {
     /// A loop over a `FuturesUnordered` whose body awaits.
     Unordered(Vec<Stmt>, Box<Stmt>),
     /// A stream of futures, buffered in order or not.
-    Buffered { items: Vec<Stmt>, at_once: usize, ordered: bool, body: Box<Stmt> },
+    Buffered {
+        items: Vec<Stmt>,
+        at_once: usize,
+        ordered: bool,
+        body: Box<Stmt>,
+    },
     /// One branch sends through a channel, the other receives and goes on.
     Channel(Box<Stmt>, Box<Stmt>),
     /// One result wakes all branches.
@@ -88,7 +93,11 @@ pub(super) struct Taste {
 }
 
 pub(super) fn generate(rng: &mut Rng, budget: &mut u32, depth: u32, taste: Taste) -> Stmt {
-    let pick = if depth == 0 || *budget == 0 { rng.below(6) } else { rng.below(22) };
+    let pick = if depth == 0 || *budget == 0 {
+        rng.below(6)
+    } else {
+        rng.below(22)
+    };
     *budget = budget.saturating_sub(1);
     let mut sub = |rng: &mut Rng| Box::new(generate(rng, budget, depth.saturating_sub(1), taste));
     match pick {
@@ -122,7 +131,12 @@ pub(super) fn generate(rng: &mut Rng, budget: &mut u32, depth: u32, taste: Taste
         17 => {
             let items = (0..2 + rng.below(3)).map(|_| *sub(rng)).collect();
             let at_once = 1 + rng.below(3) as usize;
-            Stmt::Buffered { items, at_once, ordered: rng.below(2) == 0, body: sub(rng) }
+            Stmt::Buffered {
+                items,
+                at_once,
+                ordered: rng.below(2) == 0,
+                body: sub(rng),
+            }
         }
         18 => Stmt::Channel(sub(rng), sub(rng)),
         19 if taste.forks => {
@@ -130,7 +144,10 @@ pub(super) fn generate(rng: &mut Rng, budget: &mut u32, depth: u32, taste: Taste
             Stmt::Fork(leaf, (0..2 + rng.below(2)).map(|_| *sub(rng)).collect())
         }
         19 | 20 => Stmt::Drop(leaf(rng), rng.below(2) == 0),
-        _ => Stmt::KeptSelect(leaf(rng), (0..1 + rng.below(3)).map(|_| *sub(rng)).collect()),
+        _ => Stmt::KeptSelect(
+            leaf(rng),
+            (0..1 + rng.below(3)).map(|_| *sub(rng)).collect(),
+        ),
     }
 }
 
@@ -140,7 +157,10 @@ fn leaf(rng: &mut Rng) -> Leaf {
         1 => Leaf::Call,
         2 => Leaf::CallAndId,
         3 => Leaf::SendAndId,
-        4..=6 => Leaf::Run { gates: rng.below(3) as u8, fails: rng.below(5) == 0 },
+        4..=6 => Leaf::Run {
+            gates: rng.below(3) as u8,
+            fails: rng.below(5) == 0,
+        },
         7 => Leaf::Awakeable,
         8 => Leaf::Signal(rng.below(2) as u8),
         9 => Leaf::Promise,
@@ -219,8 +239,16 @@ struct Env<'a> {
 }
 
 /// Runs a program; its result is the trace of what happened, in order.
-pub(super) async fn run(ctx: &WorkflowContext, world: &Arc<World>, program: &Stmt) -> Result<String, HandlerError> {
-    let env = Env { ctx, world, trace: Mutex::default() };
+pub(super) async fn run(
+    ctx: &WorkflowContext,
+    world: &Arc<World>,
+    program: &Stmt,
+) -> Result<String, HandlerError> {
+    let env = Env {
+        ctx,
+        world,
+        trace: Mutex::default(),
+    };
     exec(&env, program).await;
     Ok(env.trace.into_inner().unwrap().join(" "))
 }
@@ -238,9 +266,14 @@ impl<'a> Env<'a> {
                 let sleep = ctx.sleep(Duration::from_secs(1));
                 async move { sleep.await.map(|()| "slept".into()) }.boxed()
             }
-            Leaf::Call => ctx.request::<_, String>(Target::service("S", "h"), 1u32).call().boxed(),
+            Leaf::Call => ctx
+                .request::<_, String>(Target::service("S", "h"), 1u32)
+                .call()
+                .boxed(),
             Leaf::CallAndId => {
-                let call = ctx.request::<_, String>(Target::object("O", "k", "h"), 2u32).call();
+                let call = ctx
+                    .request::<_, String>(Target::object("O", "k", "h"), 2u32)
+                    .call();
                 async move {
                     let id = call.invocation_id().await?;
                     let again = call.invocation_id().await?;
@@ -251,7 +284,9 @@ impl<'a> Env<'a> {
                 .boxed()
             }
             Leaf::SendAndId => {
-                let sent = ctx.request::<_, String>(Target::service("S", "send"), 3u32).send();
+                let sent = ctx
+                    .request::<_, String>(Target::service("S", "send"), 3u32)
+                    .send();
                 let id = sent.into_future();
                 async move { id.await.map(|handle| handle.id().to_string()) }.boxed()
             }
@@ -259,17 +294,29 @@ impl<'a> Env<'a> {
                 let world = Arc::clone(self.world);
                 ctx.run("step", async move || {
                     for _ in 0..*gates {
-                        Gate { world: Arc::clone(&world), open: None }.await;
+                        Gate {
+                            world: Arc::clone(&world),
+                            open: None,
+                        }
+                        .await;
                     }
                     // Different each time: only a recorded result may count.
                     let value = world.executions.fetch_add(1, Ordering::SeqCst);
-                    if *fails { Err(TerminalError::new(format!("fail {value}"))) } else { Ok(format!("run {value}")) }
+                    if *fails {
+                        Err(TerminalError::new(format!("fail {value}")))
+                    } else {
+                        Ok(format!("run {value}"))
+                    }
                 })
                 .boxed()
             }
             Leaf::Awakeable => {
                 let awakeable = ctx.awakeable::<String>();
-                self.world.awakeables.lock().unwrap().insert(awakeable.id().to_owned());
+                self.world
+                    .awakeables
+                    .lock()
+                    .unwrap()
+                    .insert(awakeable.id().to_owned());
                 awakeable.boxed()
             }
             Leaf::Signal(name) => {
@@ -306,7 +353,9 @@ impl<'a> Env<'a> {
 
     fn mark(&self) {
         let at = self.trace.lock().unwrap().len() as u32;
-        self.ctx.request::<_, ()>(Target::service("Log", "mark"), at).send();
+        self.ctx
+            .request::<_, ()>(Target::service("Log", "mark"), at)
+            .send();
     }
 }
 
@@ -379,17 +428,28 @@ fn exec<'a>(env: &'a Env<'a>, stmt: &'a Stmt) -> BoxFuture<'a, ()> {
                 env.mark();
             }
             Stmt::Unordered(items, body) => {
-                let mut unordered: FuturesUnordered<_> =
-                    items.iter().enumerate().map(|(at, item)| exec(env, item).map(move |()| at)).collect();
+                let mut unordered: FuturesUnordered<_> = items
+                    .iter()
+                    .enumerate()
+                    .map(|(at, item)| exec(env, item).map(move |()| at))
+                    .collect();
                 while let Some(at) = unordered.next().await {
                     env.note(format!("item {at}"));
                     env.mark();
                     exec(env, body).await;
                 }
             }
-            Stmt::Buffered { items, at_once, ordered, body } => {
+            Stmt::Buffered {
+                items,
+                at_once,
+                ordered,
+                body,
+            } => {
                 let futures = stream::iter(
-                    items.iter().enumerate().map(|(at, item)| exec(env, item).map(move |()| at).boxed()),
+                    items
+                        .iter()
+                        .enumerate()
+                        .map(|(at, item)| exec(env, item).map(move |()| at).boxed()),
                 );
                 let mut results = if *ordered {
                     futures.buffered(*at_once).boxed()

@@ -13,7 +13,10 @@ use crate::{protocol::ProtocolVersion, random::Rng};
 
 /// How many programs a property tries; more with `DURABLY_PROGRAMS`.
 fn programs(default: u64) -> u64 {
-    std::env::var("DURABLY_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(default)
+    std::env::var("DURABLY_PROGRAMS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(default)
 }
 
 fn version(rng: &mut Rng) -> ProtocolVersion {
@@ -34,7 +37,10 @@ fn for_programs(seeds: std::ops::Range<u64>, taste: Taste, check: impl Fn(&Arc<S
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| check(&program, &mut rng))) {
             failed += 1;
             let shown = format!("{program:?}");
-            if smallest.as_ref().is_none_or(|(size, _)| shown.len() < *size) {
+            if smallest
+                .as_ref()
+                .is_none_or(|(size, _)| shown.len() < *size)
+            {
                 let why = panic.downcast_ref::<String>().cloned().unwrap_or_default();
                 smallest = Some((shown.len(), format!("seed {seed}: {shown}\n{why}")));
             }
@@ -53,7 +59,10 @@ fn check_prefixes(program: &Arc<Stmt>, rng: &mut Rng, mood: Mood) {
     sim.run();
     let script = sim.journal;
     for known in 1..=script.len() {
-        let mood = Mood { extra_polls: known % 2 == 0, ..mood };
+        let mood = Mood {
+            extra_polls: known % 2 == 0,
+            ..mood
+        };
         let mut replay = Sim::new(rng.next_u64(), version, Arc::clone(program), mood);
         replay.scripted = true;
         replay.replay(&script, known);
@@ -65,12 +74,19 @@ fn mood(rng: &mut Rng) -> Mood {
         crashes: rng.below(2) == 0,
         always_suspend: rng.below(4) == 0,
         cancels: 0,
-        state: if rng.below(2) == 0 { State::Eager } else { State::Lazy },
+        state: if rng.below(2) == 0 {
+            State::Eager
+        } else {
+            State::Lazy
+        },
         extra_polls: rng.below(2) == 0,
     }
 }
 
-const ALL: Taste = Taste { forks: true, unordered: true };
+const ALL: Taste = Taste {
+    forks: true,
+    unordered: true,
+};
 
 #[test]
 fn programs_replay_from_every_prefix() {
@@ -84,7 +100,10 @@ fn programs_replay_from_every_prefix() {
 fn cancelled_programs_replay_from_every_prefix() {
     let first = 1 << 32;
     for_programs(first..first + programs(400), ALL, |program, rng| {
-        let mood = Mood { cancels: 1 + rng.below(2) as u32, ..mood(rng) };
+        let mood = Mood {
+            cancels: 1 + rng.below(2) as u32,
+            ..mood(rng)
+        };
         check_prefixes(program, rng, mood);
     });
 }
@@ -94,7 +113,12 @@ fn programs_end_however_the_state_comes() {
     let first = 2 << 32;
     for_programs(first..first + programs(400), ALL, |program, rng| {
         let version = version(rng);
-        let mood = Mood { state: State::Varying, crashes: true, cancels: rng.below(2) as u32, ..mood(rng) };
+        let mood = Mood {
+            state: State::Varying,
+            crashes: true,
+            cancels: rng.below(2) as u32,
+            ..mood(rng)
+        };
         Sim::new(rng.next_u64(), version, Arc::clone(program), mood).run();
     });
 }

@@ -23,8 +23,8 @@ use crate::{
         MessageType, ProtocolVersion,
         frame::{FrameDecoder, header},
         message::{
-            Failure, InputCommand, Notification, NotificationId, NotificationResult, Start, StateEntry, StateKeys,
-            Value, Void,
+            Failure, InputCommand, Notification, NotificationId, NotificationResult, Start,
+            StateEntry, StateKeys, Value, Void,
         },
     },
     random::Rng,
@@ -131,11 +131,16 @@ fn frame(ty: MessageType, payload: &[u8]) -> Bytes {
 }
 
 fn completion(id: u32, result: NotificationResult) -> Notification {
-    Notification { id: Some(NotificationId::Completion(id)), result: Some(result) }
+    Notification {
+        id: Some(NotificationId::Completion(id)),
+        result: Some(result),
+    }
 }
 
 fn json(text: &str) -> NotificationResult {
-    NotificationResult::Value(Value { content: crate::Encode::encode(text).unwrap() })
+    NotificationResult::Value(Value {
+        content: crate::Encode::encode(text).unwrap(),
+    })
 }
 
 /// How an attempt ended.
@@ -156,7 +161,10 @@ pub(super) struct Awaited {
 impl Awaited {
     fn add(&mut self, tree: Tree) {
         assert!(
-            !(tree.completions.is_empty() && tree.signals.is_empty() && tree.named.is_empty() && tree.nested.is_empty()),
+            !(tree.completions.is_empty()
+                && tree.signals.is_empty()
+                && tree.named.is_empty()
+                && tree.nested.is_empty()),
             "an await tree without a leaf"
         );
         assert_eq!(tree.combinator, 1);
@@ -223,14 +231,22 @@ const RAW_ID: [u8; 24] = [7; 24];
 
 impl Sim {
     pub(super) fn new(seed: u64, version: ProtocolVersion, program: Arc<Stmt>, mood: Mood) -> Self {
-        let input = InputCommand { headers: vec![], value: Some(Value { content: Bytes::new() }) };
+        let input = InputCommand {
+            headers: vec![],
+            value: Some(Value {
+                content: Bytes::new(),
+            }),
+        };
         Self {
             rng: Rng::new(seed),
             version,
             program,
             world: Arc::default(),
             mood,
-            journal: vec![Entry::Command(MessageType::INPUT, input.encode_to_vec().into())],
+            journal: vec![Entry::Command(
+                MessageType::INPUT,
+                input.encode_to_vec().into(),
+            )],
             pending: Vec::new(),
             seen_awakeables: BTreeSet::new(),
             delivered: BTreeMap::new(),
@@ -274,7 +290,10 @@ impl Sim {
             State::Lazy => (BTreeMap::new(), true),
             State::Varying => {
                 let partial = self.rng.below(3) > 0;
-                let sent = state.into_iter().filter(|_| !partial || self.rng.below(2) == 0).collect();
+                let sent = state
+                    .into_iter()
+                    .filter(|_| !partial || self.rng.below(2) == 0)
+                    .collect();
                 (sent, partial)
             }
         };
@@ -284,14 +303,19 @@ impl Sim {
             known_entries: known.len() as u32,
             state_map: state_map
                 .into_iter()
-                .map(|(key, value)| StateEntry { key: key.into(), value })
+                .map(|(key, value)| StateEntry {
+                    key: key.into(),
+                    value,
+                })
                 .collect(),
             partial_state,
             key: "key".into(),
             random_seed: 1,
             ..Start::default()
         };
-        let mut to_sdk: VecDeque<u8> = frame(MessageType::START, &start.encode_to_vec()).to_vec().into();
+        let mut to_sdk: VecDeque<u8> = frame(MessageType::START, &start.encode_to_vec())
+            .to_vec()
+            .into();
         for entry in known {
             to_sdk.extend(entry.frame());
         }
@@ -318,7 +342,11 @@ impl Sim {
                 Ended::Suspended(awaited) => {
                     while !self.is_awake(&awaited, told) {
                         let stored = self.store_result();
-                        assert!(stored.is_some(), "suspended on {awaited:?}, which never comes: {:?}", self.journal);
+                        assert!(
+                            stored.is_some(),
+                            "suspended on {awaited:?}, which never comes: {:?}",
+                            self.journal
+                        );
                     }
                 }
             }
@@ -437,19 +465,26 @@ impl Sim {
             let before = self.journal.len();
             self.take_output(&mut run);
             for entry in &self.journal[before..] {
-                let Entry::Command(ty, payload) = entry else { continue };
+                let Entry::Command(ty, payload) = entry else {
+                    continue;
+                };
                 quiet = 0;
-                let Some((at, Entry::Command(expected_ty, expected_payload))) = expected.pop_front() else {
+                let Some((at, Entry::Command(expected_ty, expected_payload))) =
+                    expected.pop_front()
+                else {
                     panic!("from {known}: a command too many: {ty}");
                 };
                 let same = match *ty {
                     MessageType::SLEEP => *expected_ty == MessageType::SLEEP,
                     MessageType::GET_EAGER_STATE | MessageType::GET_LAZY_STATE => {
-                        [MessageType::GET_EAGER_STATE, MessageType::GET_LAZY_STATE].contains(expected_ty)
+                        [MessageType::GET_EAGER_STATE, MessageType::GET_LAZY_STATE]
+                            .contains(expected_ty)
                     }
-                    MessageType::GET_EAGER_STATE_KEYS | MessageType::GET_LAZY_STATE_KEYS => {
-                        [MessageType::GET_EAGER_STATE_KEYS, MessageType::GET_LAZY_STATE_KEYS].contains(expected_ty)
-                    }
+                    MessageType::GET_EAGER_STATE_KEYS | MessageType::GET_LAZY_STATE_KEYS => [
+                        MessageType::GET_EAGER_STATE_KEYS,
+                        MessageType::GET_LAZY_STATE_KEYS,
+                    ]
+                    .contains(expected_ty),
                     _ => ty == expected_ty && payload == expected_payload,
                 };
                 assert!(
@@ -459,7 +494,10 @@ impl Sim {
             }
             match run.ended.take() {
                 Some(Ended::End) => {
-                    assert!(expected.is_empty(), "from {known}: commands are missing: {expected:?}");
+                    assert!(
+                        expected.is_empty(),
+                        "from {known}: commands are missing: {expected:?}"
+                    );
                     return;
                 }
                 Some(other) => panic!("from {known}: {other:?}"),
@@ -492,12 +530,17 @@ impl Sim {
     /// Signals for the awakeables and waits that the handler has made.
     fn collect_signals(&mut self) {
         for id in self.world.awakeables.lock().unwrap().iter() {
-            let raw = BASE64_URL_SAFE_NO_PAD.decode(&id["sign_1".len()..]).unwrap();
+            let raw = BASE64_URL_SAFE_NO_PAD
+                .decode(&id["sign_1".len()..])
+                .unwrap();
             assert_eq!(raw[..24], RAW_ID);
             let signal = u32::from_be_bytes(raw[24..].try_into().unwrap());
             if self.seen_awakeables.insert(signal) {
                 let result = json(&format!("awakeable {signal}"));
-                self.pending.push(Notification { id: Some(NotificationId::Signal(signal)), result: Some(result) });
+                self.pending.push(Notification {
+                    id: Some(NotificationId::Signal(signal)),
+                    result: Some(result),
+                });
             }
         }
         let mut waits: BTreeMap<String, usize> = BTreeMap::new();
@@ -509,7 +552,10 @@ impl Sim {
             while *sent < waits {
                 *sent += 1;
                 let result = json(&format!("{name} {sent}"));
-                self.pending.push(Notification { id: Some(NotificationId::NamedSignal(name.clone())), result: Some(result) });
+                self.pending.push(Notification {
+                    id: Some(NotificationId::NamedSignal(name.clone())),
+                    result: Some(result),
+                });
             }
         }
     }
@@ -526,7 +572,10 @@ impl Sim {
                 MessageType::END => run.ended = Some(Ended::End),
                 MessageType::ERROR => {
                     let error = ErrorMessage::decode(payload).unwrap();
-                    panic!("[{}] {}\njournal: {:?}", error.code, error.message, self.journal);
+                    panic!(
+                        "[{}] {}\njournal: {:?}",
+                        error.code, error.message, self.journal
+                    );
                 }
                 MessageType::SUSPENSION => {
                     let mut awaited = Awaited::default();
@@ -534,7 +583,11 @@ impl Sim {
                         awaited.add(TreeSuspension::decode(payload).unwrap().tree.unwrap());
                     } else {
                         let flat = FlatSuspension::decode(payload).unwrap();
-                        awaited = Awaited { completions: flat.completions, signals: flat.signals, named: flat.named };
+                        awaited = Awaited {
+                            completions: flat.completions,
+                            signals: flat.signals,
+                            named: flat.named,
+                        };
                     }
                     assert!(run.told_closed, "suspended although input may come");
                     assert!(awaited.signals.contains(&1), "CANCEL must be awaited");
@@ -589,20 +642,27 @@ impl Sim {
             MessageType::CALL => {
                 let ids = ids(payload);
                 let result = if self.chance(4) {
-                    NotificationResult::Failure(Failure { code: 500, message: format!("call {}", ids.result), metadata: vec![] })
+                    NotificationResult::Failure(Failure {
+                        code: 500,
+                        message: format!("call {}", ids.result),
+                        metadata: vec![],
+                    })
                 } else {
                     json(&format!("call {}", ids.result))
                 };
-                self.pending.push(completion(ids.invocation, invocation_id(ids.invocation)));
+                self.pending
+                    .push(completion(ids.invocation, invocation_id(ids.invocation)));
                 self.pending.push(completion(ids.result, result));
             }
             MessageType::ONE_WAY_CALL => {
                 let ids = ids(payload);
-                self.pending.push(completion(ids.invocation, invocation_id(ids.invocation)));
+                self.pending
+                    .push(completion(ids.invocation, invocation_id(ids.invocation)));
             }
             MessageType::SLEEP => {
                 let id = ids(payload).result;
-                self.pending.push(completion(id, NotificationResult::Void(Void {})));
+                self.pending
+                    .push(completion(id, NotificationResult::Void(Void {})));
             }
             MessageType::GET_PROMISE => {
                 let id = ids(payload).result;
@@ -611,14 +671,19 @@ impl Sim {
             MessageType::GET_LAZY_STATE => {
                 let key = Keyed::decode(payload.clone()).unwrap().key;
                 let result = match state.get(key.as_str()) {
-                    Some(content) => NotificationResult::Value(Value { content: content.clone() }),
+                    Some(content) => NotificationResult::Value(Value {
+                        content: content.clone(),
+                    }),
                     None => NotificationResult::Void(Void {}),
                 };
                 self.pending.push(completion(ids(payload).result, result));
             }
             MessageType::GET_LAZY_STATE_KEYS => {
                 let keys = state.into_keys().map(Bytes::from).collect();
-                self.pending.push(completion(ids(payload).result, NotificationResult::StateKeys(StateKeys { keys })));
+                self.pending.push(completion(
+                    ids(payload).result,
+                    NotificationResult::StateKeys(StateKeys { keys }),
+                ));
             }
             _ => {}
         }
@@ -638,7 +703,8 @@ impl Run {
         }
         let at_most = [1, 7, 40, 5000][rng.below(4) as usize].min(self.to_sdk.len());
         let length = 1 + rng.below(at_most as u64) as usize;
-        self.attempt.handle_input(self.to_sdk.drain(..length).collect());
+        self.attempt
+            .handle_input(self.to_sdk.drain(..length).collect());
         self.news = true;
     }
 
@@ -653,7 +719,8 @@ impl Run {
 
     fn tell(&mut self, notification: &Notification) {
         if self.input_open {
-            self.to_sdk.extend(Entry::Notification(notification.clone()).frame());
+            self.to_sdk
+                .extend(Entry::Notification(notification.clone()).frame());
         }
     }
 
@@ -681,7 +748,9 @@ fn invocation_id(id: u32) -> NotificationResult {
 
 fn is_run(script: &[Entry], id: u32) -> bool {
     script.iter().any(|entry| match entry {
-        Entry::Command(MessageType::RUN, payload) => Ids::decode(payload.clone()).unwrap().result == id,
+        Entry::Command(MessageType::RUN, payload) => {
+            Ids::decode(payload.clone()).unwrap().result == id
+        }
         _ => false,
     })
 }

@@ -1,0 +1,142 @@
+//! [`Service`] → tokens: the impl block as written, the `Service` impl and the typed client.
+//!
+//! All paths are absolute, below `durably::__private`; impls sit in `const _`. When there are
+//! errors, the same items are emitted with as much as can be trusted, so that code that uses the
+//! service adds no errors of its own.
+
+mod client;
+mod service;
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::{Attribute, FnArg, ImplItem, ItemImpl, PathArguments, Type};
+
+use crate::ast::Service;
+use crate::errors::Errors;
+use crate::signature::known_context;
+
+/// The whole output of a service attribute.
+pub(crate) fn expand(service: &Service, errors: Errors) -> TokenStream {
+    let (item, definition, client) = if errors.is_empty() {
+        (
+            service.item.to_token_stream(),
+            service::definition(service),
+            client::client(service, &service.handlers),
+        )
+    } else {
+        (
+            repaired(&service.item),
+            service::fallback(service),
+            client::fallback(service),
+        )
+    };
+    let errors = errors.into_tokens();
+    quote! {
+        #item
+        #definition
+        #client
+        #errors
+    }
+}
+
+/// The impl block without what was reported and what the compiler would report once more: a second
+/// method of the same name, and parameters of contexts.
+fn repaired(item: &ItemImpl) -> TokenStream {
+    let mut item = item.clone();
+    for item in &mut item.items {
+        if let ImplItem::Fn(method) = item {
+            for param in &mut method.sig.inputs {
+                if let FnArg::Typed(param) = param {
+                    strip_context(&mut param.ty);
+                }
+            }
+        }
+    }
+    let mut seen: Vec<Ident> = Vec::new();
+    item.items.retain(|item| match item {
+        ImplItem::Fn(method) if !is_conditional(&method.attrs) => {
+            let first = !seen.contains(&method.sig.ident);
+            seen.push(method.sig.ident.clone());
+            first
+        }
+        _ => true,
+    });
+    item.into_token_stream()
+}
+
+fn strip_context(ty: &mut Type) {
+    match ty {
+        Type::Reference(reference) => strip_context(&mut reference.elem),
+        Type::Path(path) if known_context(&Type::Path(path.clone())).is_some() => {
+            if let Some(last) = path.path.segments.last_mut() {
+                last.arguments = PathArguments::None;
+            }
+        }
+        _ => {}
+    }
+}
+
+fn is_conditional(attributes: &[Attribute]) -> bool {
+    attributes.iter().any(|a| a.path().is_ident("cfg"))
+}
+
+/// Where the compiler shall point when a type of the user is wrong: its first and its last token.
+///
+/// A handler's types occur several times in the output. If each occurrence spans exactly what the
+/// user wrote, they all give the very same error, and the compiler prints it once.
+#[derive(Clone, Copy)]
+struct Blame {
+    first: Span,
+    last: Span,
+}
+
+impl Blame {
+    fn of(ty: &impl ToTokens) -> Self {
+        let mut spans = ty.to_token_stream().into_iter().map(|token| token.span());
+        let first = spans.next().unwrap_or_else(Span::call_site);
+        Self {
+            first,
+            last: spans.last().unwrap_or(first),
+        }
+    }
+
+    /// `<ty as Trait>::Item`, the trait below `__private`.
+    fn projection(self, private: &TokenStream, ty: &impl ToTokens, path: [&str; 2]) -> TokenStream {
+        let [name, item] = path;
+        let name = Ident::new(name, located_at(self.first));
+        let item = Ident::new(item, self.last);
+        let open = quote_spanned! {self.first=> < };
+        quote! { #open #ty as #private::#name>::#item }
+    }
+
+    /// `Generic<'a, Args…>` below `__private`.
+    fn generic(self, private: &TokenStream, name: &str, args: &TokenStream) -> TokenStream {
+        let name = Ident::new(name, self.first);
+        let private = self.lead(private);
+        let close = quote_spanned! {self.last=> > };
+        quote_spanned! {self.first=> #private::#name<#args #close }
+    }
+
+    /// `tokens` all at the first token.
+    fn lead(self, tokens: &TokenStream) -> TokenStream {
+        let tokens = tokens.clone().into_iter();
+        tokens
+            .map(|mut token| {
+                token.set_span(self.first);
+                token
+            })
+            .collect()
+    }
+}
+
+/// `ident` as a name the macro made up: reported at the user's token, owned by the macro, so that
+/// the user's lints do not judge it.
+fn generated(ident: &Ident) -> Ident {
+    let mut ident = ident.clone();
+    ident.set_span(located_at(ident.span()));
+    ident
+}
+
+fn located_at(span: Span) -> Span {
+    Span::call_site().located_at(span)
+}

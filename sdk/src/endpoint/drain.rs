@@ -1,0 +1,159 @@
+//! The signal by which a server tells open attempts that it is going away.
+//!
+//! A handler that waits would hold a shutdown back; told to drain, an attempt suspends as soon as it is
+//! blocked, and the runtime continues it elsewhere. The server holds the [`Drain`], each attempt's
+//! response body a [`DrainWatch`]. This is a flag with wakers and nothing else, so that
+//! endpoints need no runtime of their own.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
+
+#[derive(Debug, Default)]
+struct Shared {
+    draining: AtomicBool,
+    slots: Mutex<Slots>,
+}
+
+/// The wakers of the attempts that wait, in a slab.
+#[derive(Debug, Default)]
+struct Slots {
+    wakers: Vec<Option<Waker>>,
+    free: Vec<usize>,
+}
+
+impl Shared {
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        // Nothing that runs under the lock leaves the slab half changed.
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The server's side.
+#[cfg(any(test, feature = "http-server"))]
+#[derive(Debug, Default)]
+pub(crate) struct Drain(Arc<Shared>);
+
+#[cfg(any(test, feature = "http-server"))]
+impl Drain {
+    pub(crate) fn watch(&self) -> DrainWatch {
+        DrainWatch {
+            shared: Arc::clone(&self.0),
+            slot: None,
+        }
+    }
+
+    /// Tells every attempt, present and future. Wakes outside of the lock.
+    pub(crate) fn start(&self) {
+        self.0.draining.store(true, Ordering::Release);
+        let wakers: Vec<Waker> = self
+            .0
+            .slots()
+            .wakers
+            .iter_mut()
+            .filter_map(Option::take)
+            .collect();
+        for waker in wakers {
+            waker.wake();
+        }
+    }
+}
+
+/// An attempt's side.
+#[derive(Debug)]
+pub(crate) struct DrainWatch {
+    shared: Arc<Shared>,
+    slot: Option<usize>,
+}
+
+impl DrainWatch {
+    /// Whether the server drains; if not, the task is woken when it starts to.
+    pub(crate) fn poll(&mut self, cx: &Context<'_>) -> bool {
+        if self.shared.draining.load(Ordering::Acquire) {
+            return true;
+        }
+        let old = {
+            let mut slots = self.shared.slots();
+            let slot = *self.slot.get_or_insert_with(|| {
+                slots.free.pop().unwrap_or_else(|| {
+                    slots.wakers.push(None);
+                    slots.wakers.len() - 1
+                })
+            });
+            match slots.wakers.get_mut(slot) {
+                Some(Some(waker)) if waker.will_wake(cx.waker()) => None,
+                Some(place) => place.replace(cx.waker().clone()),
+                None => None,
+            }
+        };
+        drop(old);
+        // A start between the check above and the registration has missed this waker.
+        self.shared.draining.load(Ordering::Acquire)
+    }
+}
+
+impl Clone for DrainWatch {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            slot: None,
+        }
+    }
+}
+
+impl Drop for DrainWatch {
+    fn drop(&mut self) {
+        let Some(slot) = self.slot else { return };
+        let waker = {
+            let mut slots = self.shared.slots();
+            slots.free.push(slot);
+            slots.wakers.get_mut(slot).and_then(Option::take)
+        };
+        drop(waker);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn watchers_are_woken_once_and_see_the_flag() {
+        let drain = Drain::default();
+        let (first, second) = (Arc::<Count>::default(), Arc::<Count>::default());
+        let (mut a, mut b, mut gone) = (drain.watch(), drain.watch(), drain.watch());
+        for (watch, count) in [(&mut a, &first), (&mut b, &second), (&mut gone, &second)] {
+            let waker = Waker::from(Arc::clone(count));
+            assert!(!watch.poll(&Context::from_waker(&waker)));
+            assert!(!watch.poll(&Context::from_waker(&waker)));
+        }
+        drop(gone);
+        drain.start();
+        assert_eq!(first.0.load(Ordering::SeqCst), 1);
+        assert_eq!(second.0.load(Ordering::SeqCst), 1);
+        assert!(a.poll(&Context::from_waker(Waker::noop())));
+        assert!(drain.watch().poll(&Context::from_waker(Waker::noop())));
+    }
+
+    #[test]
+    fn slots_are_used_again() {
+        let drain = Drain::default();
+        for _ in 0..100 {
+            let mut watch = drain.watch();
+            assert!(!watch.poll(&Context::from_waker(Waker::noop())));
+        }
+        assert_eq!(drain.0.slots().wakers.len(), 1);
+    }
+}

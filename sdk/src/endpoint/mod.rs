@@ -1,0 +1,376 @@
+//! The endpoint: from an HTTP request to an answer or to a running attempt.
+//!
+//! Requests flow in, checked for identity, routed and negotiated in that order; out flows a response
+//! whose body drives the attempt ([`EndpointBody`]). Nothing here knows which server carries the
+//! requests, and nothing waits: the head of a response is made at once. This is the only layer
+//! that reads the clock.
+//!
+//! An [`Endpoint`] is a `tower` service, so it can be mounted in any server of the hyper world, under
+//! any path prefix. [`HttpServer`](crate::HttpServer) serves it without one.
+
+pub(crate) mod body;
+mod builder;
+mod clock;
+pub(crate) mod drain;
+mod error;
+#[cfg(feature = "identity")]
+mod identity;
+mod negotiate;
+mod route;
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{Request, Response, StatusCode};
+use http_body::Body;
+
+pub use body::EndpointBody;
+pub use builder::EndpointBuilder;
+use drain::DrainWatch;
+pub use error::{BuildError, BuildProblem};
+use error::{RequestError, printable};
+use route::Route;
+
+use crate::error::BoxError;
+use crate::executor::{Attempt, AttemptRequest, Clock};
+use crate::protocol::ProtocolVersion;
+use crate::service::HandlerFn;
+use crate::service::manifest::{ManifestVersion, ProtocolMode};
+
+/// Names this SDK to the server, which records it as the deployment's SDK version.
+const SERVER: HeaderName = HeaderName::from_static("x-restate-server");
+const SERVER_VALUE: HeaderValue =
+    HeaderValue::from_static(concat!("durably/", env!("CARGO_PKG_VERSION")));
+
+/// Services, bound and checked, ready to answer the server's requests.
+///
+/// A clone is cheap and the same endpoint.
+///
+/// # Examples
+///
+/// Serve it with [`HttpServer`](crate::HttpServer), or mount it wherever a `tower` service can be
+/// mounted (as a fallback of an axum router, say): the paths may have any prefix.
+///
+/// ```
+/// use durably::{Endpoint, ServiceDefinition, ServiceKind};
+/// use http_body_util::Empty;
+///
+/// let endpoint = Endpoint::builder()
+///     .bind(ServiceDefinition::new(ServiceKind::Service, "Greeter"))
+///     .build()?;
+///
+/// let request = http::Request::get("/restate/health").body(Empty::<bytes::Bytes>::new())?;
+/// assert_eq!(endpoint.handle(request).status(), 200);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Endpoint {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    services: Registry,
+    manifests: Manifests,
+    max_message_size: usize,
+    max_version: ProtocolVersion,
+    clock: Clock,
+    #[cfg(feature = "identity")]
+    identity: identity::Identity,
+}
+
+/// Service name → handler name → handler.
+type Registry = HashMap<Arc<str>, HashMap<Arc<str>, Handler>>;
+
+struct Handler {
+    service: Arc<str>,
+    name: Arc<str>,
+    function: HandlerFn,
+}
+
+/// The manifest in each version and mode, written once, or why that version cannot hold it.
+struct Manifests([[Result<Bytes, String>; ProtocolMode::ALL.len()]; ManifestVersion::ALL.len()]);
+
+impl Manifests {
+    fn get(&self, version: ManifestVersion, mode: ProtocolMode) -> &Result<Bytes, String> {
+        let [v2, v3, v4] = &self.0;
+        let [bidi_stream, request_response] = match version {
+            ManifestVersion::V2 => v2,
+            ManifestVersion::V3 => v3,
+            ManifestVersion::V4 => v4,
+        };
+        match mode {
+            ProtocolMode::BidiStream => bidi_stream,
+            ProtocolMode::RequestResponse => request_response,
+        }
+    }
+}
+
+/// What a request gets.
+enum Answer {
+    Text(&'static str),
+    Manifest(ManifestVersion, Bytes),
+    Attempt(AttemptRequest, HandlerFn),
+}
+
+impl Endpoint {
+    /// Collects services and options.
+    pub fn builder() -> EndpointBuilder {
+        EndpointBuilder::new()
+    }
+
+    /// Answers one request of the server.
+    ///
+    /// The head of the response is made at once, without waiting for the request's body. An
+    /// invocation then runs while the response's body is polled, in the task that polls it.
+    ///
+    /// | request | answer |
+    /// | --- | --- |
+    /// | `GET …/discover` | the endpoint manifest |
+    /// | `GET …/health` | 200 |
+    /// | `POST …/invoke/{service}/{handler}` | the stream of an attempt |
+    ///
+    /// Anything else is 404, an unknown media type 415, and with request identity an untrusted
+    /// request 401; each with one line of text that says what to do.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use durably::Endpoint;
+    /// use http_body_util::Empty;
+    ///
+    /// let endpoint = Endpoint::builder().build()?;
+    /// let request = http::Request::get("/nowhere").body(Empty::<bytes::Bytes>::new())?;
+    /// assert_eq!(endpoint.handle(request).status(), 404);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn handle<B>(&self, request: Request<B>) -> Response<EndpointBody<B>>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        self.handle_until(request, None)
+    }
+
+    /// As [`handle`](Self::handle), for a server that can drain.
+    pub(crate) fn handle_until<B>(
+        &self,
+        request: Request<B>,
+        drain: Option<DrainWatch>,
+    ) -> Response<EndpointBody<B>>
+    where
+        B: Body<Data = Bytes>,
+    {
+        let (parts, body) = request.into_parts();
+        let (status, content_type, body) = match self.answer(parts) {
+            Ok(Answer::Text(text)) => {
+                let body = EndpointBody::answer(Bytes::from_static(text.as_bytes()), body);
+                (StatusCode::OK, TEXT, body)
+            }
+            Ok(Answer::Manifest(version, document)) => (
+                StatusCode::OK,
+                version.content_type(),
+                EndpointBody::answer(document, body),
+            ),
+            Ok(Answer::Attempt(request, function)) => {
+                let version = request.version;
+                let attempt = Attempt::new(request, function, self.shared.max_message_size);
+                let body = EndpointBody::attempt(attempt, body, drain);
+                (StatusCode::OK, version.content_type(), body)
+            }
+            Err(error) => {
+                tracing::debug!(error = %error, "refused a request");
+                let body = EndpointBody::answer(Bytes::from(error.to_string()), body);
+                (error.status(), TEXT, body)
+            }
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        headers.insert(SERVER, SERVER_VALUE);
+        response
+    }
+
+    fn answer(&self, request: Parts) -> Result<Answer, RequestError> {
+        self.check_identity(&request)?;
+        match Route::parse(&request.method, request.uri.path())? {
+            Route::Health => Ok(Answer::Text("ok")),
+            Route::Discover => self.discover(&request),
+            Route::Invoke { service, handler } => {
+                let handler = self.find(service, handler)?;
+                let max = self.shared.max_version;
+                let version = negotiate::protocol_version(&request.headers, max)?;
+                let attempt = AttemptRequest {
+                    version,
+                    service: Arc::clone(&handler.service),
+                    handler: Arc::clone(&handler.name),
+                    attempt_headers: request.headers,
+                    clock: self.shared.clock.clone(),
+                };
+                Ok(Answer::Attempt(attempt, Arc::clone(&handler.function)))
+            }
+        }
+    }
+
+    #[cfg(feature = "identity")]
+    fn check_identity(&self, request: &Parts) -> Result<(), RequestError> {
+        let path = request.uri.path();
+        let signed_path = route::signed_path(&request.method, path);
+        let now_secs = self.shared.clock.now() / 1000;
+        self.shared
+            .identity
+            .check(&request.headers, signed_path, now_secs)
+            .map_err(|reason| {
+                tracing::warn!(path, reason = %reason, "refused a request that is not trusted");
+                RequestError::Unauthorized
+            })
+    }
+
+    #[cfg(not(feature = "identity"))]
+    #[allow(
+        clippy::unused_self,
+        clippy::unnecessary_wraps,
+        reason = "the feature's other half"
+    )]
+    fn check_identity(&self, _request: &Parts) -> Result<(), RequestError> {
+        Ok(())
+    }
+
+    fn discover(&self, request: &Parts) -> Result<Answer, RequestError> {
+        let version = negotiate::manifest_version(&request.headers)?;
+        // HTTP/1.1 cannot carry two streams at once; what came over HTTP/2 can be invoked over it.
+        let mode = if request.version >= http::Version::HTTP_2 {
+            ProtocolMode::BidiStream
+        } else {
+            ProtocolMode::RequestResponse
+        };
+        match self.shared.manifests.get(version, mode) {
+            Ok(document) => Ok(Answer::Manifest(version, document.clone())),
+            Err(reason) => Err(RequestError::UnsupportedManifest(reason.clone())),
+        }
+    }
+
+    fn find(&self, service: &str, handler: &str) -> Result<&Handler, RequestError> {
+        let handlers =
+            self.shared
+                .services
+                .get(service)
+                .ok_or_else(|| RequestError::NoSuchService {
+                    service: printable(service),
+                })?;
+        handlers
+            .get(handler)
+            .ok_or_else(|| RequestError::NoSuchHandler {
+                service: printable(service),
+                handler: printable(handler),
+            })
+    }
+}
+
+/// The content type of answers for people.
+const TEXT: &str = "text/plain; charset=utf-8";
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut services: Vec<_> = self.shared.services.keys().collect();
+        services.sort_unstable();
+        f.debug_struct("Endpoint")
+            .field("services", &services)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<B> tower_service::Service<Request<B>> for Endpoint
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<EndpointBody<B>>;
+    type Error = Infallible;
+    type Future = EndpointFuture<B>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> EndpointFuture<B> {
+        EndpointFuture::new(self.clone(), request, None)
+    }
+}
+
+/// The response of an [`Endpoint`] used as a `tower` service: ready when first polled.
+///
+/// The request is looked at then and not before: servers call a service in the task of the connection,
+/// and checking a signature there would hold its other streams up.
+///
+/// # Examples
+///
+/// ```
+/// use durably::Endpoint;
+/// use http_body_util::Empty;
+/// use tower_service::Service as _;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut endpoint = Endpoint::builder().build()?;
+/// let request = http::Request::get("/health").body(Empty::<bytes::Bytes>::new())?;
+/// # let response = futures::executor::block_on(async {
+/// let response = endpoint.call(request).await?;
+/// # Ok::<_, std::convert::Infallible>(response) })?;
+/// assert_eq!(response.status(), 200);
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "futures do nothing unless polled"]
+pub struct EndpointFuture<B> {
+    endpoint: Endpoint,
+    request: Option<Request<B>>,
+    drain: Option<DrainWatch>,
+}
+
+impl<B> EndpointFuture<B> {
+    pub(crate) fn new(endpoint: Endpoint, request: Request<B>, drain: Option<DrainWatch>) -> Self {
+        Self {
+            endpoint,
+            request: Some(request),
+            drain,
+        }
+    }
+}
+
+/// The request is moved out, never pinned.
+impl<B> Unpin for EndpointFuture<B> {}
+
+impl<B> Future for EndpointFuture<B>
+where
+    B: Body<Data = Bytes>,
+{
+    type Output = Result<Response<EndpointBody<B>>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+        // Polled again after the end, it never ends again.
+        let Some(request) = self.request.take() else {
+            return Poll::Pending;
+        };
+        let drain = self.drain.take();
+        Poll::Ready(Ok(self.endpoint.handle_until(request, drain)))
+    }
+}
+
+impl<B> fmt::Debug for EndpointFuture<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EndpointFuture").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+pub(crate) mod testutil;

@@ -1,0 +1,389 @@
+//! An HTTP server for an [`Endpoint`]: HTTP/2 with prior knowledge and HTTP/1.1 on one port.
+//!
+//! Connections flow in, each served by hyper in a task of its own; what a request means is the
+//! endpoint's business. This module owns what surrounds that: listening and accepting, the settings of
+//! the connections, and going away in an orderly manner ([`HttpServer::serve`]). It speaks cleartext;
+//! for TLS, put a proxy in front, or mount the endpoint in a server that does it.
+
+mod connection;
+mod shutdown;
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::service::Service;
+use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use tokio::task::JoinSet;
+
+use crate::endpoint::drain::{Drain, DrainWatch};
+use crate::endpoint::{Endpoint, EndpointBody, EndpointFuture};
+use crate::error::BoxError;
+use connection::{Connections, Settings};
+
+/// The port that [`HttpServer::run`] listens on unless `PORT` names another.
+const DEFAULT_PORT: u16 = 9080;
+
+/// Serves an [`Endpoint`] over HTTP/2 (prior knowledge) and HTTP/1.1, both on one port.
+///
+/// # Shutdown
+///
+/// On SIGTERM, on ctrl-c and when the future given to
+/// [`with_graceful_shutdown`](Self::with_graceful_shutdown) ends, the server *drains*: it accepts
+/// nothing more, tells its peers to open no more streams, and tells open attempts to suspend as soon
+/// as they are blocked, so that the runtime continues them elsewhere; steps (`run`) that execute are
+/// finished first. What is still open at the [deadline](Self::drain_deadline), or at a
+/// second signal, is cut off. Nothing is lost by that: the runtime tries again.
+///
+/// # Examples
+///
+/// ```no_run
+/// use durably::{Endpoint, HttpServer};
+/// # use durably::{ServiceDefinition, ServiceKind};
+/// # fn greeter() -> ServiceDefinition { ServiceDefinition::new(ServiceKind::Service, "Greeter") }
+///
+/// #[tokio::main]
+/// async fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     let endpoint = Endpoint::builder().bind(greeter()).build()?;
+///     HttpServer::new(endpoint).listen("0.0.0.0:9080").await?;
+///     Ok(())
+/// }
+/// ```
+///
+/// What can be set, with values for a small machine:
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use durably::{Endpoint, HttpServer};
+///
+/// let server = HttpServer::new(Endpoint::builder().build()?)
+///     .drain_deadline(Duration::from_secs(5))
+///     .handle_signals(true)
+///     .max_concurrent_streams(2_000)
+///     .stream_window(64 * 1024)
+///     .connection_window(256 * 1024 * 1024)
+///     .header_read_timeout(Duration::from_secs(100))
+///     .keep_alive_interval(Duration::from_secs(60))
+///     .keep_alive_timeout(Duration::from_secs(10));
+/// # drop(server);
+/// # Ok::<(), durably::BuildError>(())
+/// ```
+#[must_use = "a server serves when `listen`, `serve` or `run` is awaited"]
+pub struct HttpServer {
+    endpoint: Endpoint,
+    settings: Settings,
+    signals: bool,
+    shutdown: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl HttpServer {
+    /// A server with the default settings.
+    pub fn new(endpoint: Endpoint) -> Self {
+        Self {
+            endpoint,
+            settings: Settings::default(),
+            signals: true,
+            shutdown: None,
+        }
+    }
+
+    /// Drains and ends when this future ends, too (see [Shutdown](Self#shutdown)).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use durably::{Endpoint, HttpServer};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    /// let server = HttpServer::new(Endpoint::builder().build()?)
+    ///     .with_graceful_shutdown(async { drop(stopped.await) });
+    /// let serving = tokio::spawn(server.listen("127.0.0.1:0"));
+    /// drop(stop);
+    /// serving.await??;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn with_graceful_shutdown(
+        mut self,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
+        self.shutdown = Some(Box::pin(shutdown));
+        self
+    }
+
+    /// Whether SIGTERM and ctrl-c make the server drain. The default is `true`.
+    ///
+    /// Once a process has listened for a signal, that signal does not end it by itself any more. Say
+    /// `false` where something else in the process deals with signals.
+    pub fn handle_signals(mut self, handle: bool) -> Self {
+        self.signals = handle;
+        self
+    }
+
+    /// How long open attempts may take to suspend or end once the server drains.
+    ///
+    /// The default is 8 seconds, below the 10 that orchestrators commonly wait before they kill.
+    pub fn drain_deadline(mut self, deadline: Duration) -> Self {
+        self.settings.drain_deadline = deadline;
+        self
+    }
+
+    /// How many streams, and so attempts, one HTTP/2 connection may have open. The default is 8192.
+    ///
+    /// Invocations beyond it wait on the server's side, also for those that only sleep, so be generous.
+    pub fn max_concurrent_streams(mut self, streams: u32) -> Self {
+        self.settings.max_concurrent_streams = streams;
+        self
+    }
+
+    /// How many bytes one HTTP/2 stream may send that the attempt has not taken yet. The default is
+    /// 256 KiB.
+    ///
+    /// This is what bounds the memory for requests in flight; it also bounds the speed of one stream
+    /// to this much per round trip.
+    pub fn stream_window(mut self, bytes: u32) -> Self {
+        self.settings.stream_window = bytes;
+        self
+    }
+
+    /// How many bytes one HTTP/2 connection may send that its attempts have not taken yet. The
+    /// default is 1 GiB.
+    ///
+    /// It is large on purpose. The runtime sends one small frame for each journal entry, and the
+    /// connection is closed, with all its attempts, when the overhead of small unread frames
+    /// is above half of this window. With the defaults that is more than two million of the
+    /// smallest entries.
+    pub fn connection_window(mut self, bytes: u32) -> Self {
+        self.settings.connection_window = bytes;
+        self
+    }
+
+    /// How long a new connection may take to bring its first request, and an HTTP/1.1 connection to
+    /// bring the head of each further one. The default is 2 minutes.
+    ///
+    /// HTTP/1.1 clients keep idle connections for up to 90 seconds; with less than that they would
+    /// sometimes send into a connection that is being closed.
+    pub fn header_read_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.header_read_timeout = timeout;
+        self
+    }
+
+    /// How often HTTP/2 peers are asked whether they are still there; `None`: never. The default is
+    /// 30 seconds.
+    ///
+    /// Without it, attempts of a runtime that vanished without a word are kept.
+    pub fn keep_alive_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
+        self.settings.keep_alive_interval = interval.into();
+        self
+    }
+
+    /// How long an HTTP/2 peer may take to answer that it is still there, before its connection is
+    /// closed. The default is 20 seconds.
+    pub fn keep_alive_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.keep_alive_timeout = timeout;
+        self
+    }
+
+    /// Listens on port `PORT` of all IPv4 interfaces, or 9080 if that variable is unset or empty, and
+    /// serves until told to stop.
+    ///
+    /// # Errors
+    ///
+    /// `PORT` is no port number, or the port cannot be opened.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use durably::{Endpoint, HttpServer};
+    /// # async fn example(endpoint: Endpoint) -> std::io::Result<()> {
+    /// HttpServer::new(endpoint).run().await
+    /// # }
+    /// ```
+    pub async fn run(self) -> io::Result<()> {
+        let port = std::env::var_os("PORT");
+        let port = port.as_ref().map(|port| port.to_string_lossy());
+        let address = default_address(port.as_deref())?;
+        self.listen(address).await
+    }
+
+    /// Listens on an address and serves until told to stop.
+    ///
+    /// Of several addresses (a name that resolves to them) the first that can be opened is taken. The
+    /// port may still have connections of an earlier process in TIME_WAIT (on Unix).
+    ///
+    /// # Errors
+    ///
+    /// The address cannot be opened.
+    pub async fn listen(self, address: impl ToSocketAddrs) -> io::Result<()> {
+        let listener = TcpListener::bind(address).await?;
+        self.serve(listener).await
+    }
+
+    /// Serves the connections of a listener until told to stop.
+    ///
+    /// # Errors
+    ///
+    /// None at present: a connection that fails, or cannot be accepted, is logged and ends no others.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use durably::{Endpoint, HttpServer};
+    /// # async fn example(endpoint: Endpoint) -> std::io::Result<()> {
+    /// let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    /// println!("listening on {}", listener.local_addr()?);
+    /// HttpServer::new(endpoint).serve(listener).await
+    /// # }
+    /// ```
+    pub async fn serve(self, listener: TcpListener) -> io::Result<()> {
+        let Self {
+            endpoint,
+            settings,
+            signals,
+            shutdown,
+        } = self;
+        let drain = Drain::default();
+        let service = EndpointService {
+            endpoint,
+            drain: drain.watch(),
+        };
+        serve(
+            listener,
+            service,
+            drain,
+            settings,
+            shutdown::Triggers { signals, shutdown },
+        )
+        .await;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for HttpServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpServer")
+            .field("endpoint", &self.endpoint)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The address for a value of `PORT`.
+fn default_address(port: Option<&str>) -> io::Result<SocketAddr> {
+    let port = match port {
+        None | Some("") => DEFAULT_PORT,
+        Some(port) => port.parse().map_err(|_| {
+            let message = format!("PORT is `{port}`, which is no port number (0 to 65535)");
+            io::Error::new(io::ErrorKind::InvalidInput, message)
+        })?,
+    };
+    Ok((Ipv4Addr::UNSPECIFIED, port).into())
+}
+
+/// The endpoint as hyper calls it, with the server's drain signal for the attempts.
+#[derive(Clone)]
+struct EndpointService {
+    endpoint: Endpoint,
+    drain: DrainWatch,
+}
+
+impl Service<Request<Incoming>> for EndpointService {
+    type Response = Response<EndpointBody<Incoming>>;
+    type Error = std::convert::Infallible;
+    type Future = EndpointFuture<Incoming>;
+
+    fn call(&self, request: Request<Incoming>) -> EndpointFuture<Incoming> {
+        EndpointFuture::new(self.endpoint.clone(), request, Some(self.drain.clone()))
+    }
+}
+
+/// Accepts until told to stop, then drains.
+async fn serve<S, B>(
+    listener: TcpListener,
+    service: S,
+    drain: Drain,
+    settings: Settings,
+    mut triggers: shutdown::Triggers,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    match listener.local_addr() {
+        Ok(address) => tracing::info!(%address, "listening"),
+        Err(_) => tracing::info!("listening"),
+    }
+    let deadline = settings.drain_deadline;
+    let connections = Connections::new(settings);
+    let mut tasks = JoinSet::new();
+    {
+        let mut stop = std::pin::pin!(triggers.first());
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut stop => break,
+                Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
+                stream = accept(&listener) => {
+                    tasks.spawn(connections.serve(stream, service.clone(), drain.watch()));
+                }
+            }
+        }
+    }
+    drop(listener);
+    tracing::info!(connections = tasks.len(), "draining");
+    drain.start();
+    tokio::select! {
+        () = async { while tasks.join_next().await.is_some() {} } => {}
+        () = tokio::time::sleep(deadline) => {
+            tracing::warn!("the drain deadline has passed: cutting off what is still open");
+        }
+        () = triggers.second() => tracing::warn!("a second signal: cutting off what is still open"),
+    }
+    // Dropping a connection ends its streams, and with them their attempts.
+    tasks.shutdown().await;
+    tracing::info!("stopped");
+}
+
+/// The next connection. Errors of accepting never end a server: they belong to one connection, or
+/// pass once files are closed or memory is free.
+async fn accept(listener: &TcpListener) -> TcpStream {
+    let mut pause = Duration::from_millis(20);
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return stream,
+            Err(error) if concerns_one_connection(&error) => {
+                tracing::debug!(%error, "a connection was gone before it was accepted");
+            }
+            Err(error) => {
+                tracing::error!(%error, "cannot accept connections at present: trying again");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(1));
+            }
+        }
+    }
+}
+
+fn concerns_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    )
+}
+
+#[cfg(test)]
+mod tests;

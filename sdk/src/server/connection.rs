@@ -1,0 +1,189 @@
+//! One connection: its settings, its life, its orderly end.
+//!
+//! # Windows and small frames
+//!
+//! The runtime sends one DATA frame for each journal entry, often of a dozen bytes. HTTP/2's
+//! flow control counts payload bytes only, so h2 keeps a budget for the overhead of frames below 256 bytes
+//! that nobody has read yet: half of the *connection's* window; beyond it the connection is closed
+//! with ENHANCE_YOUR_CALM, and every attempt on it fails. With a window of 1 MiB a dozen journals of
+//! a few thousand entries, replayed at once, do that. Hence a very large connection window, and
+//! memory bounded by the windows of the *streams*: the budget for 1 GiB is that of some hundred
+//! streams whose windows of 256 KiB are full of the smallest entries.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::service::Service;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::TcpStream;
+
+use crate::endpoint::drain::DrainWatch;
+use crate::error::BoxError;
+
+/// The largest window that HTTP/2 knows.
+const MAX_WINDOW: u32 = (1 << 31) - 1;
+
+/// How much header data one request may have. A virtual object's key stands in a header, and its
+/// signature in another repeats it, so more than hyper's 16 KiB.
+const MAX_HEADERS: u32 = 256 * 1024;
+
+/// How many streams of a connection may be reset by the peer before they were looked at. h2's default
+/// of 20 is soon passed by a server that gives up many invocations at once.
+const MAX_EARLY_RESETS: usize = 4096;
+
+/// How many streams of a connection may be reset by us, in its whole life, because of frames that
+/// came for streams already closed. They come whenever a request is refused while it is still being
+/// sent, and connections live long.
+const MAX_LATE_FRAMES: usize = 64 * 1024;
+
+/// What can be set on a server; the setters of `HttpServer` document each.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) drain_deadline: Duration,
+    pub(super) max_concurrent_streams: u32,
+    pub(super) stream_window: u32,
+    pub(super) connection_window: u32,
+    pub(super) header_read_timeout: Duration,
+    pub(super) keep_alive_interval: Option<Duration>,
+    pub(super) keep_alive_timeout: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            drain_deadline: Duration::from_secs(8),
+            max_concurrent_streams: 8192,
+            stream_window: 256 * 1024,
+            connection_window: 1024 * 1024 * 1024,
+            header_read_timeout: Duration::from_secs(120),
+            keep_alive_interval: Some(Duration::from_secs(30)),
+            keep_alive_timeout: Duration::from_secs(20),
+        }
+    }
+}
+
+/// Serves connections, all with the same settings.
+pub(super) struct Connections {
+    http: Arc<auto::Builder<TokioExecutor>>,
+    header_read_timeout: Duration,
+}
+
+impl Connections {
+    pub(super) fn new(settings: Settings) -> Self {
+        let mut http = auto::Builder::new(TokioExecutor::new());
+        http.http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(settings.header_read_timeout);
+        http.http2()
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(settings.stream_window.min(MAX_WINDOW))
+            .initial_connection_window_size(settings.connection_window.min(MAX_WINDOW))
+            .max_concurrent_streams(settings.max_concurrent_streams)
+            .max_header_list_size(MAX_HEADERS)
+            .max_pending_accept_reset_streams(MAX_EARLY_RESETS)
+            .max_local_error_reset_streams(MAX_LATE_FRAMES)
+            .keep_alive_interval(settings.keep_alive_interval)
+            .keep_alive_timeout(settings.keep_alive_timeout);
+        Self {
+            http: Arc::new(http),
+            header_read_timeout: settings.header_read_timeout,
+        }
+    }
+
+    /// Serves one connection until it ends; when the server drains, it is told to end.
+    pub(super) fn serve<S, B>(
+        &self,
+        stream: TcpStream,
+        service: S,
+        mut drain: DrainWatch,
+    ) -> impl Future<Output = ()> + Send + 'static
+    where
+        S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let http = Arc::clone(&self.http);
+        let timeout = self.header_read_timeout;
+        async move {
+            // Without this, small frames wait for acknowledgements: some 40 ms each.
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "cannot set TCP_NODELAY");
+            }
+            let used = Arc::new(AtomicBool::new(false));
+            let service = MarkUse {
+                service,
+                used: Arc::clone(&used),
+            };
+            let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+            // A peer that never says which protocol it speaks is nobody else's to time out.
+            let mut unused = Some(Box::pin(tokio::time::sleep(timeout)));
+            let mut closing = false;
+            let result = poll_fn(|cx| {
+                let mut close = drain.poll(cx);
+                if let Some(sleep) = &mut unused {
+                    if used.load(Ordering::Relaxed) {
+                        unused = None;
+                    } else if sleep.as_mut().poll(cx).is_ready() {
+                        unused = None;
+                        close = true;
+                    }
+                }
+                if close && !closing {
+                    closing = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                match connection.as_mut().poll(cx) {
+                    Poll::Ready(result) => Poll::Ready(result),
+                    Poll::Pending => Poll::Pending,
+                }
+            })
+            .await;
+            if let Err(error) = result {
+                tracing::debug!(error = %Chain(&*error), "a connection ended with an error");
+            }
+        }
+    }
+}
+
+/// Remembers whether a connection has brought a request.
+struct MarkUse<S> {
+    service: S,
+    used: Arc<AtomicBool>,
+}
+
+impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for MarkUse<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn call(&self, request: Request<Incoming>) -> S::Future {
+        self.used.store(true, Ordering::Relaxed);
+        self.service.call(request)
+    }
+}
+
+/// An error with its causes, in one line.
+struct Chain<'a>(&'a (dyn std::error::Error + Send + Sync));
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,75 @@
+//! The output passes lints that its users may deny, whatever is private and whatever is unused.
+
+#![deny(
+    warnings,
+    missing_docs,
+    missing_debug_implementations,
+    unreachable_pub,
+    unused_qualifications,
+    unused_results,
+    single_use_lifetimes,
+    clippy::all,
+    clippy::pedantic
+)]
+#![forbid(unsafe_code)]
+
+use durably::prelude::*;
+
+mod shop {
+    //! Private payloads in a private module.
+
+    use super::*;
+    use durably::{Encode, FromInput, HandlerDefinition, Request, Service, ServiceDefinition};
+
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct Order;
+
+    struct Cart<T>(T);
+
+    pub(crate) struct Orders;
+
+    #[durably::object]
+    impl Orders {
+        /// Takes an [`Order`].
+        #[handler]
+        async fn place(&self, _ctx: &ObjectContext, order: Order) -> HandlerResult<Order> {
+            let _: Option<(HandlerDefinition, ServiceDefinition)> = None;
+            let _: Option<Request<'_, (), ()>> = None;
+            Ok(payload(order))
+        }
+
+        #[handler]
+        #[deprecated = "orders are final"]
+        async fn cancel(&self, _ctx: &ObjectContext) -> HandlerResult<()> {
+            Ok(())
+        }
+    }
+
+    trait Private: Send + Sync + 'static {}
+
+    impl Private for u8 {}
+
+    #[durably::service]
+    impl<T: Private> Cart<T> {
+        #[handler]
+        async fn add(&self, _ctx: &Context, order: Order) -> HandlerResult<()> {
+            let _ = (&self.0, order);
+            Ok(())
+        }
+    }
+
+    pub(crate) fn bind() {
+        assert_service(Orders);
+        assert_service(Cart(1_u8));
+    }
+
+    fn assert_service(_: impl Service) {}
+
+    fn payload<T: Encode + FromInput>(value: T) -> T {
+        value
+    }
+}
+
+fn main() {
+    shop::bind();
+}
