@@ -370,6 +370,10 @@ struct Blocked {
 }
 
 impl crate::endpoint::body::Drive for Blocked {
+    fn is_ready(&self) -> bool {
+        true
+    }
+
     fn handle_input(&mut self, _: Bytes) {}
 
     fn handle_input_closed(&mut self) {
