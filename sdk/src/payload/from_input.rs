@@ -39,8 +39,8 @@ use crate::error::{BoxError, TerminalError, causes, find_terminal};
 /// assert_eq!(FromTenant::<u32>::from_input(input).err().unwrap().code(), 400);
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be a handler's input",
-    label = "neither `serde::Deserialize` (owned) nor `durably::Decode` nor `durably::FromInput`",
+    message = "`{Self}` cannot be read from a payload",
+    label = "neither `serde::Deserialize` (owned) nor `durably::Decode`",
     note = "derive `serde::Deserialize` to receive it as JSON, wrap it in `durably::Raw` or `durably::Proto`, \
             or implement `durably::Decode` for a format of your own"
 )]
@@ -88,6 +88,7 @@ pub trait FromInput: Sized {
     fn from_input(input: Input) -> Result<Self, TerminalError>;
 }
 
+#[diagnostic::do_not_recommend]
 impl<T: Decode> FromInput for T {
     type Body = Self;
     const CONTENT_TYPE: &'static str = <T as Decode>::CONTENT_TYPE;

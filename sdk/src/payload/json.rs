@@ -12,6 +12,7 @@ use crate::error::BoxError;
 
 const JSON: &str = "application/json";
 
+#[diagnostic::do_not_recommend]
 impl<T: Serialize + ?Sized> Encode for T {
     const CONTENT_TYPE: &'static str = JSON;
     const STABLE: bool = true;
@@ -26,6 +27,7 @@ impl<T: Serialize + ?Sized> Encode for T {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<T: DeserializeOwned> Decode for T {
     const CONTENT_TYPE: &'static str = JSON;
     // Of the types that unit values have, this knows all that a manifest is likely to meet.

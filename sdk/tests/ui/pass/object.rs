@@ -19,7 +19,7 @@ impl Orders {
     ) -> HandlerResult<()> {
         let left = ctx
             .object_client::<InventoryClient>("sku")
-            .reserve(event.value.quantity)
+            .reserve(event.value().map_or(0, |event| event.quantity))
             .await?;
         ctx.object_client::<OrdersClient>("other")
             .on_event(OrderEvent { quantity: left })
