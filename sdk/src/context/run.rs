@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use pin_project_lite::pin_project;
 
 use super::{
@@ -41,20 +42,22 @@ pin_project! {
     /// }
     /// ```
     #[must_use = "a run is executed when it is awaited"]
-    pub struct Run<'a, F, Fut, T> {
+    pub struct Run<'a, T, Fut> {
         cell: &'a Cell,
         // None once the closure has ended, or if the attempt is over.
         id: Option<u32>,
         name: Cow<'a, str>,
         policy: Option<RetryPolicy>,
-        closure: Option<F>,
+        // Calls the closure when it is first polled. It is one future, and not the closure and what
+        // that returns, so that no bound ties two types together that borrow: rustc could not prove
+        // such a future to be `Send` within tokio's macros.
         #[pin]
-        executing: Option<Fut>,
+        work: Option<Fut>,
         polled: Option<(Arc<str>, Waker)>,
         result: DurableFuture<'a, T>,
     }
 
-    impl<F, Fut, T> PinnedDrop for Run<'_, F, Fut, T> {
+    impl<T, Fut> PinnedDrop for Run<'_, T, Fut> {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
             if let Some(id) = *this.id {
@@ -64,29 +67,39 @@ pin_project! {
     }
 }
 
-impl<'a, F, Fut, T, E> Run<'a, F, Fut, T>
+/// Records a run whose closure is `closure`.
+pub(crate) fn run<'a, F, Fut, T, E>(
+    cell: &'a Cell,
+    name: impl Into<Cow<'a, str>>,
+    closure: F,
+) -> Run<'a, T, impl Future<Output = Result<Bytes, HandlerError>>>
 where
     F: FnOnce() -> Fut,
     Fut: Future<Output = Result<T, E>>,
     E: Into<HandlerError>,
     T: Encode + Decode,
 {
-    pub(crate) fn new(cell: &'a Cell, name: impl Into<Cow<'a, str>>, closure: F) -> Self {
-        let name = name.into();
-        let id = cell.issue_run(&name).map(|issued| issued.first);
-        let result = DurableFuture::completion(cell, id, future::value::<T>);
-        Self {
-            cell,
-            id,
-            name,
-            policy: None,
-            closure: Some(closure),
-            executing: None,
-            polled: None,
-            result,
-        }
+    let name = name.into();
+    let id = cell.issue_run(&name).map(|issued| issued.first);
+    let work = async move {
+        let value = closure().await.map_err(Into::into)?;
+        value
+            .encode()
+            .map_err(|error| HandlerError::from(format!("the result cannot be encoded: {error}")))
+    };
+    let result = DurableFuture::completion(cell, id, future::value::<T>);
+    Run {
+        cell,
+        id,
+        name,
+        policy: None,
+        work: Some(work),
+        polled: None,
+        result,
     }
+}
 
+impl<'a, T, Fut> Run<'a, T, Fut> {
     /// How the closure is tried again when it fails retryably. Without a policy, the attempt fails
     /// and the server's retry policy for the invocation decides.
     ///
@@ -118,12 +131,9 @@ where
     }
 }
 
-impl<F, Fut, T, E> Future for Run<'_, F, Fut, T>
+impl<T, Fut> Future for Run<'_, T, Fut>
 where
-    F: FnOnce() -> Fut,
-    Fut: Future<Output = Result<T, E>>,
-    E: Into<HandlerError>,
-    T: Encode + Decode,
+    Fut: Future<Output = Result<Bytes, HandlerError>>,
 {
     type Output = Result<T, TerminalError>;
 
@@ -135,25 +145,15 @@ where
             let (name, waker) = this
                 .polled
                 .get_or_insert_with(|| (Arc::from(&**this.name), this.cell.run_waker(id)));
-            let polled = this.cell.in_run(name, || {
-                if let Some(closure) = this.closure.take() {
-                    this.executing.set(Some(closure()));
-                }
-                let mut cx = TaskContext::from_waker(waker);
-                match this.executing.as_mut().as_pin_mut() {
-                    Some(executing) => executing.poll(&mut cx).map(Some),
-                    None => Poll::Ready(None),
-                }
-            });
-            if let Poll::Ready(Some(result)) = polled {
-                this.executing.set(None);
+            let polled = this
+                .cell
+                .in_run(name, || match this.work.as_mut().as_pin_mut() {
+                    Some(work) => work.poll(&mut TaskContext::from_waker(waker)),
+                    None => Poll::Pending,
+                });
+            if let Poll::Ready(result) = polled {
+                this.work.set(None);
                 *this.id = None;
-                let result = match result {
-                    Ok(value) => value.encode().map_err(|error| {
-                        HandlerError::from(format!("the result cannot be encoded: {error}"))
-                    }),
-                    Err(error) => Err(error.into()),
-                };
                 this.cell
                     .finish_run(id, this.name, this.policy.as_ref(), result);
             }
@@ -162,7 +162,7 @@ where
     }
 }
 
-impl<F, Fut, T> fmt::Debug for Run<'_, F, Fut, T> {
+impl<T, Fut> fmt::Debug for Run<'_, T, Fut> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Run")
             .field("name", &self.name)
@@ -206,13 +206,13 @@ impl Context {
         &'a self,
         name: impl Into<Cow<'a, str>>,
         closure: F,
-    ) -> Run<'a, F, Fut, T>
+    ) -> Run<'a, T, impl Future<Output = Result<Bytes, HandlerError>>>
     where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
         E: Into<HandlerError>,
         T: Encode + Decode,
     {
-        Run::new(self.cell(), name, closure)
+        run(self.cell(), name, closure)
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::{
     Context,
     future::{self, DurableFuture},
-    run::Run,
+    run::run,
 };
 use crate::{error::TerminalError, executor::Cell, journal::Command};
 
@@ -73,7 +73,7 @@ impl Context {
     /// ```
     pub fn now(&self) -> impl Future<Output = Result<SystemTime, TerminalError>> + Send + use<'_> {
         let cell = self.cell();
-        let run = Run::new(cell, "now", async move || {
+        let run = run(cell, "now", async move || {
             Ok::<u64, TerminalError>(cell.now())
         });
         async move {
