@@ -1,4 +1,119 @@
-//! durably
+//! Durable handlers: plain `async fn`s with exactly-once effect on the
+//! [Restate](https://restate.dev) server.
+//!
+//! Each step of a handler is journaled. After a crash, a redeployment or a month of waiting the
+//! handler is run again from the start, its recorded steps answer from the journal, and it goes on
+//! where it was.
+//!
+//! ```
+//! use durably::{Endpoint, HttpServer, prelude::*};
+//!
+//! struct Counter;
+//!
+//! /// Counts, per key.
+//! #[durably::object]
+//! impl Counter {
+//!     /// Adds to the count of this key; one writer at a time.
+//!     #[handler]
+//!     async fn add(&self, ctx: &ObjectContext, n: u64) -> HandlerResult<u64> {
+//!         let sum = ctx.get::<u64>("count").await?.unwrap_or_default() + n;
+//!         ctx.set("count", &sum);
+//!         Ok(sum)
+//!     }
+//!
+//!     /// Reads the count, beside writers.
+//!     #[handler]
+//!     async fn get(&self, ctx: &SharedObjectContext) -> HandlerResult<u64> {
+//!         Ok(ctx.get::<u64>("count").await?.unwrap_or_default())
+//!     }
+//! }
+//!
+//! # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
+//! let endpoint = Endpoint::builder().bind(Counter).build()?;
+//! HttpServer::new(endpoint).listen("0.0.0.0:9080").await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Handlers
+//!
+//! A handler takes `&self` (the service's dependencies), a context by reference, and at most one
+//! input; it returns a [`HandlerResult`]. The context's type says what it may do:
+//!
+//! | attribute | context | the handler |
+//! | --- | --- | --- |
+//! | [`#[durably::service]`](macro@service) | [`&Context`](Context) | runs whenever it is called |
+//! | [`#[durably::object]`](macro@object) | [`&ObjectContext`](ObjectContext) | has a key and state; alone for its key |
+//! | | [`&SharedObjectContext`](SharedObjectContext) | reads the state, beside others |
+//! | [`#[durably::workflow]`](macro@workflow) | [`&WorkflowContext`](WorkflowContext) | runs once per key |
+//! | | [`&SharedWorkflowContext`](SharedWorkflowContext) | talks to the running workflow |
+//!
+//! Each context derefs to the smaller one, so helper functions take `&Context`. What a context makes
+//! are *durable futures*: their command is recorded when they are created, they borrow the context,
+//! and they are ordinary futures for everything else.
+//!
+//! # Determinism
+//!
+//! On replay a handler must issue the same commands. What differs from run to run — the time,
+//! randomness, the network, the order of a `HashMap` — belongs into [`Context::run`], or comes from
+//! the context: [`Context::now`], [`Context::random`].
+//!
+//! Sequential code, `join!`, `try_join!` and `select!` of tokio and of futures, `FuturesUnordered`,
+//! `join_all`, `buffer_unordered`, streams, channels between branches and concurrent runs replay
+//! deterministically, as long as one result moves one branch on. When one result wakes several
+//! branches (a `Shared` future, a `watch` or `broadcast` channel, a cancellation token) their order is
+//! the combinator's. [`join!`], [`try_join!`] and [`select!`] of this crate, with tokio's syntax,
+//! keep the order in which the branches are written; `tokio::join!` rotates, and an unbiased
+//! `tokio::select!` draws at random, also for the first poll of branches that are `async` blocks.
+//!
+//! A handler that awaits something that is not durable outside of a run (a timer of the async
+//! runtime, a socket, a lock) is reported once per attempt as a warning.
+//!
+//! # Payloads
+//!
+//! Any serde type is JSON, without a wrapper. `()` is an empty body. [`Raw`] is bytes untouched
+//! (**a `Vec<u8>` is a JSON array of numbers**), [`Proto`] a protobuf message, and your own formats
+//! implement [`Encode`] and [`Decode`]. On replay the bytes of a payload are compared: put types that
+//! serialize in varying order, such as those with a `HashMap`, into [`Unstable`].
+//!
+//! # Errors
+//!
+//! `?` works on any error. A [`TerminalError`] anywhere in its chain of sources ends the invocation
+//! with it; anything else ends the attempt, and the runtime tries again. A [`RetryableError`] asks for
+//! a delay, a pause, or a failure without another try. A panic fails its own attempt.
+//!
+//! # Features
+//!
+//! | feature | default | adds |
+//! | --- | --- | --- |
+//! | `http-server` | yes | [`HttpServer`]: hyper, tokio's network I/O |
+//! | `identity` | yes | request identity: `EndpointBuilder::identity_key` |
+//! | `schemars` | no | JSON schemas in the endpoint manifest, for types that implement `JsonSchema` |
+//! | `uuid` | no | conversion of [`Uuid`] from and to the `uuid` crate's |
+//! | `test-server` | no | `test_server`: a real Restate server and Kafka broker on loopback (Unix) |
+//!
+//! No feature changes what a journal holds or a replay gives.
+//!
+//! # Known limits
+//!
+//! `buffer_unordered` over *borrowed* items mapped to durable futures does not compile: rustc cannot
+//! prove the handler's future to be `Send`. Map owned items, or collect the futures first:
+//!
+//! ```
+//! use durably::prelude::*;
+//! use futures::{StreamExt, stream};
+//!
+//! # async fn load(name: &str) -> Result<u64, std::io::Error> { Ok(name.len() as u64) }
+//! async fn load_all(ctx: &Context, names: Vec<String>) -> HandlerResult<u64> {
+//!     let runs: Vec<_> = names.iter().map(|name| ctx.run("load", || load(name))).collect();
+//!     let mut results = stream::iter(runs).buffer_unordered(8);
+//!     let mut sum = 0;
+//!     while let Some(result) = results.next().await {
+//!         sum += result?;
+//!     }
+//!     Ok(sum)
+//! }
+//! ```
 #![forbid(unsafe_code)]
 
 #[doc(hidden)]
