@@ -139,10 +139,10 @@ mod service;
 pub mod test_server;
 
 pub use context::{
-    AttachHandle, AttemptFinished, Awakeable, Call, Context, DurableFuture, InvocationHandle,
-    InvocationId, Key, ObjectClient, ObjectContext, OrTimeout, Promise, Random, Request, Run, Sent,
-    ServiceClient, SharedObjectContext, SharedWorkflowContext, StateKey, Target, WorkflowClient,
-    WorkflowContext,
+    AttachHandle, AttemptFinished, Awakeable, Call, Context, DurableFuture, EphemeralGet,
+    InvocationHandle, InvocationId, Key, ObjectClient, ObjectContext, OrTimeout, Promise, Random,
+    Request, Run, Sent, ServiceClient, SharedObjectContext, SharedWorkflowContext, StateKey,
+    Target, WorkflowClient, WorkflowContext,
 };
 pub use durably_macros::{handler, object, service, workflow};
 pub use endpoint::{

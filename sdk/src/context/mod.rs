@@ -6,6 +6,7 @@
 
 mod awakeable;
 mod call;
+mod ephemeral;
 mod future;
 mod info;
 mod invocation;
@@ -20,6 +21,7 @@ use std::ops::Deref;
 pub use self::{
     awakeable::Awakeable,
     call::{Call, ObjectClient, Request, Sent, ServiceClient, Target, WorkflowClient},
+    ephemeral::EphemeralGet,
     future::DurableFuture,
     info::{AttemptFinished, Random},
     invocation::{AttachHandle, InvocationHandle, InvocationId},

@@ -16,6 +16,7 @@
 mod cell;
 mod clock;
 mod decide;
+mod ephemeral;
 mod leaves;
 mod runs;
 #[cfg(test)]
@@ -35,7 +36,7 @@ use bytes::Bytes;
 
 use self::decide::{Decider, Step};
 pub(crate) use self::{
-    cell::{Cell, InvocationInfo},
+    cell::{Cell, EphemeralRead, InvocationInfo},
     clock::Clock,
     leaves::{Delivery, LeafHandle},
 };
@@ -140,6 +141,12 @@ impl Attempt {
             });
             match changed {
                 Ok(Change::Ready) => self.ready = true,
+                Ok(Change::EphemeralRead { id, value }) => {
+                    let waker = self.cell.lock().ephemeral.answer(id, value);
+                    if let Some(waker) = waker {
+                        waker.wake();
+                    }
+                }
                 Ok(_) => {}
                 Err(error) => return self.fail(error),
             }
@@ -153,7 +160,14 @@ impl Attempt {
             return;
         }
         self.input_closed = true;
-        let closed = self.cell.lock().journal.handle_input_closed();
+        let closed = {
+            let mut state = self.cell.lock();
+            state.input_closed = true;
+            match state.journal.handle_input_closed() {
+                Ok(()) if state.ephemeral.any_open() => Err(cell::unanswered_read()),
+                closed => closed,
+            }
+        };
         if let Err(error) = closed {
             self.fail(error);
         }

@@ -33,16 +33,14 @@ use std::{
 use bytes::Bytes;
 use prost::Message as _;
 
+pub(crate) use self::state_view::Known;
 pub(crate) use self::{
     await_set::AwaitSet,
     command::{AttachTarget, CallFields, Command, Completion, SignalId},
     error::{AttemptError, CommandRef},
     notifications::{CANCEL, FIRST_AWAKEABLE, Notifications, Order, Source},
 };
-use self::{
-    error::JOURNAL_MISMATCH,
-    state_view::{Known, StateView},
-};
+use self::{error::JOURNAL_MISMATCH, state_view::StateView};
 use crate::error::{Behavior, TerminalError};
 use crate::protocol::{
     MessageType, ProtocolVersion,
@@ -81,6 +79,11 @@ pub(crate) enum Change {
     Ready,
     /// Something arrived for this source.
     Arrived(Source),
+    /// The answer to an ephemeral state read (v8).
+    EphemeralRead {
+        id: u32,
+        value: Option<Bytes>,
+    },
 }
 
 /// What issuing a command gave: the completion ids from `first` on.
@@ -235,6 +238,10 @@ impl Journal {
                 self.handle_completion(id, result, order, id)?;
                 Ok(Change::Arrived(Source::Completion(id)))
             }
+            (Phase::Running, Incoming::EphemeralState(read)) => Ok(Change::EphemeralRead {
+                id: read.id,
+                value: read.value.map(|value| value.content),
+            }),
             (Phase::Running, Incoming::CommandAck) => Ok(Change::Nothing),
         }
     }
@@ -580,6 +587,26 @@ impl Journal {
         }
     }
 
+    /// What the local view knows of a key, for an ephemeral read.
+    pub(crate) fn known_state(&self, key: &str) -> Known {
+        self.state.get(key)
+    }
+
+    /// Asks the runtime for a key, outside of the journal (v8).
+    pub(crate) fn write_ephemeral_read(&mut self, id: u32, key: &str) -> Result<(), AttemptError> {
+        if !self.version.has_v8() {
+            return Err(AttemptError::internal(format!(
+                "reading state key `{key}` within a run needs service protocol v8, but {} was negotiated: read it \
+                 before the run",
+                self.version
+            )));
+        }
+        let frame = self.encoder.begin(MessageType::GET_STATE_EPHEMERAL);
+        self.encoder.uint(1, u64::from(id));
+        self.encoder.bytes(2, key);
+        self.end(frame, MessageType::GET_STATE_EPHEMERAL, "")
+    }
+
     /// Takes the next signal id for an awakeable. No command is recorded.
     pub(crate) fn next_awakeable(&mut self) -> u32 {
         let id = self.next_signal;
@@ -771,6 +798,7 @@ fn kind(message: &Incoming) -> String {
         Incoming::Command(ty, _) => ty.to_string(),
         Incoming::Notification(_) => "a notification".into(),
         Incoming::RunAck(_) => "ProposeRunCompletionAck".into(),
+        Incoming::EphemeralState(_) => "GetStateEphemeralNotification".into(),
         Incoming::CommandAck => "CommandAck".into(),
     }
 }

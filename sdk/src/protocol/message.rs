@@ -154,6 +154,17 @@ struct RunAck {
     completion_id: u32,
 }
 
+/// The answer to an ephemeral state read (v8): not in the journal.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct EphemeralState {
+    #[prost(uint32, tag = "1")]
+    pub(crate) id: u32,
+    #[prost(message, optional, tag = "4")]
+    pub(crate) void: Option<Void>,
+    #[prost(message, optional, tag = "5")]
+    pub(crate) value: Option<Value>,
+}
+
 /// A message from the runtime.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Incoming {
@@ -163,6 +174,8 @@ pub(crate) enum Incoming {
     Notification(Notification),
     /// The ack of a run's proposal (v7): it stands for the run's completion.
     RunAck(u32),
+    /// The answer to an ephemeral state read (v8).
+    EphemeralState(EphemeralState),
     /// Tolerated and ignored.
     CommandAck,
 }
@@ -192,6 +205,9 @@ impl Incoming {
                 Self::RunAck(RunAck::decode(payload).map_err(undecodable)?.completion_id)
             }
             MessageType::COMMAND_ACK => Self::CommandAck,
+            MessageType::STATE_EPHEMERAL => {
+                Self::EphemeralState(EphemeralState::decode(payload).map_err(undecodable)?)
+            }
             _ if ty.is_command() => Self::Command(ty, payload),
             _ if ty.is_notification() => {
                 Self::Notification(Notification::decode(payload).map_err(undecodable)?)

@@ -57,6 +57,11 @@ impl ProtocolVersion {
         self >= Self::V6
     }
 
+    /// v8 brings state reads within runs.
+    pub(crate) fn has_v8(self) -> bool {
+        self >= Self::V8
+    }
+
     /// v7 brings await trees, `AwaitingOn`, run acks, error behaviour, scopes and limit keys.
     pub(crate) fn has_v7(self) -> bool {
         self >= Self::V7
