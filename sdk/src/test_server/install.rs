@@ -221,6 +221,12 @@ impl Program {
             .prefix(".installing-")
             .tempdir_in(cache)
             .map_err(failed("create a directory"))?;
+        tracing::info!(
+            program = self.name,
+            version = self.version,
+            cache = %cache.display(),
+            "installing, which happens once",
+        );
         self.install(unpacked.path())?;
         let program = self.inside_package(unpacked.path(), platform);
         // Wheels lose the permission to execute on their way.

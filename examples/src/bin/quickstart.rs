@@ -1,0 +1,341 @@
+//! The first contact: a service, a virtual object and a workflow, and a crash in the middle.
+//!
+//! `cargo run -p durably-examples --bin quickstart` starts a Restate server, and the handlers in a
+//! process of their own; it calls them, kills that process half way through a workflow, starts it
+//! again and shows who did what. With the argument `serve` it only serves.
+
+use durably::{Endpoint, prelude::*};
+
+/// A service: handlers that anybody may call, any number at a time.
+struct Greeter;
+
+#[durably::service]
+impl Greeter {
+    #[handler]
+    async fn greet(&self, _ctx: &Context, name: String) -> HandlerResult<String> {
+        Ok(format!("Hello, {name}!"))
+    }
+}
+
+/// A virtual object: state under a key, and one writer at a time.
+struct Counter;
+
+#[durably::object]
+impl Counter {
+    #[handler]
+    async fn add(&self, ctx: &ObjectContext, n: u64) -> HandlerResult<u64> {
+        let sum = ctx.get::<u64>("sum").await?.unwrap_or_default() + n;
+        ctx.set("sum", &sum);
+        Ok(sum)
+    }
+}
+
+/// A workflow: runs once for each key, to its end, whatever happens meanwhile.
+struct Checkout {
+    shop: Shop,
+}
+
+#[durably::workflow]
+impl Checkout {
+    #[handler]
+    async fn run(&self, ctx: &WorkflowContext, item: String) -> HandlerResult<String> {
+        let number = ctx.object_client::<CounterClient>("orders").add(1).await?;
+
+        for step in ["reserve the item", "charge the card", "pack the parcel"] {
+            ctx.run(step, || self.shop.work_on(step)).await?;
+        }
+        ctx.sleep(Duration::from_secs(1)).await?; // for the courier to come
+        ctx.run("mail the receipt", || self.shop.work_on("mail the receipt"))
+            .await?;
+
+        Ok(format!("order {number}: {item} is on its way"))
+    }
+}
+
+fn endpoint(shop: Shop) -> Result<Endpoint, durably::BuildError> {
+    Endpoint::builder()
+        .bind(Greeter)
+        .bind(Counter)
+        .bind(Checkout { shop })
+        .build()
+}
+
+// That was all about handlers. What follows stands for the world outside, and tells the story.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context as _, bail, ensure};
+use durably::HttpServer;
+use durably::test_server::{ProcessUnderTest, free_port};
+use durably_examples::Demo;
+
+/// How long each step takes: enough to be killed in the middle of one.
+const STEP: Duration = Duration::from_millis(800);
+
+/// The step in the middle of which the process is killed.
+const FATAL: &str = "pack the parcel";
+
+/// What a handler process says when it listens.
+const READY: &str = "the handlers are ready";
+
+/// More than any part of the story takes on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The world outside, where things happen that cannot be undone: a file. Each step writes a line
+/// when it begins and one when it is done.
+#[derive(Clone)]
+struct Shop {
+    file: PathBuf,
+}
+
+impl Shop {
+    async fn work_on(&self, step: &str) -> std::io::Result<()> {
+        self.write("begins", step)?;
+        tokio::time::sleep(STEP).await;
+        self.write("done", step)
+    }
+
+    fn write(&self, what: &str, step: &str) -> std::io::Result<()> {
+        let mut file = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(&self.file)?;
+        // In one piece: the line is there, or it is not.
+        file.write_all(format!("{}\t{what}\t{step}\n", std::process::id()).as_bytes())
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let arguments = (arguments.next(), arguments.next(), arguments.next());
+    durably_examples::exit_code(async {
+        match (arguments.0.as_deref(), arguments.1, arguments.2) {
+            (None, ..) => {
+                println!("{INTRODUCTION}");
+                let demo = Demo::start_server("Start a Restate server").await?;
+                demo.end(demonstrate(&demo).await)
+            }
+            (Some("serve" | "--serve"), ..) => {
+                let file = std::env::temp_dir().join("durably-quickstart.txt");
+                durably_examples::serve(endpoint(Shop { file })?).await
+            }
+            // How the demonstration starts its second process.
+            (Some("handlers"), Some(port), Some(file)) => {
+                let address = format!("127.0.0.1:{port}");
+                let listener = tokio::net::TcpListener::bind(address).await?;
+                println!("{READY}");
+                HttpServer::new(endpoint(Shop { file: file.into() })?)
+                    .serve(listener)
+                    .await?;
+                Ok(())
+            }
+            (Some(other), ..) => bail!("unknown argument `{other}`: give none, or `serve`"),
+        }
+    })
+    .await
+}
+
+async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
+    let ingress = demo.ingress();
+
+    demo.step("Start the handlers, in a process of their own");
+    let directory = tempfile::Builder::new()
+        .prefix("durably-quickstart-")
+        .tempdir()?;
+    let mut story = Story::new(directory.path().join("shop.txt"));
+    let port = free_port()?;
+    let handlers = ProcessUnderTest::builder(std::env::current_exe()?)
+        .arg("handlers")
+        .arg(port.to_string())
+        .arg(&story.file)
+        .spawn()?;
+    handlers.wait_for_log(READY, PATIENCE).await?;
+    let first = handlers.id().context("the handler process has no id")?;
+    let deployment = demo
+        .server()
+        .register(&format!("http://127.0.0.1:{port}"))
+        .await?;
+    demo.say(format!(
+        "process {first} serves {}",
+        deployment.services.join(", ")
+    ));
+
+    demo.step("Call the service");
+    let greeting: String = ingress.call("Greeter", "greet", "Ada").await?;
+    demo.say(format!("Greeter/greet \"Ada\"     → {greeting:?}"));
+    ensure!(greeting == "Hello, Ada!", "this is no greeting for Ada");
+
+    demo.step("Call the virtual object `orders`, which counts");
+    for expected in [1, 2] {
+        let sum: u64 = ingress.call_object("Counter", "orders", "add", &1).await?;
+        demo.say(format!("Counter/orders/add 1    → {sum}"));
+        ensure!(sum == expected, "it should be {expected}");
+    }
+
+    demo.step(format!(
+        "Start the workflow `Checkout`, and kill its process while it works on\n   {FATAL:?}"
+    ));
+    ingress
+        .send_object("Checkout", "ada", "run", "a teapot")
+        .await?;
+    story
+        .follow_until(demo, &handlers, |line| {
+            line.ends_with(&format!("begins\t{FATAL}"))
+        })
+        .await?;
+    handlers.kill9();
+    demo.say_when(format!(
+        "KILLED   kill -9 {first}: nobody there to go on, nothing saved on the way"
+    ));
+    let output = ingress.output_workflow::<String>("Checkout", "ada").await?;
+    ensure!(
+        output.is_none(),
+        "the workflow has ended already: {output:?}"
+    );
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    story.tell(demo);
+
+    demo.step("Start the handlers again, and do nothing else");
+    handlers.restart()?;
+    let second = handlers.id().context("the handler process has no id")?;
+    demo.say_when(format!("STARTED  process {second}"));
+    story
+        .follow_until(demo, &handlers, |line| {
+            line.ends_with("done\tmail the receipt")
+        })
+        .await?;
+    let end = ingress.attach_workflow::<String>("Checkout", "ada");
+    let end = tokio::time::timeout(PATIENCE, end)
+        .await
+        .context("the workflow does not end")??;
+    demo.say_when(format!("RESULT   {end:?}"));
+
+    demo.step("Look at what happened");
+    story.sum_up(demo, [first, second])?;
+    let next: u64 = ingress.call_object("Counter", "orders", "add", &1).await?;
+    ensure!(
+        end == "order 3: a teapot is on its way",
+        "this is not what the workflow should say"
+    );
+    ensure!(
+        next == 4,
+        "the next order number is {next}: the workflow drew more than one"
+    );
+    println!("{MORAL}");
+    Ok(())
+}
+
+/// What the file says, told as it happens.
+struct Story {
+    file: PathBuf,
+    told: usize,
+}
+
+impl Story {
+    fn new(file: impl AsRef<Path>) -> Self {
+        Self {
+            file: file.as_ref().to_owned(),
+            told: 0,
+        }
+    }
+
+    fn lines(&self) -> Vec<String> {
+        // Until the first step begins, there is no file.
+        let text = std::fs::read_to_string(&self.file).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Tells what is new, and returns it.
+    fn tell(&mut self, demo: &Demo) -> Vec<String> {
+        let news = self.lines().split_off(self.told);
+        self.told += news.len();
+        for line in &news {
+            if let [pid, what, step] = line.split('\t').collect::<Vec<_>>()[..] {
+                demo.say_when(format!("{what:7}  {step:18} (process {pid})"));
+            }
+        }
+        news
+    }
+
+    /// Tells what happens, until a certain line.
+    async fn follow_until(
+        &mut self,
+        demo: &Demo,
+        handlers: &ProcessUnderTest,
+        is_last: impl Fn(&str) -> bool,
+    ) -> anyhow::Result<()> {
+        let begin = Instant::now();
+        while !self.tell(demo).iter().any(|line| is_last(line)) {
+            let log = || handlers.log();
+            ensure!(
+                handlers.is_running(),
+                "the handler process has ended; it said:\n{}",
+                log()
+            );
+            ensure!(
+                begin.elapsed() < PATIENCE,
+                "nothing happens; the handlers said:\n{}",
+                log()
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
+    /// Shows who did what, and checks that each step took effect once.
+    fn sum_up(&self, demo: &Demo, processes: [u32; 2]) -> anyhow::Result<()> {
+        let lines = self.lines();
+        let count = |pid: u32, what: &str, step: &str| {
+            let wanted = format!("{pid}\t{what}\t{step}");
+            lines.iter().filter(|line| **line == wanted).count()
+        };
+        let [first, second] = processes.map(|pid| format!("process {pid}"));
+        demo.say(format!("{:18}  {first:16}  {second}", ""));
+        for step in [
+            "reserve the item",
+            "charge the card",
+            FATAL,
+            "mail the receipt",
+        ] {
+            let [first, second] =
+                processes.map(
+                    |pid| match (count(pid, "begins", step), count(pid, "done", step)) {
+                        (0, _) => "-",
+                        (_, 0) => "begun, killed",
+                        (_, 1) => "done",
+                        _ => "done repeatedly",
+                    },
+                );
+            demo.say(format!("{step:18}  {first:16}  {second}"));
+        }
+        for step in [
+            "reserve the item",
+            "charge the card",
+            FATAL,
+            "mail the receipt",
+        ] {
+            let done: usize = processes.iter().map(|pid| count(*pid, "done", step)).sum();
+            ensure!(
+                done == 1,
+                "{step:?} was done {done} times:\n{}",
+                lines.join("\n")
+            );
+        }
+        Ok(())
+    }
+}
+
+const INTRODUCTION: &str = "\
+A handler is an ordinary async function of yours. A Restate server calls it, and keeps a
+journal of what it has finished. If the process dies, the server hands the journal to the
+next one, and the function goes on where it stood. See for yourself:";
+
+const MORAL: &str = "
+   Each step took effect exactly once, and the order number was drawn once. What was
+   done stayed done; only the step that the crash interrupted was begun again. There is
+   no code for any of this in the workflow: read the first 60 lines of
+   examples/src/bin/quickstart.rs.";

@@ -1,0 +1,151 @@
+//! A workflow: it runs once for each key, and other handlers talk to it while it does.
+//!
+//! `cargo run -p durably-examples --bin signup` shows it at work; with the argument `serve` it only
+//! serves.
+
+use durably::{Endpoint, prelude::*};
+use serde::{Deserialize, Serialize};
+
+struct Signup;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Application {
+    email: String,
+    /// How long somebody may take to approve it.
+    patience_seconds: u64,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+enum Outcome {
+    Approved { by: String },
+    TimedOut,
+}
+
+/// Signs somebody up as soon as it is approved; the key is the user's name.
+#[durably::workflow]
+impl Signup {
+    #[handler]
+    async fn run(&self, ctx: &WorkflowContext, application: Application) -> HandlerResult<Outcome> {
+        let Application {
+            email,
+            patience_seconds,
+        } = application;
+        ctx.run("ask for approval", || {
+            send_mail("approver@example.com", &email)
+        })
+        .await?;
+        ctx.set("status", "waiting for approval");
+
+        let outcome = durably::select! {
+            by = ctx.promise::<String>("approved") => Outcome::Approved { by: by? },
+            _ = ctx.sleep(Duration::from_secs(patience_seconds)) => Outcome::TimedOut,
+        };
+
+        ctx.run("tell the user", || send_mail(&email, "your sign-up"))
+            .await?;
+        ctx.set("status", "done");
+        Ok(outcome)
+    }
+
+    /// Approves the sign-up. Called from outside while `run` waits.
+    #[handler]
+    async fn approve(&self, ctx: &SharedWorkflowContext, by: String) -> HandlerResult<()> {
+        ctx.promise::<String>("approved").resolve(&by).await?;
+        Ok(())
+    }
+
+    /// How far it is.
+    #[handler]
+    async fn status(&self, ctx: &SharedWorkflowContext) -> HandlerResult<String> {
+        Ok(ctx
+            .get::<String>("status")
+            .await?
+            .unwrap_or_else(|| "not started".to_owned()))
+    }
+}
+
+/// Stands for a request to a mail service.
+async fn send_mail(_to: &str, _about: &str) -> std::io::Result<()> {
+    Ok(())
+}
+
+#[tokio::main]
+async fn main() -> std::process::ExitCode {
+    let endpoint = Endpoint::builder().bind(Signup).build();
+    durably_examples::run(endpoint, demonstrate).await
+}
+
+// What follows calls the handlers from outside, as any client of the server would.
+
+use anyhow::ensure;
+use durably_examples::Demo;
+
+async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
+    let ingress = demo.ingress();
+    let application = |email: &str, patience_seconds| Application {
+        email: email.to_owned(),
+        patience_seconds,
+    };
+
+    demo.step("Start a sign-up that may wait for a day");
+    let ada = application("ada@example.com", 24 * 60 * 60);
+    ingress.send_object("Signup", "ada", "run", &ada).await?;
+    wait_for_status(demo, "ada", "waiting for approval").await?;
+    demo.say_when("Signup/ada/status           → \"waiting for approval\"");
+
+    demo.step("Approve it, by another handler of the same workflow");
+    ingress
+        .call_object::<()>("Signup", "ada", "approve", "Grace")
+        .await?;
+    demo.say_when("Signup/ada/approve \"Grace\"");
+    let outcome: Outcome = ingress.attach_workflow("Signup", "ada").await?;
+    demo.say_when(format!("Signup/ada                  → {outcome:?}"));
+    ensure!(
+        outcome
+            == Outcome::Approved {
+                by: "Grace".to_owned()
+            },
+        "not approved by Grace"
+    );
+
+    demo.step("Start it once more: a workflow runs once for its key");
+    let again = ingress.send_object("Signup", "ada", "run", &ada).await?;
+    let word = if again.already {
+        "it has run already"
+    } else {
+        "it was started anew"
+    };
+    demo.say_when(format!("Signup/ada/run              → {word}"));
+    ensure!(again.already, "the workflow ran twice");
+
+    demo.step("Start a sign-up that nobody approves");
+    let bob = application("bob@example.com", 2);
+    let sent = ingress.send_object("Signup", "bob", "run", &bob).await?;
+    wait_for_status(demo, "bob", "waiting for approval").await?;
+    demo.say_when("Signup/bob/status           → \"waiting for approval\"");
+    let outcome: Outcome = ingress.attach(&sent.invocation_id).await?;
+    demo.say_when(format!("Signup/bob                  → {outcome:?}"));
+    ensure!(outcome == Outcome::TimedOut, "it did not time out");
+    wait_for_status(demo, "bob", "done").await?;
+    demo.say_when("Signup/bob/status           → \"done\"");
+    Ok(())
+}
+
+async fn wait_for_status(demo: &Demo, key: &str, wanted: &str) -> anyhow::Result<()> {
+    let wait = async {
+        loop {
+            let status: String = demo
+                .ingress()
+                .call_object("Signup", key, "status", &())
+                .await?;
+            if status == wanted {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    match tokio::time::timeout(Duration::from_secs(30), wait).await {
+        Ok(outcome) => outcome,
+        Err(_) => anyhow::bail!("Signup/{key} does not reach the status {wanted:?}"),
+    }
+}

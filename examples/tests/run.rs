@@ -1,0 +1,177 @@
+//! Each example runs to its end and says what it should; each one also serves.
+
+use std::fs::File;
+use std::process::Stdio;
+use std::time::Duration;
+
+use durably::test_server::{ProcessUnderTest, RestateServer, free_port};
+
+type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+
+/// Installing the server or the broker included.
+const LIMIT: Duration = Duration::from_secs(300);
+
+#[tokio::test]
+async fn greeter() -> Result {
+    shows(
+        env!("CARGO_BIN_EXE_greeter"),
+        &[
+            "Greeter/greet \"Ada\"    → \"Hello, Countess Ada!\"",
+            "its result now         → None",
+            "its result, awaited    → \"Hello, Rear Admiral Grace!\"",
+            "failed with status 400: whom shall I greet?",
+        ],
+    )
+    .await
+}
+
+#[tokio::test]
+async fn counter() -> Result {
+    shows(
+        env!("CARGO_BIN_EXE_counter"),
+        &[
+            "Counter/apples/get    → 7",
+            "the sums returned     → [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20]",
+            "Counter/visits/get    → 20",
+        ],
+    )
+    .await
+}
+
+#[tokio::test]
+async fn signup() -> Result {
+    shows(
+        env!("CARGO_BIN_EXE_signup"),
+        &[
+            "Approved { by: \"Grace\" }",
+            "Signup/ada/run              → it has run already",
+            "Signup/bob                  → TimedOut",
+        ],
+    )
+    .await
+}
+
+#[tokio::test]
+async fn orders() -> Result {
+    shows(
+        env!("CARGO_BIN_EXE_orders"),
+        &[
+            "the server is back, with its data",
+            "all 160 events arrived exactly once, and for each order in the order of the topic",
+            "Returned (called)",
+            "Orders/order-00   (forgotten)",
+        ],
+    )
+    .await
+}
+
+#[tokio::test]
+async fn quickstart() -> Result {
+    shows(
+        env!("CARGO_BIN_EXE_quickstart"),
+        &[
+            "Greeter/greet \"Ada\"     → \"Hello, Ada!\"",
+            "KILLED   kill -9",
+            "RESULT   \"order 3: a teapot is on its way\"",
+            "charge the card     done              -",
+            "pack the parcel     begun, killed     done",
+            "Each step took effect exactly once",
+        ],
+    )
+    .await
+}
+
+#[tokio::test]
+async fn they_serve_for_a_server_elsewhere() -> Result {
+    let server = RestateServer::builder().start().await?;
+    for (program, argument, services) in [
+        (env!("CARGO_BIN_EXE_greeter"), "serve", &["Greeter"][..]),
+        (env!("CARGO_BIN_EXE_counter"), "--serve", &["Counter"]),
+        (env!("CARGO_BIN_EXE_signup"), "serve", &["Signup"]),
+        (env!("CARGO_BIN_EXE_orders"), "serve", &["Orders"]),
+        (
+            env!("CARGO_BIN_EXE_quickstart"),
+            "serve",
+            &["Checkout", "Counter", "Greeter"],
+        ),
+    ] {
+        let port = free_port()?.to_string();
+        let process = ProcessUnderTest::builder(program)
+            .arg(argument)
+            .env("PORT", &port)
+            .spawn()?;
+        process
+            .wait_for_log("listening", Duration::from_secs(30))
+            .await?;
+        let mut found = server
+            .register(&format!("http://127.0.0.1:{port}"))
+            .await?
+            .services;
+        found.sort();
+        assert_eq!(found, services, "{program}");
+        let status = process.terminate().await?;
+        assert!(
+            status.is_some_and(|status| status.success()),
+            "{program} ended with {status:?}:\n{}",
+            process.log()
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_unknown_argument_is_refused() -> Result {
+    for program in [
+        env!("CARGO_BIN_EXE_greeter"),
+        env!("CARGO_BIN_EXE_quickstart"),
+    ] {
+        let output = tokio::process::Command::new(program)
+            .arg("severe")
+            .output()
+            .await?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{program}");
+        assert!(said.contains("unknown argument `severe`"), "{said}");
+    }
+    Ok(())
+}
+
+/// Runs a program to its end, and finds these texts in what it prints, in this order.
+async fn shows(program: &str, texts: &[&str]) -> Result {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("output");
+    // One file for both, so that what is shown of a failure stands in the order of time.
+    let file = File::create(&path)?;
+    let mut child = tokio::process::Command::new(program)
+        .stdin(Stdio::null())
+        .stdout(file.try_clone()?)
+        .stderr(file)
+        .kill_on_drop(true)
+        .spawn()?;
+    let ended = tokio::time::timeout(LIMIT, child.wait()).await;
+    let output = std::fs::read_to_string(&path)?;
+    match ended {
+        Err(_) => panic!("{program} has not ended after {LIMIT:?}; it printed:\n{output}"),
+        Ok(status) => {
+            let status = status?;
+            assert!(
+                status.success(),
+                "{program} ended with {status}; it printed:\n{output}"
+            );
+        }
+    }
+    let mut rest = &*output;
+    for text in texts {
+        let Some(at) = rest.find(text) else {
+            panic!("{program} did not print {text:?} where it should; it printed:\n{output}");
+        };
+        rest = &rest[at + text.len()..];
+    }
+    for noise in ["WARN", "ERROR"] {
+        assert!(
+            !output.contains(noise),
+            "{program} printed log events:\n{output}"
+        );
+    }
+    Ok(())
+}
