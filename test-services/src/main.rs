@@ -7,7 +7,7 @@
 
 mod services;
 
-use std::env;
+use std::{env, io::IsTerminal};
 
 use durably::{Endpoint, HttpServer};
 use tracing_subscriber::EnvFilter;
@@ -15,7 +15,10 @@ use tracing_subscriber::EnvFilter;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stdout().is_terminal())
+        .init();
 
     let mut endpoint = Endpoint::builder();
     let mut wanted = list("SERVICES");

@@ -66,11 +66,7 @@ impl Proxy {
     }
 
     #[handler(name = "manyCalls")]
-    async fn many_calls(
-        &self,
-        ctx: &Context,
-        requests: Vec<ManyCallRequest>,
-    ) -> HandlerResult<()> {
+    async fn many_calls(&self, ctx: &Context, requests: Vec<ManyCallRequest>) -> HandlerResult<()> {
         let mut awaited = Vec::new();
         for request in requests {
             let delay = request.proxy_request.delay();

@@ -14,7 +14,11 @@ pub(crate) struct Program {
 }
 
 #[derive(Deserialize, Serialize)]
-#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[serde(
+    tag = "type",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase"
+)]
 enum Command {
     AwaitOne {
         command: Awaitable,
@@ -45,7 +49,11 @@ enum Command {
 }
 
 #[derive(Deserialize, Serialize)]
-#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[serde(
+    tag = "type",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase"
+)]
 enum Awaitable {
     CreateAwakeable { awakeable_key: String },
     CreateSignal { signal_name: String },
