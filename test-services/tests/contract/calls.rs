@@ -102,7 +102,9 @@ pub(crate) async fn scope_needs_protocol_v7(t: Arc<Setup>) {
     let sql = format!("SELECT last_failure FROM sys_invocation WHERE id = '{id}'");
     eventually("the attempt fails", async || {
         let rows = t.server.query(&sql).await.unwrap();
-        rows[0]["last_failure"].to_string().contains("scope")
+        rows[0]["last_failure"]
+            .to_string()
+            .contains("negotiated v6")
     })
     .await;
     t.server.kill(&id).await.unwrap();

@@ -1,6 +1,8 @@
 //! The test services on a real server: each service is driven over the ingress, with a server that
 //! keeps invocations running, with one that suspends them at every await, and on protocol v7.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod calls;
 mod interpreter;
 mod lifecycle;
