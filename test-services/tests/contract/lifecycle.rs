@@ -1,0 +1,170 @@
+//! Cancelled, killed and non-deterministic invocations.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::{Value, json};
+
+use crate::{Failed, Setup, eventually};
+
+const NOTHING: Value = Value::Null;
+
+/// Starts the test for an operation, lets it block there, cancels it, and looks at the remains.
+async fn cancel(t: &Setup, key: &str, op: &str, cancel: impl AsyncFnOnce(&str)) {
+    let id = t
+        .send("CancelTestRunner", key, "startTest", json!(op))
+        .await;
+    t.object_gives("AwakeableHolder", key, "hasAwakeable", NOTHING, json!(true))
+        .await;
+    t.object("AwakeableHolder", key, "unlock", json!("go"))
+        .await
+        .unwrap();
+    // Blocked in the operation: the journal shows it.
+    let entry = match op {
+        "CALL" => "Command: Call",
+        "SLEEP" => "Command: Sleep",
+        _ => "Notification: Signal",
+    };
+    let sql = format!(
+        "SELECT j.entry_type FROM sys_journal j JOIN sys_invocation i ON i.id = j.id \
+         WHERE i.target_service_name = 'CancelTestBlockingService' \
+         AND i.target_service_key = '{key}' AND i.target_handler_name = 'block'"
+    );
+    let due = if op == "CALL" { 2 } else { 1 };
+    eventually(&format!("{op} blocks"), async || {
+        let rows = t.server.query(&sql).await.unwrap();
+        rows.iter().filter(|row| row["entry_type"] == entry).count() >= due
+    })
+    .await;
+    cancel(&id).await;
+    t.object_gives("CancelTestRunner", key, "verifyTest", NOTHING, json!(true))
+        .await;
+    let free = t
+        .object("CancelTestBlockingService", key, "isUnlocked", NOTHING)
+        .await;
+    assert_eq!(free, Ok(NOTHING));
+}
+
+pub(crate) async fn cancel_call(t: Arc<Setup>) {
+    let by_admin = async |id: &str| t.server.cancel(id).await.unwrap();
+    cancel(&t, "cancel-call", "CALL", by_admin).await;
+}
+
+pub(crate) async fn cancel_sleep(t: Arc<Setup>) {
+    let by_admin = async |id: &str| t.server.cancel(id).await.unwrap();
+    cancel(&t, "cancel-sleep", "SLEEP", by_admin).await;
+}
+
+pub(crate) async fn cancel_awakeable(t: Arc<Setup>) {
+    let by_admin = async |id: &str| t.server.cancel(id).await.unwrap();
+    cancel(&t, "cancel-awakeable", "AWAKEABLE", by_admin).await;
+}
+
+pub(crate) async fn cancel_by_handler(t: Arc<Setup>) {
+    let by_handler = async |id: &str| {
+        let call = t.service("TestUtilsService", "cancelInvocation", json!(id));
+        assert_eq!(call.await, Ok(NOTHING));
+    };
+    cancel(&t, "cancel-by-handler", "CALL", by_handler).await;
+    let call = t.service("TestUtilsService", "cancelInvocation", json!("inv_x"));
+    let refused = call.await;
+    assert!(matches!(refused, Err(Failed(400, _))), "{refused:?}");
+}
+
+pub(crate) async fn kill(t: Arc<Setup>) {
+    let key = "kill";
+    let id = t
+        .send("KillTestRunner", key, "startCallTree", NOTHING)
+        .await;
+    t.object_gives("AwakeableHolder", key, "hasAwakeable", NOTHING, json!(true))
+        .await;
+    t.object("AwakeableHolder", key, "unlock", json!("go"))
+        .await
+        .unwrap();
+    let sql = format!(
+        "SELECT id FROM sys_invocation WHERE target_service_name = 'KillTestSingleton' \
+         AND target_service_key = '{key}' AND target_handler_name = 'recursiveCall'"
+    );
+    eventually("the singleton calls itself", async || {
+        t.server.query(&sql).await.unwrap().len() >= 2
+    })
+    .await;
+    t.server.kill(&id).await.unwrap();
+    let free = t
+        .object("KillTestSingleton", key, "isUnlocked", NOTHING)
+        .await;
+    assert_eq!(free, Ok(NOTHING));
+}
+
+const NON_DETERMINISTIC: [&str; 4] = [
+    "eitherSleepOrCall",
+    "callDifferentMethod",
+    "backgroundInvokeWithDifferentTargets",
+    "setDifferentKey",
+];
+
+/// Every second execution takes the recorded branch, so that they come to their end.
+pub(crate) async fn non_deterministic_handlers_end(t: Arc<Setup>) {
+    for handler in NON_DETERMINISTIC {
+        let key = format!("ends-{handler}");
+        let ended = t.object("NonDeterministic", &key, handler, NOTHING).await;
+        assert_eq!(ended, Ok(NOTHING), "{handler}");
+        t.object_gives("Counter", &key, "get", NOTHING, json!(1))
+            .await;
+    }
+}
+
+/// Without retries the mismatch is what the invocation ends with.
+pub(crate) async fn mismatches(t: Arc<Setup>) {
+    for handler in NON_DETERMINISTIC {
+        let key = format!("fails-{handler}");
+        let failed = t.object("NonDeterministic", &key, handler, NOTHING).await;
+        let Err(Failed(status, message)) = failed else {
+            panic!("{handler} went well");
+        };
+        assert_eq!(status, 570, "{handler}: {message}");
+        let sql = format!(
+            "SELECT completion_failure FROM sys_invocation WHERE target_service_key = '{key}' \
+             AND target_service_name = 'NonDeterministic'"
+        );
+        let rows = t.server.query(&sql).await.unwrap();
+        let failure = rows[0]["completion_failure"].to_string();
+        assert!(failure.contains("570"), "{handler}: {failure}");
+        // Nothing after the mismatch was done.
+        let counter = t.object("Counter", &key, "get", NOTHING).await;
+        assert_eq!(counter, Ok(json!(0)));
+    }
+}
+
+/// The process is killed again and again while a long row of calls is made: each arrives once, in
+/// order.
+pub(crate) async fn crashes(t: Arc<Setup>) {
+    const CALLS: usize = 60;
+    let calls = (0..CALLS).map(|i| {
+        let request = json!({
+            "serviceName": "ListObject",
+            "virtualObjectKey": "crashes",
+            "handlerName": "append",
+            "message": json!(i.to_string()).to_string().as_bytes(),
+        });
+        let one_way = i % 2 == 0;
+        json!({ "proxyRequest": request, "oneWayCall": one_way, "awaitAtTheEnd": !one_way })
+    });
+    let calls = Value::Array(calls.collect());
+    let runs = json!(100);
+    let many = t.ingress.service("Proxy", "manyCalls").json(&calls);
+    let count = t
+        .ingress
+        .service("TestUtilsService", "countExecutedSideEffects");
+    let many = many.send().await.unwrap().invocation_id;
+    let count = count.json(&runs).send().await.unwrap().invocation_id;
+    for _ in 0..6 {
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        t.services.kill9();
+        t.services.restart().unwrap();
+    }
+    let _: () = t.ingress.attach(&many).await.unwrap();
+    let _: u32 = t.ingress.attach(&count).await.unwrap();
+    let due: Vec<String> = (0..CALLS).map(|i| i.to_string()).collect();
+    t.object_gives("ListObject", "crashes", "get", NOTHING, json!(due))
+        .await;
+}

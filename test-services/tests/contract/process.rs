@@ -1,0 +1,92 @@
+//! The process: its variables and its end.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    time::{Duration, Instant},
+};
+
+use durably::test_server::{ProcessUnderTest, free_port};
+use serde_json::Value;
+
+const MANIFEST: &str = "application/vnd.restate.endpointmanifest.v4+json";
+
+/// The process with some variables, and the port it listens on.
+async fn start(variables: &[(&str, &str)]) -> (ProcessUnderTest, u16) {
+    let port = free_port().unwrap();
+    let mut process = ProcessUnderTest::builder(env!("CARGO_BIN_EXE_durably-test-services"))
+        .env("PORT", port.to_string());
+    for (name, value) in variables {
+        process = process.env(*name, *value);
+    }
+    let process = process.spawn().unwrap();
+    let limit = Duration::from_secs(10);
+    process.wait_for_log("listening", limit).await.unwrap();
+    (process, port)
+}
+
+/// The status and body of the answer to a discovery over HTTP/1.1.
+fn discover(port: u16) -> (u16, String) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    write!(
+        stream,
+        "GET /discover HTTP/1.1\r\nhost: localhost\r\naccept: {MANIFEST}\r\nconnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, body.to_owned())
+}
+
+fn services(port: u16) -> Vec<String> {
+    let (status, body) = discover(port);
+    assert_eq!(status, 200, "{body}");
+    let manifest: Value = serde_json::from_str(&body).unwrap();
+    let services = manifest["services"].as_array().unwrap();
+    services
+        .iter()
+        .map(|service| service["name"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn services_are_chosen_by_name() {
+    for (chosen, due) in [
+        ("*", 14),
+        ("", 14),
+        ("Counter,Proxy", 2),
+        ("CancelTestRunner, Unknown", 1),
+    ] {
+        let (_process, port) = start(&[("SERVICES", chosen)]).await;
+        assert_eq!(services(port).len(), due, "{chosen}");
+    }
+}
+
+#[tokio::test]
+async fn requests_must_be_signed_if_there_is_a_key() {
+    let key = "publickeyv1_w7YHemBctH5Ck2nQRQ47iBBqhNHy4FV7t2Usbye2A6f";
+    for variable in ["E2E_REQUEST_SIGNING", "E2E_REQUEST_SIGNING_ENV"] {
+        let keys = format!("{key},{key}");
+        let (_process, port) = start(&[(variable, &keys)]).await;
+        assert_eq!(discover(port).0, 401, "{variable}");
+        let (_process, port) = start(&[(variable, "")]).await;
+        assert_eq!(discover(port).0, 200, "{variable}");
+    }
+}
+
+#[tokio::test]
+async fn it_ends_when_told_to_and_starts_again_on_its_port() {
+    let (process, port) = start(&[]).await;
+    let open = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    assert_eq!(discover(port).0, 200);
+    let told = Instant::now();
+    process.terminate().await.unwrap();
+    assert!(told.elapsed() < Duration::from_secs(10));
+    process.restart().unwrap();
+    let limit = Duration::from_secs(10);
+    process.wait_for_log("listening", limit).await.unwrap();
+    assert_eq!(discover(port).0, 200);
+    drop(open);
+}
