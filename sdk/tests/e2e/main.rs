@@ -3,7 +3,9 @@
 //!
 //! One module a topic, each with its services and their tests; `harness` has what they share.
 
+mod calls;
 mod harness;
+mod signals;
 mod state;
 mod steps;
 
@@ -11,5 +13,15 @@ use durably::Endpoint;
 
 /// All services that the shared servers call.
 fn services() -> Endpoint {
-    harness::endpoint(|builder| builder.bind(state::Ledger).bind(steps::Steps))
+    harness::endpoint(|builder| {
+        builder
+            .bind(calls::Adder)
+            .bind(calls::Callee)
+            .bind(calls::Caller)
+            .bind(calls::Flow)
+            .bind(signals::Approval)
+            .bind(signals::Waiter)
+            .bind(state::Ledger)
+            .bind(steps::Steps)
+    })
 }
