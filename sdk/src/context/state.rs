@@ -12,7 +12,7 @@ use crate::{
     executor::Cell,
     journal::Command,
     payload::{Decode, Encode},
-    protocol::message::NotificationResult,
+    protocol::message::{NotificationResult, StateKeys},
 };
 
 /// A key of the state that knows the type of its value.
@@ -159,22 +159,29 @@ fn get_keys(cell: &Cell) -> DurableFuture<'_, Vec<String>> {
     DurableFuture::completion(cell, issued.map(|issued| issued.first), decode_keys)
 }
 
-/// Keys are bytes on the wire and UTF-8 here. They come sorted.
 fn decode_keys(
     _: &Cell,
     result: NotificationResult,
 ) -> Result<Result<Vec<String>, TerminalError>, BoxError> {
-    let NotificationResult::StateKeys(keys) = result else {
-        return Err(unexpected(&result));
-    };
-    let keys: Result<Vec<String>, _> = keys
+    match result {
+        NotificationResult::StateKeys(keys) => sorted(keys).map(Ok),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// Keys are bytes on the wire and UTF-8 here. Those of an eager read are sorted already; the server
+/// (1.7.12) answers a lazy one in no order that means anything.
+fn sorted(keys: StateKeys) -> Result<Vec<String>, BoxError> {
+    let mut keys = keys
         .keys
         .into_iter()
-        .map(|key| String::from_utf8(key.to_vec()))
-        .collect();
-    Ok(Ok(keys.map_err(|error| {
-        format!("a state key is not UTF-8: {error}")
-    })?))
+        .map(|key| {
+            String::from_utf8(key.to_vec())
+                .map_err(|error| format!("a state key is not UTF-8: {error}"))
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    keys.sort_unstable();
+    Ok(keys)
 }
 
 fn set<T: Encode + ?Sized>(cell: &Cell, key: &str, value: &T) {
@@ -299,3 +306,16 @@ state_reads!(SharedObjectContext);
 state_reads!(SharedWorkflowContext);
 state_writes!(ObjectContext);
 state_writes!(WorkflowContext);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_sorted_whatever_their_order() {
+        let keys = ["text", "total", "a"].map(bytes::Bytes::from).to_vec();
+        assert_eq!(sorted(StateKeys { keys }).unwrap(), ["a", "text", "total"]);
+        let keys = vec![bytes::Bytes::from_static(b"\xFF")];
+        assert!(sorted(StateKeys { keys }).is_err());
+    }
+}

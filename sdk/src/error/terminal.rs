@@ -58,6 +58,9 @@ pub(super) struct TerminalMarker(Arc<TerminalData>);
 struct TerminalData {
     code: u16,
     message: String,
+    /// Sorted by key, each key once. The server keeps it so: entries in another order would change
+    /// places between the first attempt and a replay, and a key that comes twice makes the server
+    /// (1.7.12) panic and end.
     metadata: Vec<(String, String)>,
 }
 
@@ -103,7 +106,8 @@ impl TerminalError {
         self
     }
 
-    /// Adds a metadata entry; entries keep their order.
+    /// Sets a metadata entry. Metadata is a map: a key has one value, the last one set. NUL
+    /// characters in a key become U+FFFD.
     ///
     /// Metadata travels to the caller from service protocol v6 on.
     ///
@@ -117,7 +121,16 @@ impl TerminalError {
     /// ```
     #[must_use]
     pub fn with_metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.data_mut().metadata.push((key.into(), value.into()));
+        let (mut key, value) = (key.into(), value.into());
+        if key.contains('\0') {
+            // The server's keys end at a NUL: two keys could become the same.
+            key = key.replace('\0', "\u{FFFD}");
+        }
+        let metadata = &mut self.data_mut().metadata;
+        match metadata.binary_search_by(|(other, _)| other.cmp(&key)) {
+            Ok(at) => metadata[at].1 = value,
+            Err(at) => metadata.insert(at, (key, value)),
+        }
         self
     }
 
@@ -145,7 +158,7 @@ impl TerminalError {
         &self.data().message
     }
 
-    /// The metadata entries, in the order in which they were added.
+    /// The metadata entries, sorted by key.
     ///
     /// # Examples
     ///

@@ -229,16 +229,27 @@ fn terminal_error_values() {
     let copy = error
         .clone()
         .with_code(409)
-        .with_metadata("a", "1")
-        .with_metadata("a", "2");
+        .with_metadata("a", "1");
     assert_eq!(error.code(), 500, "a copy is independent");
     assert!(copy.is_cancelled());
-    assert_eq!(copy.metadata().len(), 2);
+    assert_eq!(copy.metadata().len(), 1);
     assert_ne!(error, copy);
     assert_eq!(
         format!("{error:?}"),
         "TerminalError { code: 500, message: \"x\", metadata: [] }"
     );
+}
+
+#[test]
+fn metadata_is_a_map() {
+    let entries = [("z", "1"), ("a\0", "2"), ("m", "3"), ("z", "4")];
+    let error = entries
+        .into_iter()
+        .fold(TerminalError::new("x"), |error, (key, value)| {
+            error.with_metadata(key, value)
+        });
+    let expected = [("a\u{FFFD}", "2"), ("m", "3"), ("z", "4")].map(|(k, v)| (k.into(), v.into()));
+    assert_eq!(error.metadata(), expected);
 }
 
 #[test]

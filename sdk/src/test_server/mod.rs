@@ -23,11 +23,12 @@
 //! # }
 //! ```
 //!
+//! Handlers can also be served from the test's own process: [`RestateServer::serve`].
+//!
 //! The programs are the real ones, so the first use on a machine installs them: see
 //! [`RestateServer`] and [`KafkaBroker`]. Unix only.
 //!
-//! This module runs no handlers in the test's own process and knows nothing of the service
-//! protocol.
+//! This module knows nothing of the service protocol.
 
 mod admin;
 mod client;
@@ -39,6 +40,7 @@ mod kafka;
 mod log;
 mod port;
 mod process;
+mod serve;
 mod server;
 mod settings;
 
@@ -48,5 +50,6 @@ pub use ingress::{Ingress, IngressError, IngressRequest, Reply, Sent};
 pub use kafka::{KafkaBroker, KafkaPosition, KafkaRecord};
 pub use port::free_port;
 pub use process::{ProcessBuilder, ProcessUnderTest};
+pub use serve::Served;
 pub use server::RestateServer;
 pub use settings::RestateServerBuilder;
