@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Context,
+    Context, Target,
     awakeable::encode,
     future::{self, DurableFuture, unexpected},
     invocation::{InvocationHandle, InvocationId},
@@ -25,114 +25,6 @@ use crate::{
     payload::{Decode, Encode},
     protocol::message::NotificationResult,
 };
-
-/// A handler of some service, and the key if it has one.
-///
-/// # Examples
-///
-/// ```
-/// use durably::Target;
-///
-/// let greeter = Target::service("Greeter", "greet");
-/// let counter = Target::object("Counter", "my-counter", "add");
-/// assert_eq!(counter.key(), Some("my-counter"));
-/// # let _ = greeter;
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Target {
-    service: String,
-    key: Option<String>,
-    handler: String,
-}
-
-impl Target {
-    /// A handler of a service.
-    ///
-    /// # Examples
-    ///
-    /// See [`Target`].
-    pub fn service(service: impl Into<String>, handler: impl Into<String>) -> Self {
-        Self {
-            service: service.into(),
-            key: None,
-            handler: handler.into(),
-        }
-    }
-
-    /// A handler of a virtual object.
-    ///
-    /// # Examples
-    ///
-    /// See [`Target`].
-    pub fn object(
-        service: impl Into<String>,
-        key: impl Into<String>,
-        handler: impl Into<String>,
-    ) -> Self {
-        Self {
-            service: service.into(),
-            key: Some(key.into()),
-            handler: handler.into(),
-        }
-    }
-
-    /// A handler of a workflow.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let run = durably::Target::workflow("Signup", "user-7", "run");
-    /// assert_eq!(run.service_name(), "Signup");
-    /// ```
-    pub fn workflow(
-        service: impl Into<String>,
-        key: impl Into<String>,
-        handler: impl Into<String>,
-    ) -> Self {
-        Self::object(service, key, handler)
-    }
-
-    /// The name of the service.
-    ///
-    /// # Examples
-    ///
-    /// See [`Target::workflow`].
-    #[must_use]
-    pub fn service_name(&self) -> &str {
-        &self.service
-    }
-
-    /// The key, for a handler of a virtual object or workflow.
-    ///
-    /// # Examples
-    ///
-    /// See [`Target`].
-    #[must_use]
-    pub fn key(&self) -> Option<&str> {
-        self.key.as_deref()
-    }
-
-    /// The name of the handler.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// assert_eq!(durably::Target::service("Greeter", "greet").handler_name(), "greet");
-    /// ```
-    #[must_use]
-    pub fn handler_name(&self) -> &str {
-        &self.handler
-    }
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.key {
-            Some(key) => write!(f, "{}/{key}/{}", self.service, self.handler),
-            None => write!(f, "{}/{}", self.service, self.handler),
-        }
-    }
-}
 
 /// A request to a handler, about to be made: [`call`](Self::call) it (or `.await` it), or
 /// [`send`](Self::send) it. Nothing is recorded before that.
@@ -374,9 +266,9 @@ impl<'a, In, Out> Request<'a, In, Out> {
             &format!("the input of {}", self.target),
         )?;
         let call = CallFields {
-            service: &self.target.service,
-            handler: &self.target.handler,
-            key: self.target.key.as_deref().unwrap_or_default(),
+            service: self.target.service_name(),
+            handler: self.target.handler_name(),
+            key: self.target.key().unwrap_or_default(),
             parameter: &parameter,
             headers: &self.headers,
             idempotency_key: self.idempotency_key.as_deref(),
@@ -562,131 +454,4 @@ pub(crate) fn cancel(cell: &Cell, target: &str) {
         completion: Completion::Void,
     };
     cell.issue(command, "");
-}
-
-/// The client of a service, as the macros generate it; see [`Context::service_client`].
-///
-/// # Examples
-///
-/// ```
-/// use durably::{Request, ServiceClient, Target, prelude::*};
-///
-/// struct GreeterClient<'a>(&'a Context);
-///
-/// impl<'a> ServiceClient<'a> for GreeterClient<'a> {
-///     fn new(ctx: &'a Context) -> Self {
-///         Self(ctx)
-///     }
-/// }
-///
-/// impl<'a> GreeterClient<'a> {
-///     fn greet(&self, name: String) -> Request<'a, String, String> {
-///         Request::new(self.0, Target::service("Greeter", "greet"), name)
-///     }
-/// }
-///
-/// async fn greet(ctx: &Context) -> HandlerResult<String> {
-///     Ok(ctx.service_client::<GreeterClient>().greet("Ada".to_owned()).await?)
-/// }
-/// ```
-pub trait ServiceClient<'a>: Sized {
-    /// The client whose requests are made through `ctx`.
-    ///
-    /// # Examples
-    ///
-    /// See [`ServiceClient`].
-    fn new(ctx: &'a Context) -> Self;
-}
-
-/// The client of a virtual object, as the macros generate it; see [`Context::object_client`].
-///
-/// # Examples
-///
-/// ```
-/// use durably::{ObjectClient, Request, Target, prelude::*};
-///
-/// struct CounterClient<'a>(&'a Context, String);
-///
-/// impl<'a> ObjectClient<'a> for CounterClient<'a> {
-///     fn new(ctx: &'a Context, key: String) -> Self {
-///         Self(ctx, key)
-///     }
-/// }
-///
-/// impl<'a> CounterClient<'a> {
-///     fn add(&self, n: u64) -> Request<'a, u64, u64> {
-///         Request::new(self.0, Target::object("Counter", &self.1, "add"), n)
-///     }
-/// }
-///
-/// async fn add(ctx: &Context) -> HandlerResult<u64> {
-///     Ok(ctx.object_client::<CounterClient>("mine").add(1).await?)
-/// }
-/// ```
-pub trait ObjectClient<'a>: Sized {
-    /// The client of the object with this key, whose requests are made through `ctx`.
-    ///
-    /// # Examples
-    ///
-    /// See [`ObjectClient`].
-    fn new(ctx: &'a Context, key: String) -> Self;
-}
-
-/// The client of a workflow, as the macros generate it; see [`Context::workflow_client`].
-///
-/// # Examples
-///
-/// Like [`ObjectClient`]'s.
-pub trait WorkflowClient<'a>: Sized {
-    /// The client of the workflow with this key, whose requests are made through `ctx`.
-    ///
-    /// # Examples
-    ///
-    /// See [`ObjectClient`].
-    fn new(ctx: &'a Context, key: String) -> Self;
-}
-
-impl Context {
-    /// The typed client of a service.
-    ///
-    /// # Examples
-    ///
-    /// See [`ServiceClient`]; the macros write the client.
-    pub fn service_client<'a, C: ServiceClient<'a>>(&'a self) -> C {
-        C::new(self)
-    }
-
-    /// The typed client of the virtual object with this key.
-    ///
-    /// # Examples
-    ///
-    /// See [`ObjectClient`]; the macros write the client.
-    pub fn object_client<'a, C: ObjectClient<'a>>(&'a self, key: impl Into<String>) -> C {
-        C::new(self, key.into())
-    }
-
-    /// The typed client of the workflow with this key.
-    ///
-    /// # Examples
-    ///
-    /// See [`ObjectClient`]; the macros write the client.
-    pub fn workflow_client<'a, C: WorkflowClient<'a>>(&'a self, key: impl Into<String>) -> C {
-        C::new(self, key.into())
-    }
-
-    /// A request to a handler known only by name. [`Raw`](crate::Raw) as input and output passes
-    /// bytes through untouched.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use durably::{Raw, Target, prelude::*};
-    ///
-    /// async fn forward(ctx: &Context, body: Raw) -> HandlerResult<Raw> {
-    ///     Ok(ctx.request::<_, Raw>(Target::service("Echo", "echo"), body).await?)
-    /// }
-    /// ```
-    pub fn request<In, Out>(&self, target: Target, input: In) -> Request<'_, In, Out> {
-        Request::new(self, target, input)
-    }
 }

@@ -6,6 +6,7 @@
 
 mod awakeable;
 mod call;
+mod client;
 mod ephemeral;
 mod future;
 mod info;
@@ -13,6 +14,7 @@ mod invocation;
 mod promise;
 mod run;
 mod state;
+mod target;
 mod timeout;
 mod timer;
 
@@ -20,7 +22,8 @@ use std::ops::Deref;
 
 pub use self::{
     awakeable::Awakeable,
-    call::{Call, ObjectClient, Request, Sent, ServiceClient, Target, WorkflowClient},
+    call::{Call, Request, Sent},
+    client::{ObjectClient, ServiceClient, WorkflowClient},
     ephemeral::EphemeralGet,
     future::DurableFuture,
     info::{AttemptFinished, Random},
@@ -28,6 +31,7 @@ pub use self::{
     promise::Promise,
     run::Run,
     state::{Key, StateKey},
+    target::Target,
     timeout::OrTimeout,
 };
 use crate::executor::{AttemptHandle, Cell};

@@ -16,14 +16,14 @@ use futures::{FutureExt as _, channel::oneshot, future::Shared};
 
 use super::{
     AttemptRequest,
-    ephemeral::{EphemeralReads, Read},
+    ephemeral::EphemeralReads,
     leaves::{Delivery, LeafHandle, Leaves},
     runs::Runs,
     waker::{RunWaker, TaskWaker},
 };
 use crate::{
     error::{Behavior, Failure, HandlerError, TerminalError},
-    journal::{AttemptError, Command, CommandRef, Issued, Journal, Known, Order, Source},
+    journal::{AttemptError, Command, CommandRef, Issued, Journal, Order, Source},
     payload::Headers,
     protocol::MessageType,
     random::Rng,
@@ -53,7 +53,7 @@ pub(crate) struct State {
     /// A run failed retryably: the attempt ends with it once the executing runs have proposed.
     pub(crate) run_failure: Option<AttemptError>,
     /// The name of the run whose closure is being polled.
-    polled_run: Option<Arc<str>>,
+    pub(super) polled_run: Option<Arc<str>>,
     /// The handler has ended: commands from drop glue are ignored.
     pub(crate) closed: bool,
     rng: Rng,
@@ -344,76 +344,6 @@ impl Cell {
         };
         if let Err(error) = state.journal.propose_run(id, proposal) {
             state.fault = Some(error);
-        }
-    }
-}
-
-/// An ephemeral read as its future holds it.
-#[derive(Debug)]
-pub(crate) enum EphemeralRead {
-    /// The local view knew the answer.
-    Known(Read),
-    Asked(u32),
-    /// The attempt is over for the handler, or the answer was handed out.
-    Over,
-}
-
-/// The error of a read that the runtime can no longer answer.
-pub(crate) fn unanswered_read() -> AttemptError {
-    AttemptError::internal("the request ended before a state read within a run was answered")
-}
-
-impl Cell {
-    /// Begins an ephemeral read: only within a run.
-    pub(crate) fn open_ephemeral(&self, key: &str) -> EphemeralRead {
-        let mut state = self.lock();
-        if state.closed || state.fault.is_some() {
-            return EphemeralRead::Over;
-        }
-        let asked = if state.polled_run.is_none() {
-            Err(AttemptError::internal(format!(
-                "state key `{key}` was read with `get_ephemeral` outside of a run: use `get`"
-            )))
-        } else {
-            match state.journal.known_state(key) {
-                Known::Value(value) => return EphemeralRead::Known(Some(value)),
-                Known::Absent => return EphemeralRead::Known(None),
-                Known::Unknown if state.input_closed => Err(unanswered_read()),
-                Known::Unknown => {
-                    let id = state.ephemeral.open();
-                    state.journal.write_ephemeral_read(id, key).map(|()| id)
-                }
-            }
-        };
-        match asked {
-            Ok(id) => EphemeralRead::Asked(id),
-            Err(error) => {
-                state.fault = Some(error);
-                EphemeralRead::Over
-            }
-        }
-    }
-
-    pub(crate) fn poll_ephemeral(&self, read: &mut EphemeralRead, waker: &Waker) -> Poll<Read> {
-        match std::mem::replace(read, EphemeralRead::Over) {
-            EphemeralRead::Known(value) => Poll::Ready(value),
-            EphemeralRead::Asked(id) => {
-                let (poll, dropped) = self.lock().ephemeral.poll(id, waker);
-                drop(dropped);
-                if poll.is_pending() {
-                    *read = EphemeralRead::Asked(id);
-                }
-                poll
-            }
-            EphemeralRead::Over => Poll::Pending,
-        }
-    }
-
-    /// The read's future is dropped.
-    pub(crate) fn remove_ephemeral(&self, read: &mut EphemeralRead) {
-        if let EphemeralRead::Asked(id) = read {
-            let dropped = self.lock().ephemeral.remove(*id);
-            drop(dropped);
         }
     }
 }

@@ -11,6 +11,9 @@ use std::{
 
 use bytes::Bytes;
 
+use super::cell::Cell;
+use crate::journal::{AttemptError, Known};
+
 /// What a read resulted in: the value, if the key is set.
 pub(crate) type Read = Option<Bytes>;
 
@@ -80,5 +83,75 @@ impl EphemeralReads {
         self.reads
             .values()
             .any(|entry| matches!(entry, Entry::Open(_)))
+    }
+}
+
+/// An ephemeral read as its future holds it.
+#[derive(Debug)]
+pub(crate) enum EphemeralRead {
+    /// The local view knew the answer.
+    Known(Read),
+    Asked(u32),
+    /// The attempt is over for the handler, or the answer was handed out.
+    Over,
+}
+
+/// The error of a read that the runtime can no longer answer.
+pub(crate) fn unanswered_read() -> AttemptError {
+    AttemptError::internal("the request ended before a state read within a run was answered")
+}
+
+impl Cell {
+    /// Begins an ephemeral read: only within a run.
+    pub(crate) fn open_ephemeral(&self, key: &str) -> EphemeralRead {
+        let mut state = self.lock();
+        if state.closed || state.fault.is_some() {
+            return EphemeralRead::Over;
+        }
+        let asked = if state.polled_run.is_none() {
+            Err(AttemptError::internal(format!(
+                "state key `{key}` was read with `get_ephemeral` outside of a run: use `get`"
+            )))
+        } else {
+            match state.journal.known_state(key) {
+                Known::Value(value) => return EphemeralRead::Known(Some(value)),
+                Known::Absent => return EphemeralRead::Known(None),
+                Known::Unknown if state.input_closed => Err(unanswered_read()),
+                Known::Unknown => {
+                    let id = state.ephemeral.open();
+                    state.journal.write_ephemeral_read(id, key).map(|()| id)
+                }
+            }
+        };
+        match asked {
+            Ok(id) => EphemeralRead::Asked(id),
+            Err(error) => {
+                state.fault = Some(error);
+                EphemeralRead::Over
+            }
+        }
+    }
+
+    pub(crate) fn poll_ephemeral(&self, read: &mut EphemeralRead, waker: &Waker) -> Poll<Read> {
+        match std::mem::replace(read, EphemeralRead::Over) {
+            EphemeralRead::Known(value) => Poll::Ready(value),
+            EphemeralRead::Asked(id) => {
+                let (poll, dropped) = self.lock().ephemeral.poll(id, waker);
+                drop(dropped);
+                if poll.is_pending() {
+                    *read = EphemeralRead::Asked(id);
+                }
+                poll
+            }
+            EphemeralRead::Over => Poll::Pending,
+        }
+    }
+
+    /// The read's future is dropped.
+    pub(crate) fn remove_ephemeral(&self, read: &mut EphemeralRead) {
+        if let EphemeralRead::Asked(id) = read {
+            let dropped = self.lock().ephemeral.remove(*id);
+            drop(dropped);
+        }
     }
 }

@@ -36,8 +36,9 @@ use bytes::Bytes;
 
 use self::decide::{Decider, Step};
 pub(crate) use self::{
-    cell::{Cell, EphemeralRead, InvocationInfo},
+    cell::{Cell, InvocationInfo},
     clock::Clock,
+    ephemeral::EphemeralRead,
     leaves::{Delivery, LeafHandle},
 };
 use crate::{
@@ -164,7 +165,7 @@ impl Attempt {
             let mut state = self.cell.lock();
             state.input_closed = true;
             match state.journal.handle_input_closed() {
-                Ok(()) if state.ephemeral.any_open() => Err(cell::unanswered_read()),
+                Ok(()) if state.ephemeral.any_open() => Err(ephemeral::unanswered_read()),
                 closed => closed,
             }
         };

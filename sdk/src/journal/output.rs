@@ -1,0 +1,143 @@
+//! What goes out besides commands: proposals, await sets, and the one message that closes the journal.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{AttemptError, AwaitSet, Journal, Phase};
+use crate::{
+    error::{Behavior, TerminalError},
+    protocol::{
+        MessageType,
+        message::{Failure, Header, NotificationResult, Value},
+    },
+};
+
+impl Journal {
+    /// Proposes the result of a run's closure.
+    pub(crate) fn propose_run(
+        &mut self,
+        id: u32,
+        result: Result<Bytes, TerminalError>,
+    ) -> Result<(), AttemptError> {
+        let wants_ack = self.version.has_v7();
+        let frame = self
+            .encoder
+            .begin_with(MessageType::PROPOSE_RUN_COMPLETION, wants_ack);
+        self.encoder.uint(1, u64::from(id));
+        match &result {
+            Ok(value) => self.encoder.payload_always(14, value),
+            Err(error) => {
+                if !self.version.has_failure_metadata() && !error.metadata().is_empty() {
+                    // Taken back, not sent without what it should carry.
+                    self.encoder.abandon(frame);
+                    return Err(AttemptError::internal(format!(
+                        "a run failed with metadata, which needs a later version of the service protocol than \
+                         the negotiated {}: enable it on the server, or leave the metadata out",
+                        self.version
+                    )));
+                }
+                self.encoder.failure(15, error);
+            }
+        }
+        self.end(frame, MessageType::PROPOSE_RUN_COMPLETION, "")?;
+        if wants_ack {
+            let kept = match result {
+                Ok(content) => NotificationResult::Value(Value { content }),
+                Err(error) => NotificationResult::Failure(Failure {
+                    code: error.code().into(),
+                    message: error.message().to_owned(),
+                    metadata: error
+                        .metadata()
+                        .iter()
+                        .map(|(key, value)| Header {
+                            key: key.clone(),
+                            value: value.clone(),
+                        })
+                        .collect(),
+                }),
+            };
+            self.proposed.insert(id, kept);
+        }
+        Ok(())
+    }
+
+    /// How often and how long this run was tried before this attempt. The runtime counts since its
+    /// last stored entry, so the count holds only while this attempt has written no command, and
+    /// only for a run that was itself replayed.
+    pub(crate) fn previous_tries(&self, replayed: bool) -> (u32, Duration) {
+        if !replayed
+            || self.has_written_commands()
+            || self.start.retry_count_since_last_stored_entry == 0
+        {
+            return (0, Duration::ZERO);
+        }
+        (
+            self.start.retry_count_since_last_stored_entry,
+            Duration::from_millis(self.start.duration_since_last_stored_entry),
+        )
+    }
+
+    /// Tells the runtime what the handler waits for (v7).
+    pub(crate) fn write_awaiting_on(&mut self, awaited: &AwaitSet) {
+        awaited.encode_awaiting_on(&mut self.encoder);
+    }
+
+    /// Closes the journal with a suspension.
+    pub(crate) fn close_suspended(&mut self, awaited: &AwaitSet) {
+        awaited.encode_suspension(self.version, &mut self.encoder);
+        self.phase = Phase::Closed;
+    }
+
+    /// Closes the journal with `End`, after the Output command.
+    pub(crate) fn close_ended(&mut self) {
+        let frame = self.encoder.begin(MessageType::END);
+        self.encoder.end(frame);
+        self.phase = Phase::Closed;
+    }
+
+    /// Closes the journal with an error.
+    pub(crate) fn close_failed(&mut self, error: &AttemptError) {
+        let frame = self.encoder.begin(MessageType::ERROR);
+        self.encoder.uint(1, u64::from(error.code));
+        self.encoder.bytes(2, &error.message);
+        self.encoder.bytes(3, &error.details);
+        if let Some(command) = &error.command {
+            self.encoder.uint_always(4, u64::from(command.index));
+            if !command.name.is_empty() {
+                self.encoder.bytes_always(5, &command.name);
+            }
+            self.encoder.uint_always(6, u64::from(command.ty.0));
+        }
+        if let Some(delay) = error.delay {
+            self.encoder
+                .uint_always(8, u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
+        }
+        if self.version.has_v7() {
+            self.encoder.uint(
+                9,
+                match error.behavior {
+                    Behavior::Retry => 0,
+                    Behavior::Pause => 1,
+                    Behavior::Fail => 2,
+                },
+            );
+        }
+        self.encoder.end(frame);
+        self.phase = Phase::Closed;
+    }
+
+    /// Bytes written and not yet drained.
+    pub(crate) fn buffered_output(&self) -> usize {
+        self.encoder.len()
+    }
+
+    /// The next segment of the output: everything written since the last call, large payloads as
+    /// segments of their own.
+    pub(crate) fn take_output(&mut self) -> Option<Bytes> {
+        if !self.encoder.is_empty() {
+            self.encoder.drain_into(&mut self.output);
+        }
+        self.output.pop_front()
+    }
+}
