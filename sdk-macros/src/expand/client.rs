@@ -62,6 +62,7 @@ pub(crate) fn client<'h>(
 
         #(#cfgs)*
         const _: () = {
+            #[allow(clippy::type_complexity, reason = "the types are the handlers' own")]
             impl<'a> #ident<'a> {
                 #(#methods)*
             }
