@@ -349,7 +349,9 @@ pub async fn or_say_why_it_takes_long<T>(
         }
         let seconds = begin.elapsed().as_secs();
         if patience == USUAL_START {
-            say(format!("this takes a while the first time: {what} is being installed …"));
+            say(format!(
+                "this takes a while the first time: {what} is being installed …"
+            ));
             patience = STILL_INSTALLING;
         } else {
             say(format!("… {seconds} s"));

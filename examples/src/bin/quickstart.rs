@@ -157,10 +157,11 @@ async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
         .spawn()?;
     handlers.wait_for_log(READY, PATIENCE).await?;
     let first = handlers.id().context("the handler process has no id")?;
-    let deployment = demo
+    let mut deployment = demo
         .server()
         .register(&format!("http://127.0.0.1:{port}"))
         .await?;
+    deployment.services.sort();
     demo.say(format!(
         "process {first} serves {}",
         deployment.services.join(", ")
