@@ -9,11 +9,11 @@
 use std::env;
 use std::fmt::Display;
 use std::future::Future;
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use durably::test_server::{Ingress, RestateServer, TestServerError};
 use durably::{Endpoint, HttpServer};
 use tokio::net::TcpListener;
@@ -65,8 +65,11 @@ pub async fn run(
         let endpoint = endpoint?;
         match env::args().nth(1).as_deref() {
             None => {
-                let demo = Demo::start(endpoint).await?;
-                demo.end(demonstrate(&demo).await)
+                or_ctrl_c(async {
+                    let demo = Demo::start(endpoint).await?;
+                    demo.end(demonstrate(&demo).await)
+                })
+                .await
             }
             Some("serve" | "--serve") => serve(endpoint).await,
             Some(other) => anyhow::bail!(
@@ -91,9 +94,35 @@ pub async fn exit_code(outcome: impl Future<Output = anyhow::Result<()>>) -> Exi
     match outcome.await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("\nFAILED: {error:?}");
+            // Without the backtrace: it would show the insides of this file.
+            eprintln!("\nFAILED: {error}");
+            for cause in error.chain().skip(1) {
+                eprintln!("because: {cause}");
+            }
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Gives a demonstration up at ctrl-c, so that what it has started is stopped and removed.
+///
+/// # Errors
+///
+/// Those of the demonstration, or that it was interrupted.
+///
+/// # Examples
+///
+/// ```
+/// # async fn example() -> anyhow::Result<()> {
+/// durably_examples::or_ctrl_c(async { Ok(()) }).await
+/// # }
+/// ```
+pub async fn or_ctrl_c(
+    demonstration: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    tokio::select! {
+        outcome = demonstration => outcome,
+        _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
     }
 }
 
@@ -188,7 +217,7 @@ impl Demo {
         log("warn");
         step_line(1, heading);
         let server = or_say_why_it_takes_long(
-            "the Restate server's program (with npm, 100 MB)",
+            "the Restate server (npm, 80 MB)",
             RestateServer::builder().start(),
         )
         .await?;
@@ -238,9 +267,16 @@ impl Demo {
     pub fn end(&self, outcome: anyhow::Result<()>) -> anyhow::Result<()> {
         if outcome.is_err() {
             let log = self.server.log();
-            let telling = |line: &&str| line.contains("WARN") || line.contains("ERROR");
+            // What it says before its partitions have leaders is of no interest.
+            let telling = |line: &&str| {
+                (line.contains("WARN") || line.contains("ERROR"))
+                    && !line.contains("node lookup")
+                    && !line.contains("octocrab")
+            };
             let lines: Vec<&str> = log.lines().filter(telling).collect();
-            eprintln!("\nthe server's last warnings:");
+            if !lines.is_empty() {
+                eprintln!("\nthe server's last warnings:");
+            }
             for line in lines.iter().skip(lines.len().saturating_sub(LOG_LINES)) {
                 eprintln!("   {line}");
             }
@@ -308,23 +344,36 @@ pub async fn or_say_why_it_takes_long<T>(
     let mut patience = USUAL_START;
     loop {
         tokio::select! {
-            started = &mut start => return started.context("nothing to talk to"),
+            started = &mut start => return Ok(started?),
             () = tokio::time::sleep(patience) => {}
         }
         let seconds = begin.elapsed().as_secs();
         if patience == USUAL_START {
-            say(format!("installing {what}; this happens once …"));
+            say(format!(
+                "this takes a while the first time: {what} is being installed …"
+            ));
             patience = STILL_INSTALLING;
         } else {
-            say(format!("           still at it, {seconds} s …"));
+            say(format!("… {seconds} s"));
         }
     }
 }
 
 fn step_line(number: u32, heading: impl Display) {
-    println!("\n{number}. {heading}");
+    print(format_args!("\n{number}. {heading}"));
 }
 
 fn say(line: impl Display) {
-    println!("   {line}");
+    print(format_args!("   {line}"));
+}
+
+/// Prints a line. Nobody reading any more (`… | head`) is no reason to fail.
+///
+/// # Examples
+///
+/// ```
+/// durably_examples::print("Once upon a time");
+/// ```
+pub fn print(line: impl Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }

@@ -13,7 +13,10 @@
 
 pub use std::time::Duration;
 
+#[cfg(feature = "http-server")]
+pub use crate::HttpServer;
 pub use crate::{
-    Context, HandlerError, HandlerResult, KafkaEvent, ObjectContext, RetryPolicy, RetryableError,
-    SharedObjectContext, SharedWorkflowContext, TerminalError, WorkflowContext, handler,
+    Context, Endpoint, HandlerError, HandlerResult, KafkaEvent, ObjectContext, RetryPolicy,
+    RetryableError, SharedObjectContext, SharedWorkflowContext, TerminalError, WorkflowContext,
+    handler,
 };

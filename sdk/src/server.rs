@@ -225,7 +225,13 @@ impl HttpServer {
     ///
     /// The address cannot be opened.
     pub async fn listen(self, address: impl ToSocketAddrs) -> io::Result<()> {
-        let listener = TcpListener::bind(address).await?;
+        let addresses: Vec<SocketAddr> = tokio::net::lookup_host(address).await?.collect();
+        let listener = TcpListener::bind(&*addresses).await.map_err(|error| {
+            // The system's own message does not say which port is in use.
+            let addresses: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+            let message = format!("cannot listen on {}: {error}", addresses.join(", "));
+            io::Error::new(error.kind(), message)
+        })?;
         self.serve(listener).await
     }
 

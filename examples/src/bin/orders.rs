@@ -3,7 +3,7 @@
 //! `cargo run -p durably-examples --bin orders` shows it at work (the broker is installed with Python's
 //! pip); with the argument `serve` it only serves.
 
-use durably::{Endpoint, prelude::*};
+use durably::prelude::*;
 use serde::{Deserialize, Serialize};
 
 struct Orders;
@@ -80,7 +80,7 @@ async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
         "Start a Kafka broker with the topic `orders` ({PARTITIONS} partitions), and subscribe"
     ));
     let broker =
-        or_say_why_it_takes_long("a small Kafka broker with pip", KafkaBroker::start()).await?;
+        or_say_why_it_takes_long("a small Kafka broker (pip, 5 MB)", KafkaBroker::start()).await?;
     broker.create_topic("orders", PARTITIONS).await?;
     server
         .create_kafka_cluster("shop", broker.bootstrap_servers())

@@ -4,7 +4,7 @@
 //! process of their own; it calls them, kills that process half way through a workflow, starts it
 //! again and shows who did what. With the argument `serve` it only serves.
 
-use durably::{Endpoint, prelude::*};
+use durably::prelude::*;
 
 /// A service: handlers that anybody may call, any number at a time.
 struct Greeter;
@@ -68,9 +68,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail, ensure};
-use durably::HttpServer;
 use durably::test_server::{ProcessUnderTest, free_port};
-use durably_examples::Demo;
+use durably_examples::{Demo, or_ctrl_c, print};
 
 /// How long each step takes: enough to be killed in the middle of one.
 const STEP: Duration = Duration::from_millis(800);
@@ -115,9 +114,12 @@ async fn main() -> ExitCode {
     durably_examples::exit_code(async {
         match (arguments.0.as_deref(), arguments.1, arguments.2) {
             (None, ..) => {
-                println!("{INTRODUCTION}");
-                let demo = Demo::start_server("Start a Restate server").await?;
-                demo.end(demonstrate(&demo).await)
+                or_ctrl_c(async {
+                    print(INTRODUCTION);
+                    let demo = Demo::start_server("Start a Restate server").await?;
+                    demo.end(demonstrate(&demo).await)
+                })
+                .await
             }
             (Some("serve" | "--serve"), ..) => {
                 let file = std::env::temp_dir().join("durably-quickstart.txt");
@@ -127,7 +129,7 @@ async fn main() -> ExitCode {
             (Some("handlers"), Some(port), Some(file)) => {
                 let address = format!("127.0.0.1:{port}");
                 let listener = tokio::net::TcpListener::bind(address).await?;
-                println!("{READY}");
+                print(READY);
                 HttpServer::new(endpoint(Shop { file: file.into() })?)
                     .serve(listener)
                     .await?;
@@ -155,10 +157,11 @@ async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
         .spawn()?;
     handlers.wait_for_log(READY, PATIENCE).await?;
     let first = handlers.id().context("the handler process has no id")?;
-    let deployment = demo
+    let mut deployment = demo
         .server()
         .register(&format!("http://127.0.0.1:{port}"))
         .await?;
+    deployment.services.sort();
     demo.say(format!(
         "process {first} serves {}",
         deployment.services.join(", ")
@@ -225,7 +228,7 @@ async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
         next == 4,
         "the next order number is {next}: the workflow drew more than one"
     );
-    println!("{MORAL}");
+    print(MORAL);
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 //! `cargo run -p durably-examples --bin signup` shows it at work; with the argument `serve` it only
 //! serves.
 
-use durably::{Endpoint, prelude::*};
+use durably::prelude::*;
 use serde::{Deserialize, Serialize};
 
 struct Signup;

@@ -524,3 +524,18 @@ fn which_errors_of_accepting_need_a_pause() {
         &io::ErrorKind::ConnectionAborted.into()
     ));
 }
+
+#[tokio::test]
+async fn a_port_in_use_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap();
+    let server = HttpServer::new(Endpoint::builder().build().unwrap()).handle_signals(false);
+    let error = server.listen(address).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    assert!(
+        error
+            .to_string()
+            .starts_with(&format!("cannot listen on {address}: ")),
+        "{error}"
+    );
+}
