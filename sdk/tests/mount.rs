@@ -1,5 +1,7 @@
 //! An endpoint within an axum router: beside other routes, under a prefix, or as the fallback.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use axum::{Router, body::Body, routing::get};
 use bytes::Bytes;
 use durably::{Endpoint, prelude::*};

@@ -34,7 +34,7 @@ const DISCOVERY_FAILED: &str = "META0003";
 pub struct Deployment {
     /// The deployment's id.
     pub id: String,
-    /// The names of the services that were found there.
+    /// The names of the services that were found there, sorted.
     pub services: Vec<String>,
 }
 
@@ -89,9 +89,12 @@ impl RestateServer {
                 Ok(answer) => {
                     let services = answer.get("services").and_then(Value::as_array);
                     let services = services.into_iter().flatten();
+                    let mut services: Vec<_> =
+                        services.map(|service| text(service, "name")).collect();
+                    services.sort_unstable();
                     return Ok(Deployment {
                         id: text(&answer, "id"),
-                        services: services.map(|service| text(service, "name")).collect(),
+                        services,
                     });
                 }
             }
