@@ -6,6 +6,7 @@
 mod commands;
 mod driver;
 mod fields;
+mod garbage;
 mod program;
 mod properties;
 mod replay;
