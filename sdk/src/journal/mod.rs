@@ -24,6 +24,8 @@ mod notifications;
 mod output;
 mod reads;
 mod state_view;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 

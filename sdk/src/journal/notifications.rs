@@ -136,6 +136,11 @@ impl Notifications {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn completion_slots(&self) -> usize {
+        self.completions.len()
+    }
+
     /// When the completion arrived, taken or not.
     pub(crate) fn completed_at(&self, id: u32) -> Option<Order> {
         self.completions.get(id as usize)?.order

@@ -1,5 +1,16 @@
-//! Tests of the executor: random handler programs over an in-memory runtime.
+//! Tests of the executor.
+//!
+//! * Scenarios, one file a topic: scripted attempts over the real wire ([`scenario`]).
+//! * Properties: random handler programs over an in-memory runtime ([`properties`]).
 
+mod commands;
+mod driver;
+mod fields;
+mod garbage;
 mod program;
 mod properties;
+mod replay;
+mod scenario;
 mod sim;
+mod transcript;
+mod wire;
