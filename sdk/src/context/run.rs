@@ -48,6 +48,10 @@ pin_project! {
         name: Cow<'a, str>,
         policy: Option<RetryPolicy>,
         closure: Option<F>,
+        // Calls the closure. So the future itself needs no bound on `F`: rustc cannot prove a bound
+        // that ties two types with lifetimes (`F: FnOnce() -> Fut`) when it asks whether a handler
+        // is `Send` that holds the run's output in a combinator.
+        call: fn(F) -> Fut,
         #[pin]
         executing: Option<Fut>,
         polled: Option<(Arc<str>, Waker)>,
@@ -81,6 +85,7 @@ where
             name,
             policy: None,
             closure: Some(closure),
+            call: |closure| closure(),
             executing: None,
             polled: None,
             result,
@@ -120,7 +125,6 @@ where
 
 impl<F, Fut, T, E> Future for Run<'_, F, Fut, T>
 where
-    F: FnOnce() -> Fut,
     Fut: Future<Output = Result<T, E>>,
     E: Into<HandlerError>,
     T: Encode + Decode,
@@ -137,7 +141,7 @@ where
                 .get_or_insert_with(|| (Arc::from(&**this.name), this.cell.run_waker(id)));
             let polled = this.cell.in_run(name, || {
                 if let Some(closure) = this.closure.take() {
-                    this.executing.set(Some(closure()));
+                    this.executing.set(Some((this.call)(closure)));
                 }
                 let mut cx = TaskContext::from_waker(waker);
                 match this.executing.as_mut().as_pin_mut() {
