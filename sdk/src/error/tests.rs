@@ -226,10 +226,7 @@ fn terminal_error_values() {
         (error.code(), error.message(), error.metadata()),
         (500, "x", &[][..])
     );
-    let copy = error
-        .clone()
-        .with_code(409)
-        .with_metadata("a", "1");
+    let copy = error.clone().with_code(409).with_metadata("a", "1");
     assert_eq!(error.code(), 500, "a copy is independent");
     assert!(copy.is_cancelled());
     assert_eq!(copy.metadata().len(), 1);
