@@ -4,6 +4,8 @@
 //! One module a topic, each with its services and their tests; `harness` has what they share.
 
 mod calls;
+mod cancellation;
+mod combinators;
 mod errors;
 mod harness;
 mod info;
@@ -24,6 +26,8 @@ fn services() -> Endpoint {
             .bind(calls::Callee)
             .bind(calls::Caller)
             .bind(calls::Flow)
+            .bind(cancellation::Cancelled)
+            .bind(combinators::Combinators)
             .bind(errors::Errors)
             .bind(info::Info)
             .bind(info::InfoObject)
