@@ -100,7 +100,7 @@ impl Context {
     }
 
     /// The idempotency key that the invocation was made with. The runtime tells it from protocol v7
-    /// on.
+    /// on; server 1.7.12 only where scopes are enabled, too.
     ///
     /// # Examples
     ///

@@ -162,7 +162,11 @@ async fn outcome(test: impl Future<Output = Result>) -> Result<(), String> {
 }
 
 fn finish<T: fmt::Debug>(failed: &[T]) {
-    if !failed.is_empty() {
+    let surprises = std::mem::take(&mut *SURPRISES.lock().unwrap_or_else(PoisonError::into_inner));
+    if !failed.is_empty() || !surprises.is_empty() {
+        for surprise in surprises {
+            eprintln!("--- not on purpose (maybe in a test beside this one): {surprise}");
+        }
         eprintln!("--- the end of our own log ---\n{}\n---", tail(&log()));
         panic!("failed: {failed:?}");
     }
@@ -188,11 +192,23 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 static LOG: Mutex<VecDeque<u8>> = Mutex::new(VecDeque::new());
 const LOG_SIZE: usize = 4 * 1024 * 1024;
 
+/// Failed attempts that no test meant to fail. Retries would hide them.
+static SURPRISES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// How a failure that is meant shows: it says so, or comes from a handler that only misbehaves.
+const MEANT: &[&str] = &["on purpose", "handler=\"mis"];
+
 /// Keeps the latest part of what the SDK logs.
 struct LogWriter;
 
 impl Write for LogWriter {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        // One event at a time.
+        let event = String::from_utf8_lossy(bytes);
+        if event.contains(" WARN ") && !MEANT.iter().any(|meant| event.contains(meant)) {
+            let mut surprises = SURPRISES.lock().unwrap_or_else(PoisonError::into_inner);
+            surprises.push(event.into_owned());
+        }
         let mut log = LOG.lock().unwrap_or_else(PoisonError::into_inner);
         log.extend(bytes);
         let excess = log.len().saturating_sub(LOG_SIZE);

@@ -4,7 +4,14 @@
 //! One module a topic, each with its services and their tests; `harness` has what they share.
 
 mod calls;
+mod cancellation;
+mod combinators;
+mod errors;
 mod harness;
+mod info;
+mod payloads;
+mod retries;
+mod scopes;
 mod signals;
 mod state;
 mod steps;
@@ -19,6 +26,13 @@ fn services() -> Endpoint {
             .bind(calls::Callee)
             .bind(calls::Caller)
             .bind(calls::Flow)
+            .bind(cancellation::Cancelled)
+            .bind(combinators::Combinators)
+            .bind(errors::Errors)
+            .bind(info::Info)
+            .bind(info::InfoObject)
+            .bind(payloads::Payloads)
+            .bind(retries::Retries)
             .bind(signals::Approval)
             .bind(signals::Waiter)
             .bind(state::Ledger)

@@ -28,11 +28,9 @@ impl Steps {
                 Ok::<_, std::io::Error>(words.join(" "))
             })
             .await?;
-        let lengths = join_all(words.into_iter().map(|word| {
-            // Owned: a collection of runs that capture borrows is not proven `Send` by rustc.
-            let id = id.to_owned();
+        let lengths = join_all(words.iter().map(|word| {
             ctx.run(format!("length of {word}"), async move || {
-                effect(id, &word);
+                effect(id, word);
                 tokio::time::sleep(ms(20)).await;
                 Ok::<_, std::io::Error>(word.len())
             })

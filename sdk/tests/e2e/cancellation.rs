@@ -1,0 +1,197 @@
+//! Cancelled invocations: what they await ends with 409, their calls are cancelled, and they may
+//! clean up.
+
+use durably::prelude::*;
+
+use crate::calls::CalleeClient;
+use crate::harness::{ALL, Env, Result, effect, effects, eventually, in_modes, ms};
+
+pub(crate) struct Cancelled;
+
+#[durably::service]
+impl Cancelled {
+    /// Waits for something that does not come, in one of several ways, then cleans up.
+    #[handler]
+    async fn wait(&self, ctx: &Context, how: String) -> HandlerResult<String> {
+        let id = ctx.invocation_id();
+        let waits = async || {
+            effect(format!("{id} waits"), "");
+            Ok::<_, std::io::Error>(())
+        };
+        ctx.run("waits", waits).await?;
+        let result = match how.as_str() {
+            "sleep" => ctx.sleep(ms(3_600_000)).await,
+            "awakeable" => ctx.awakeable::<()>().await,
+            "signal" => ctx.signal::<()>("never").await,
+            "call" => {
+                ctx.service_client::<CancelledClient>()
+                    .child(id.to_owned())
+                    .await
+            }
+            "run" => {
+                ctx.run("endless", async || {
+                    // Where nothing comes in meanwhile, the cancellation is seen once this has ended;
+                    // it stands first in the journal all the same.
+                    tokio::time::sleep(ms(1_500)).await;
+                    Ok::<_, std::io::Error>(())
+                })
+                .await
+            }
+            _ => {
+                let both = durably::try_join!(
+                    ctx.sleep(ms(3_600_000)),
+                    ctx.service_client::<CancelledClient>().child(id.to_owned())
+                );
+                both.map(|_| ())
+            }
+        };
+        // Awaits work again.
+        ctx.sleep(ms(5)).await?;
+        let doubled = ctx.service_client::<CalleeClient>().double(4).await?;
+        let compensate = async || {
+            effect(id, "compensated");
+            Ok::<_, std::io::Error>(())
+        };
+        ctx.run("compensate", compensate).await?;
+        match result {
+            Ok(()) => Ok(format!("ended {doubled}")),
+            Err(error) if error.is_cancelled() => Ok(format!("cancelled {doubled}")),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Tells what becomes of it.
+    #[handler]
+    async fn child(&self, ctx: &Context, parent: String) -> HandlerResult<()> {
+        let id = ctx.invocation_id().to_owned();
+        let key = format!("{parent} child");
+        let begin = async || {
+            effect(key.clone(), id);
+            Ok::<_, std::io::Error>(())
+        };
+        ctx.run("begin", begin).await?;
+        let result = ctx.sleep(ms(3_600_000)).await;
+        let end = async || {
+            let code = result.as_ref().err().map_or(0, TerminalError::code);
+            effect(key.clone(), code);
+            Ok::<_, std::io::Error>(())
+        };
+        ctx.run("end", end).await?;
+        Ok(result?)
+    }
+
+    /// Sends one child and calls another.
+    #[handler]
+    async fn parent(&self, ctx: &Context) -> HandlerResult<()> {
+        let id = ctx.invocation_id();
+        let client = ctx.service_client::<CancelledClient>();
+        client.child(format!("{id} sent")).send();
+        let done = client.parented().call();
+        done.await?;
+        client.child(format!("{id} called")).await?;
+        Ok(())
+    }
+
+    #[handler]
+    async fn parented(&self, _ctx: &Context) -> HandlerResult<()> {
+        Ok(())
+    }
+
+    /// Is cancelled twice.
+    #[handler]
+    async fn twice(&self, ctx: &Context) -> HandlerResult<Vec<u16>> {
+        let id = ctx.invocation_id();
+        let mut codes = Vec::new();
+        for time in ["first", "second"] {
+            let result = ctx
+                .service_client::<CancelledClient>()
+                .child(format!("{id} {time}"))
+                .await;
+            codes.push(result.err().map_or(0, |error| error.code()));
+        }
+        Ok(codes)
+    }
+}
+
+/// Waits until something has been noted so often.
+async fn noted(key: &str, times: usize) -> Result<Vec<String>> {
+    let what = format!("`{key}` {times} times");
+    eventually(&what, async || {
+        Ok(Some(effects(key)).filter(|list| list.len() >= times))
+    })
+    .await
+}
+
+async fn cancel_waiting(env: &Env, how: &str) -> Result<String> {
+    let sent = env.ingress().send("Cancelled", "wait", how).await?;
+    let id = &sent.invocation_id;
+    noted(&format!("{id} waits"), 1).await?;
+    if ["call", "both"].contains(&how) {
+        noted(&format!("{id} child"), 1).await?;
+    }
+    env.server.cancel(id).await?;
+    let result: String = env.ingress().attach(id).await?;
+    assert_eq!(effects(id), ["compensated"], "{how}");
+    if ["call", "both"].contains(&how) {
+        assert_eq!(noted(&format!("{id} child"), 2).await?[1], "409", "{how}");
+    }
+    Ok(result)
+}
+
+#[test]
+fn a_cancelled_wait_ends_and_may_be_cleaned_up_after() {
+    in_modes(ALL, async |env| {
+        let waits = ["sleep", "awakeable", "signal", "call", "both"];
+        let results = waits.map(|how| cancel_waiting(env, how));
+        for (how, result) in waits.iter().zip(futures::future::join_all(results).await) {
+            assert_eq!(result?, "cancelled 8", "{how}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_cancelled_run_ends() {
+    in_modes(ALL, async |env| {
+        assert_eq!(cancel_waiting(env, "run").await?, "cancelled 8");
+        Ok(())
+    });
+}
+
+#[test]
+fn calls_are_cancelled_and_sends_are_not() {
+    in_modes(ALL, async |env| {
+        let sent = env.ingress().send("Cancelled", "parent", &()).await?;
+        let id = &sent.invocation_id;
+        let child_sent = noted(&format!("{id} sent child"), 1).await?;
+        noted(&format!("{id} called child"), 1).await?;
+        env.server.cancel(id).await?;
+        let error = env.ingress().attach::<()>(id).await.unwrap_err();
+        assert_eq!(error.status(), Some(409), "{error}");
+        assert_eq!(noted(&format!("{id} called child"), 2).await?[1], "409");
+        tokio::time::sleep(ms(100)).await;
+        let status = env.invocation(&child_sent[0], "status").await?;
+        assert!(
+            ["running", "suspended"].contains(&status.as_str().unwrap_or_default()),
+            "{status}"
+        );
+        env.server.kill(&child_sent[0]).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn an_invocation_is_cancelled_twice() {
+    in_modes(ALL, async |env| {
+        let sent = env.ingress().send("Cancelled", "twice", &()).await?;
+        let id = &sent.invocation_id;
+        for time in ["first", "second"] {
+            noted(&format!("{id} {time} child"), 1).await?;
+            env.server.cancel(id).await?;
+            assert_eq!(noted(&format!("{id} {time} child"), 2).await?[1], "409");
+        }
+        let codes: Vec<u16> = env.ingress().attach(id).await?;
+        assert_eq!(codes, [409, 409]);
+        Ok(())
+    });
+}
