@@ -8,8 +8,8 @@ use crate::protocol::{
     MessageType, ProtocolVersion,
     frame::Frame,
     message::{
-        Incoming, InputCommand, Notification, NotificationId, NotificationResult, Start, Value,
-        Void,
+        EphemeralState, Incoming, InputCommand, Notification, NotificationId, NotificationResult,
+        Start, Value, Void,
     },
 };
 
@@ -79,13 +79,14 @@ fn outcome(result: Result<Change, AttemptError>) -> String {
         Ok(Change::Nothing) => "-".into(),
         Ok(Change::Ready) => "ready".into(),
         Ok(Change::Arrived(_)) => "arrived".into(),
+        Ok(Change::EphemeralRead { .. }) => "answered".into(),
         Err(error) => error.code.to_string(),
     }
 }
 
 #[test]
 fn every_message_in_every_phase() {
-    let messages: [(&str, fn() -> Incoming); 10] = [
+    let messages: [(&str, fn() -> Incoming); 11] = [
         ("Start", || start(1)),
         ("Start of nothing", || start(0)),
         ("command", || command(MessageType::SLEEP)),
@@ -98,6 +99,9 @@ fn every_message_in_every_phase() {
         }),
         ("run ack", || Incoming::RunAck(1)),
         ("command ack", || Incoming::CommandAck),
+        ("ephemeral state", || {
+            Incoming::EphemeralState(EphemeralState::default())
+        }),
     ];
     let phases = ["start", "entries", "replaying", "processing", "closed"];
     let mut table = format!("{:18}", "");
@@ -135,6 +139,7 @@ named signal              571          -    arrived    arrived          -
 no id                     571        571        571        571          -
 run ack                   571        571        571    arrived          -
 command ack               571        571          -          -          -
+ephemeral state           571        571   answered   answered          -
 end of input              571        571          -          -          -";
     assert_eq!(table, expected.trim_start_matches('\n'), "\n{table}");
 }

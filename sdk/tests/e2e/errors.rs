@@ -328,7 +328,8 @@ async fn failure(env: &Env, handler: &str, how: &str, code: u64) -> Result<Strin
         let of_code = env.invocation(id, "last_failure_error_code").await?;
         let failure = env.invocation(id, "last_failure").await?;
         // Errors of the server's own have codes that are no numbers.
-        let matches = of_code == code.to_string() || text(&failure).contains(&format!("[{code}"));
+        let matches = of_code.as_str() == Some(&*code.to_string())
+            || text(&failure).contains(&format!("[{code}"));
         Ok(matches.then(|| text(&failure)))
     });
     let failure = failure.await;
