@@ -6,9 +6,12 @@
 mod calls;
 mod cancellation;
 mod combinators;
+mod crash;
+mod drain;
 mod errors;
 mod harness;
 mod info;
+mod kafka;
 mod payloads;
 mod retries;
 mod scopes;
@@ -31,6 +34,8 @@ fn services() -> Endpoint {
             .bind(errors::Errors)
             .bind(info::Info)
             .bind(info::InfoObject)
+            .bind(kafka::Events)
+            .bind(kafka::Observer)
             .bind(payloads::Payloads)
             .bind(retries::Retries)
             .bind(signals::Approval)
