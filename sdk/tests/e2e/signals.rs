@@ -76,7 +76,7 @@ impl Waiter {
         let served = awakeable.or_timeout(ms(60_000)).await.ok();
         let slow = ctx
             .run("slow", async || {
-                tokio::time::sleep(ms(150)).await;
+                tokio::time::sleep(ms(1_000)).await;
                 Ok::<_, std::io::Error>(1)
             })
             .or_timeout(ms(30))
