@@ -1,6 +1,9 @@
 //! Cancelled, killed and non-deterministic invocations.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 
@@ -167,4 +170,21 @@ pub(crate) async fn crashes(t: Arc<Setup>) {
     let due: Vec<String> = (0..CALLS).map(|i| i.to_string()).collect();
     t.object_gives("ListObject", "crashes", "get", NOTHING, json!(due))
         .await;
+}
+
+/// The process is told to end while invocations are open on it: it ends soon, and the next one goes
+/// on with them.
+pub(crate) async fn termination(t: Arc<Setup>) {
+    let (workflow, key) = ("BlockAndWaitWorkflow", "termination");
+    let id = t.send(workflow, key, "run", json!("input")).await;
+    t.object_gives(workflow, key, "getState", NOTHING, json!("input"))
+        .await;
+    let told = Instant::now();
+    t.services.terminate().await.unwrap();
+    assert!(told.elapsed() < Duration::from_secs(10));
+    t.services.restart().unwrap();
+    let unblocked = t.object(workflow, key, "unblock", json!("done")).await;
+    assert_eq!(unblocked, Ok(NOTHING));
+    let output: String = t.ingress.attach(&id).await.unwrap();
+    assert_eq!(output, "done");
 }

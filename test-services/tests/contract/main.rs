@@ -185,7 +185,8 @@ async fn services_hold_the_contract() {
     let setup = Setup::start(RestateServer::builder()).await;
     run_all(Arc::clone(&setup)).await;
     assert_protocol(&setup, 6).await;
-    calls::scope_needs_protocol_v7(setup).await;
+    calls::scope_needs_protocol_v7(Arc::clone(&setup)).await;
+    lifecycle::termination(setup).await;
 }
 
 #[tokio::test]
