@@ -353,7 +353,7 @@ impl Context {
     ) -> AttachHandle<'_> {
         AttachHandle {
             cell: self.cell(),
-            target: Target::workflow(name, key, ""),
+            target: Target::workflow(name.into(), key, ""),
             idempotency_key: None,
             scope: None,
         }

@@ -1,6 +1,6 @@
 //! Whom a call is for.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 /// A handler of some service, and the key if it has one.
 ///
@@ -16,9 +16,9 @@ use std::fmt;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Target {
-    service: String,
+    service: Cow<'static, str>,
     key: Option<String>,
-    handler: String,
+    handler: Cow<'static, str>,
 }
 
 impl Target {
@@ -27,7 +27,7 @@ impl Target {
     /// # Examples
     ///
     /// See [`Target`].
-    pub fn service(service: impl Into<String>, handler: impl Into<String>) -> Self {
+    pub fn service(service: impl Into<Cow<'static, str>>, handler: impl Into<Cow<'static, str>>) -> Self {
         Self {
             service: service.into(),
             key: None,
@@ -41,9 +41,9 @@ impl Target {
     ///
     /// See [`Target`].
     pub fn object(
-        service: impl Into<String>,
+        service: impl Into<Cow<'static, str>>,
         key: impl Into<String>,
-        handler: impl Into<String>,
+        handler: impl Into<Cow<'static, str>>,
     ) -> Self {
         Self {
             service: service.into(),
@@ -61,9 +61,9 @@ impl Target {
     /// assert_eq!(run.service_name(), "Signup");
     /// ```
     pub fn workflow(
-        service: impl Into<String>,
+        service: impl Into<Cow<'static, str>>,
         key: impl Into<String>,
-        handler: impl Into<String>,
+        handler: impl Into<Cow<'static, str>>,
     ) -> Self {
         Self::object(service, key, handler)
     }

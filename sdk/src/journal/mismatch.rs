@@ -18,7 +18,7 @@ enum Kind {
     Payload,
     /// A point in time; it is new at each issue and not compared.
     Time,
-    /// The result of an eager read, which the code does not determine.
+    /// What stands as it was recorded: the result of an eager read, the output.
     Recorded,
     Message(&'static [Field]),
 }
@@ -64,7 +64,9 @@ const ATTACH: &[Field] = &[
 
 fn fields(ty: MessageType) -> &'static [Field] {
     match ty {
-        MessageType::OUTPUT => &[NAME, (14, "value", VALUE), (15, "failure", FAILURE)],
+        // A recorded output stands, whatever the code makes of it now: a handler may return what a
+        // replay counts otherwise, or serialize it in another order.
+        MessageType::OUTPUT => &[NAME, (14, "value", Kind::Recorded), (15, "failure", Kind::Recorded)],
         MessageType::GET_LAZY_STATE | MessageType::GET_PROMISE | MessageType::PEEK_PROMISE => {
             &[(1, "key", Kind::Text), RESULT_ID, NAME]
         }

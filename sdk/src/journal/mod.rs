@@ -183,7 +183,7 @@ impl Journal {
         if let Some(feature) = command.unsupported(self.version) {
             return Err(AttemptError::internal(format!(
                 "{ty} with {feature} needs a later version of the service protocol than the negotiated {}: \
-                 enable it on the server, or leave {feature} out",
+                 enable it on the server, or do without",
                 self.version
             ))
             .about(Some(self.reference(ty, name))));

@@ -66,7 +66,7 @@ fn notifications_may_stand_before_their_commands() {
 }
 
 #[test]
-fn a_recorded_output_is_compared_and_the_end_repeated() {
+fn a_recorded_output_stands_and_the_end_is_repeated() {
     let output = |text: &'static str| {
         let message = wire::Output {
             value: content(text),
@@ -74,14 +74,12 @@ fn a_recorded_output_is_compared_and_the_end_repeated() {
         };
         Msg::new(MessageType::OUTPUT, &message)
     };
-    scenario(|_, _| async { Ok("done".into()) }.boxed())
-        .replay([output("done")])
-        .expect(["End"])
-        .run();
-    scenario(|_, _| async { Ok("done".into()) }.boxed())
-        .replay([output("other")])
-        .expect(["Error 570 @1 Output: the code does not match the journal at command 1: they differ in `value.content`.…"])
-        .run();
+    for recorded in ["done", "otherwise"] {
+        scenario(|_, _| async { Ok("done".into()) }.boxed())
+            .replay([output(recorded)])
+            .expect(["End"])
+            .run();
+    }
 }
 
 #[test]
