@@ -27,7 +27,10 @@ impl Target {
     /// # Examples
     ///
     /// See [`Target`].
-    pub fn service(service: impl Into<Cow<'static, str>>, handler: impl Into<Cow<'static, str>>) -> Self {
+    pub fn service(
+        service: impl Into<Cow<'static, str>>,
+        handler: impl Into<Cow<'static, str>>,
+    ) -> Self {
         Self {
             service: service.into(),
             key: None,

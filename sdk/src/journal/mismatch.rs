@@ -66,7 +66,11 @@ fn fields(ty: MessageType) -> &'static [Field] {
     match ty {
         // A recorded output stands, whatever the code makes of it now: a handler may return what a
         // replay counts otherwise, or serialize it in another order.
-        MessageType::OUTPUT => &[NAME, (14, "value", Kind::Recorded), (15, "failure", Kind::Recorded)],
+        MessageType::OUTPUT => &[
+            NAME,
+            (14, "value", Kind::Recorded),
+            (15, "failure", Kind::Recorded),
+        ],
         MessageType::GET_LAZY_STATE | MessageType::GET_PROMISE | MessageType::PEEK_PROMISE => {
             &[(1, "key", Kind::Text), RESULT_ID, NAME]
         }

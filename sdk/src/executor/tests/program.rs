@@ -21,6 +21,15 @@ use futures::{
 use crate::{HandlerError, TerminalError, WorkflowContext, context::Target, random::Rng};
 use std::future::IntoFuture as _;
 
+/// How a run's closure ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Fails {
+    Never,
+    Terminally,
+    /// Every other time, so that the attempt fails and another follows.
+    Retryably,
+}
+
 /// One durable operation.
 #[derive(Clone, Debug)]
 pub(super) enum Leaf {
@@ -28,13 +37,13 @@ pub(super) enum Leaf {
     Call,
     CallAndId,
     SendAndId,
-    Run { gates: u8, fails: bool },
+    Run { gates: u8, fails: Fails },
     Awakeable,
     Signal(u8),
     Promise,
     Get(u8),
     GetKeys,
-    Timeout(Box<Leaf>),
+    Timeout,
 }
 
 /// Combinators that keep the order of branches, and those that need not.
@@ -159,16 +168,23 @@ fn leaf(rng: &mut Rng) -> Leaf {
         3 => Leaf::SendAndId,
         4..=6 => Leaf::Run {
             gates: rng.below(3) as u8,
-            fails: rng.below(5) == 0,
+            fails: match rng.below(8) {
+                0 => Fails::Terminally,
+                1 => Fails::Retryably,
+                _ => Fails::Never,
+            },
         },
         7 => Leaf::Awakeable,
         8 => Leaf::Signal(rng.below(2) as u8),
         9 => Leaf::Promise,
         10 => Leaf::Get(rng.below(3) as u8),
         11 => Leaf::GetKeys,
-        _ => Leaf::Timeout(Box::new(Leaf::Call)),
+        _ => Leaf::Timeout,
     }
 }
+
+/// The message of a retryable failure.
+pub(super) const FLAKY: &str = "flaky";
 
 /// What the program and the runtime share besides the wire.
 #[derive(Debug, Default)]
@@ -180,6 +196,8 @@ pub(super) struct World {
     /// Closed gates within run closures.
     gates: Mutex<Vec<(Arc<AtomicBool>, Waker)>>,
     executions: AtomicU64,
+    /// Whether runs fail retryably.
+    pub(super) flaky: AtomicBool,
 }
 
 impl World {
@@ -302,10 +320,16 @@ impl<'a> Env<'a> {
                     }
                     // Different each time: only a recorded result may count.
                     let value = world.executions.fetch_add(1, Ordering::SeqCst);
-                    if *fails {
-                        Err(TerminalError::new(format!("fail {value}")))
-                    } else {
-                        Ok(format!("run {value}"))
+                    match fails {
+                        Fails::Terminally => {
+                            Err(TerminalError::new(format!("fail {value}")).into())
+                        }
+                        Fails::Retryably
+                            if value % 2 == 0 && world.flaky.load(Ordering::SeqCst) =>
+                        {
+                            Err(HandlerError::from(FLAKY))
+                        }
+                        _ => Ok(format!("run {value}")),
                     }
                 })
                 .boxed()
@@ -334,7 +358,7 @@ impl<'a> Env<'a> {
                 let keys = ctx.get_keys();
                 async move { keys.await.map(|keys| keys.join(",")) }.boxed()
             }
-            Leaf::Timeout(_) => ctx
+            Leaf::Timeout => ctx
                 .request::<_, String>(Target::service("S", "slow"), 4u32)
                 .call()
                 .or_timeout(Duration::from_secs(5))

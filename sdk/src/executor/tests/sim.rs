@@ -149,6 +149,8 @@ pub(super) enum Ended {
     End,
     Suspended(Awaited),
     Crashed,
+    /// A run failed retryably.
+    Failed,
 }
 
 #[derive(Debug, Default, PartialEq)]
@@ -264,6 +266,7 @@ impl Sim {
         self.attempts += 1;
         assert!(self.attempts < 2000, "the invocation does not end");
         self.world.reset();
+        self.world.flaky.store(!self.scripted, Ordering::SeqCst);
         let request = AttemptRequest {
             version: self.version,
             service: "Program".into(),
@@ -338,7 +341,7 @@ impl Sim {
             let (ended, told) = self.attempt();
             match ended {
                 Ended::End => break,
-                Ended::Crashed => {}
+                Ended::Crashed | Ended::Failed => {}
                 Ended::Suspended(awaited) => {
                     while !self.is_awake(&awaited, told) {
                         let stored = self.store_result();
@@ -572,6 +575,10 @@ impl Sim {
                 MessageType::END => run.ended = Some(Ended::End),
                 MessageType::ERROR => {
                     let error = ErrorMessage::decode(payload).unwrap();
+                    if error.message.ends_with(program::FLAKY) {
+                        run.ended = Some(Ended::Failed);
+                        continue;
+                    }
                     panic!(
                         "[{}] {}\njournal: {:?}",
                         error.code, error.message, self.journal
