@@ -21,7 +21,6 @@ impl Drained {
         trace(&self.traces, &format!("{how} begins"))?;
         match how.as_str() {
             "signal" => ctx.signal::<()>("go").await?,
-            "sleep" => ctx.sleep(ms(2_000)).await?,
             "call" => ctx
                 .service_client::<DrainedClient>()
                 .block("signal".into())
@@ -69,7 +68,7 @@ fn assert_unfailed(env: &Env, ids: &[String]) {
 fn a_process_drains_on_sigterm() {
     in_modes(&[Mode::Default, Mode::V7], async |env| {
         let child = Child::start(env, "Drained").await?;
-        let blocked = ["signal", "sleep", "call", "select"];
+        let blocked = ["signal", "call", "select"];
         let mut ids = Vec::new();
         for how in blocked {
             let sent = env.ingress().send("Drained", "block", how).await?;

@@ -264,8 +264,11 @@ fn a_retry_delay_is_honoured() {
 #[test]
 fn an_error_may_ask_for_the_end() {
     in_modes(ALL, async |env| {
-        let error = once(env, "fail").await.unwrap_err();
-        let error: &durably::test_server::IngressError = error.downcast_ref().ok_or("other")?;
+        let ingress = env.ingress();
+        let error = ingress
+            .call::<u32>("Errors", "once", "fail")
+            .await
+            .unwrap_err();
         assert_eq!(error.status(), Some(500), "{error}");
         assert!(error.to_string().contains("fail, on purpose"), "{error}");
         Ok(())

@@ -6,7 +6,6 @@
 //! that they can leave traces in statics ([`effect`]) that tell attempts apart.
 
 use std::collections::{HashMap, VecDeque};
-use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::io::Write;
@@ -20,10 +19,25 @@ use futures::FutureExt as _;
 use futures::future::join_all;
 use tokio::sync::OnceCell;
 
-pub(crate) type Result<T = (), E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
+pub(crate) type Result<T = (), E = Failure> = std::result::Result<T, E>;
+
+/// What `?` makes of an error in a test: a panic, right there. So it has a place, and what the test
+/// holds (processes, servers of its own) shows its log when it is dropped.
+#[derive(Debug)]
+pub(crate) enum Failure {}
+
+impl<E: fmt::Display> From<E> for Failure {
+    #[track_caller]
+    fn from(error: E) -> Self {
+        panic!("{error}")
+    }
+}
 
 /// How long one test may take in one mode. On a busy machine the servers alone take a while.
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// How long [`eventually`] asks.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How much of a server's log and of our own a failing test shows.
 const TAIL_LINES: usize = 80;
@@ -154,9 +168,8 @@ async fn outcome(test: impl Future<Output = Result>) -> Result<(), String> {
     let test = tokio::time::timeout(LIMIT, AssertUnwindSafe(test).catch_unwind());
     match test.await {
         Ok(Ok(Ok(()))) => Ok(()),
-        Ok(Ok(Err(error))) => Err(format!("it failed: {error}")),
-        // The panic's message is on stderr already.
-        Ok(Err(_)) => Err("it panicked, see above".to_owned()),
+        // The message is on stderr already.
+        Ok(Err(_)) => Err("it failed, see above".to_owned()),
         Err(_) => Err(format!("it has not ended within {LIMIT:?}")),
     }
 }
@@ -273,8 +286,8 @@ pub(crate) async fn eventually<T>(
         if let Some(answer) = ask().await? {
             return Ok(answer);
         }
-        if start.elapsed() > Duration::from_secs(20) {
-            return Err(format!("{what}: it has not come true within 20 seconds").into());
+        if start.elapsed() > PATIENCE {
+            return Err(format!("{what}: it has not come true within {PATIENCE:?}").into());
         }
         tokio::time::sleep(Duration::from_millis(15)).await;
     }
