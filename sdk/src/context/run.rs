@@ -6,7 +6,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context as TaskContext, Poll, Waker},
+    task::{Context as TaskContext, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -41,20 +41,20 @@ pin_project! {
     /// }
     /// ```
     #[must_use = "a run is executed when it is awaited"]
-    pub struct Run<'a, F, Fut, T> {
+    pub struct Run<'a, Fut, T> {
         cell: &'a Cell,
         // None once the closure has ended, or if the attempt is over.
         id: Option<u32>,
         name: Cow<'a, str>,
         policy: Option<RetryPolicy>,
-        closure: Option<F>,
+        // Calls the closure when it is first polled.
         #[pin]
         executing: Option<Fut>,
         polled: Option<(Arc<str>, Waker)>,
         result: DurableFuture<'a, T>,
     }
 
-    impl<F, Fut, T> PinnedDrop for Run<'_, F, Fut, T> {
+    impl<Fut, T> PinnedDrop for Run<'_, Fut, T> {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
             if let Some(id) = *this.id {
@@ -64,14 +64,12 @@ pin_project! {
     }
 }
 
-impl<'a, F, Fut, T, E> Run<'a, F, Fut, T>
+impl<'a, Fut, T> Run<'a, Fut, T>
 where
-    F: FnOnce() -> Fut,
-    Fut: Future<Output = Result<T, E>>,
-    E: Into<HandlerError>,
+    Fut: Future<Output = Result<T, HandlerError>>,
     T: Encode + Decode,
 {
-    pub(crate) fn new(cell: &'a Cell, name: impl Into<Cow<'a, str>>, closure: F) -> Self {
+    pub(crate) fn new(cell: &'a Cell, name: impl Into<Cow<'a, str>>, executing: Fut) -> Self {
         let name = name.into();
         let id = cell.issue_run(&name).map(|issued| issued.first);
         let result = DurableFuture::completion(cell, id, future::value::<T>);
@@ -80,8 +78,7 @@ where
             id,
             name,
             policy: None,
-            closure: Some(closure),
-            executing: None,
+            executing: Some(executing),
             polled: None,
             result,
         }
@@ -118,11 +115,9 @@ where
     }
 }
 
-impl<F, Fut, T, E> Future for Run<'_, F, Fut, T>
+impl<Fut, T> Future for Run<'_, Fut, T>
 where
-    F: FnOnce() -> Fut,
-    Fut: Future<Output = Result<T, E>>,
-    E: Into<HandlerError>,
+    Fut: Future<Output = Result<T, HandlerError>>,
     T: Encode + Decode,
 {
     type Output = Result<T, TerminalError>;
@@ -135,34 +130,38 @@ where
             let (name, waker) = this
                 .polled
                 .get_or_insert_with(|| (Arc::from(&**this.name), this.cell.run_waker(id)));
-            let polled = this.cell.in_run(name, || {
-                if let Some(closure) = this.closure.take() {
-                    this.executing.set(Some(closure()));
-                }
+            // Also what the closure has left behind is dropped in there.
+            let polled = this.cell.in_run(id, name, || {
                 let mut cx = TaskContext::from_waker(waker);
-                match this.executing.as_mut().as_pin_mut() {
-                    Some(executing) => executing.poll(&mut cx).map(Some),
-                    None => Poll::Ready(None),
+                let polled = this.executing.as_mut().as_pin_mut()?.poll(&mut cx);
+                if polled.is_ready() {
+                    this.executing.set(None);
                 }
+                Some(polled)
             });
-            if let Poll::Ready(Some(result)) = polled {
-                this.executing.set(None);
+            if let Some(Poll::Ready(result)) = polled {
                 *this.id = None;
-                let result = match result {
-                    Ok(value) => value.encode().map_err(|error| {
+                let result = result.and_then(|value| {
+                    value.encode().map_err(|error| {
                         HandlerError::from(format!("the result cannot be encoded: {error}"))
-                    }),
-                    Err(error) => Err(error.into()),
-                };
+                    })
+                });
                 this.cell
                     .finish_run(id, this.name, this.policy.as_ref(), result);
             }
         }
-        Pin::new(this.result).poll(cx)
+        let result = ready!(Pin::new(this.result).poll(cx));
+        // The closure has not ended if the run was cancelled, and was not called if the result was
+        // recorded: it goes now, though the run may be held for longer.
+        if let Some(id) = this.id.take() {
+            this.cell.remove_run(id);
+            this.executing.set(None);
+        }
+        Poll::Ready(result)
     }
 }
 
-impl<F, Fut, T> fmt::Debug for Run<'_, F, Fut, T> {
+impl<Fut, T> fmt::Debug for Run<'_, Fut, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Run")
             .field("name", &self.name)
@@ -206,13 +205,17 @@ impl Context {
         &'a self,
         name: impl Into<Cow<'a, str>>,
         closure: F,
-    ) -> Run<'a, F, Fut, T>
+    ) -> Run<'a, impl Future<Output = Result<T, HandlerError>>, T>
     where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
         E: Into<HandlerError>,
         T: Encode + Decode,
     {
-        Run::new(self.cell(), name, closure)
+        // One future, not the closure and its future side by side. With both as parameters of `Run`
+        // the compiler cannot prove that a handler is `Send` which holds a run of borrowing code
+        // across an await, as `join!` does: it forgets there that the two borrow for the same time.
+        let executing = async move { closure().await.map_err(Into::into) };
+        Run::new(self.cell(), name, executing)
     }
 }
