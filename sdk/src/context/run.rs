@@ -6,11 +6,10 @@ use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context as TaskContext, Poll, Waker},
+    task::{Context as TaskContext, Poll, Waker, ready},
     time::Duration,
 };
 
-use bytes::Bytes;
 use pin_project_lite::pin_project;
 
 use super::{
@@ -42,22 +41,20 @@ pin_project! {
     /// }
     /// ```
     #[must_use = "a run is executed when it is awaited"]
-    pub struct Run<'a, T, Fut> {
+    pub struct Run<'a, Fut, T> {
         cell: &'a Cell,
         // None once the closure has ended, or if the attempt is over.
         id: Option<u32>,
         name: Cow<'a, str>,
         policy: Option<RetryPolicy>,
-        // Calls the closure when it is first polled. It is one future, and not the closure and what
-        // that returns, so that no bound ties two types together that borrow: rustc could not prove
-        // such a future to be `Send` within tokio's macros.
+        // Calls the closure when it is first polled.
         #[pin]
-        work: Option<Fut>,
+        executing: Option<Fut>,
         polled: Option<(Arc<str>, Waker)>,
         result: DurableFuture<'a, T>,
     }
 
-    impl<T, Fut> PinnedDrop for Run<'_, T, Fut> {
+    impl<Fut, T> PinnedDrop for Run<'_, Fut, T> {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
             if let Some(id) = *this.id {
@@ -67,39 +64,26 @@ pin_project! {
     }
 }
 
-/// Records a run whose closure is `closure`.
-pub(crate) fn run<'a, F, Fut, T, E>(
-    cell: &'a Cell,
-    name: impl Into<Cow<'a, str>>,
-    closure: F,
-) -> Run<'a, T, impl Future<Output = Result<Bytes, HandlerError>>>
+impl<'a, Fut, T> Run<'a, Fut, T>
 where
-    F: FnOnce() -> Fut,
-    Fut: Future<Output = Result<T, E>>,
-    E: Into<HandlerError>,
+    Fut: Future<Output = Result<T, HandlerError>>,
     T: Encode + Decode,
 {
-    let name = name.into();
-    let id = cell.issue_run(&name).map(|issued| issued.first);
-    let work = async move {
-        let value = closure().await.map_err(Into::into)?;
-        value
-            .encode()
-            .map_err(|error| HandlerError::from(format!("the result cannot be encoded: {error}")))
-    };
-    let result = DurableFuture::completion(cell, id, future::value::<T>);
-    Run {
-        cell,
-        id,
-        name,
-        policy: None,
-        work: Some(work),
-        polled: None,
-        result,
+    pub(crate) fn new(cell: &'a Cell, name: impl Into<Cow<'a, str>>, executing: Fut) -> Self {
+        let name = name.into();
+        let id = cell.issue_run(&name).map(|issued| issued.first);
+        let result = DurableFuture::completion(cell, id, future::value::<T>);
+        Self {
+            cell,
+            id,
+            name,
+            policy: None,
+            executing: Some(executing),
+            polled: None,
+            result,
+        }
     }
-}
 
-impl<'a, T, Fut> Run<'a, T, Fut> {
     /// How the closure is tried again when it fails retryably. Without a policy, the attempt fails
     /// and the server's retry policy for the invocation decides.
     ///
@@ -131,9 +115,10 @@ impl<'a, T, Fut> Run<'a, T, Fut> {
     }
 }
 
-impl<T, Fut> Future for Run<'_, T, Fut>
+impl<Fut, T> Future for Run<'_, Fut, T>
 where
-    Fut: Future<Output = Result<Bytes, HandlerError>>,
+    Fut: Future<Output = Result<T, HandlerError>>,
+    T: Encode + Decode,
 {
     type Output = Result<T, TerminalError>;
 
@@ -145,24 +130,38 @@ where
             let (name, waker) = this
                 .polled
                 .get_or_insert_with(|| (Arc::from(&**this.name), this.cell.run_waker(id)));
-            let polled = this
-                .cell
-                .in_run(name, || match this.work.as_mut().as_pin_mut() {
-                    Some(work) => work.poll(&mut TaskContext::from_waker(waker)),
-                    None => Poll::Pending,
-                });
-            if let Poll::Ready(result) = polled {
-                this.work.set(None);
+            // Also what the closure has left behind is dropped in there.
+            let polled = this.cell.in_run(id, name, || {
+                let mut cx = TaskContext::from_waker(waker);
+                let polled = this.executing.as_mut().as_pin_mut()?.poll(&mut cx);
+                if polled.is_ready() {
+                    this.executing.set(None);
+                }
+                Some(polled)
+            });
+            if let Some(Poll::Ready(result)) = polled {
                 *this.id = None;
+                let result = result.and_then(|value| {
+                    value.encode().map_err(|error| {
+                        HandlerError::from(format!("the result cannot be encoded: {error}"))
+                    })
+                });
                 this.cell
                     .finish_run(id, this.name, this.policy.as_ref(), result);
             }
         }
-        Pin::new(this.result).poll(cx)
+        let result = ready!(Pin::new(this.result).poll(cx));
+        // The closure has not ended if the run was cancelled, and was not called if the result was
+        // recorded: it goes now, though the run may be held for longer.
+        if let Some(id) = this.id.take() {
+            this.cell.remove_run(id);
+            this.executing.set(None);
+        }
+        Poll::Ready(result)
     }
 }
 
-impl<T, Fut> fmt::Debug for Run<'_, T, Fut> {
+impl<Fut, T> fmt::Debug for Run<'_, Fut, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Run")
             .field("name", &self.name)
@@ -206,13 +205,17 @@ impl Context {
         &'a self,
         name: impl Into<Cow<'a, str>>,
         closure: F,
-    ) -> Run<'a, T, impl Future<Output = Result<Bytes, HandlerError>>>
+    ) -> Run<'a, impl Future<Output = Result<T, HandlerError>>, T>
     where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
         E: Into<HandlerError>,
         T: Encode + Decode,
     {
-        run(self.cell(), name, closure)
+        // One future, not the closure and its future side by side. With both as parameters of `Run`
+        // the compiler cannot prove that a handler is `Send` which holds a run of borrowing code
+        // across an await, as `join!` does: it forgets there that the two borrow for the same time.
+        let executing = async move { closure().await.map_err(Into::into) };
+        Run::new(self.cell(), name, executing)
     }
 }

@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime};
 use super::{
     Context,
     future::{self, DurableFuture},
-    run::run,
 };
 use crate::{error::TerminalError, executor::Cell, journal::Command};
 
@@ -73,9 +72,7 @@ impl Context {
     /// ```
     pub fn now(&self) -> impl Future<Output = Result<SystemTime, TerminalError>> + Send + use<'_> {
         let cell = self.cell();
-        let run = run(cell, "now", async move || {
-            Ok::<u64, TerminalError>(cell.now())
-        });
+        let run = self.run("now", async || Ok::<u64, TerminalError>(cell.now()));
         async move {
             let since_epoch = Duration::from_millis(run.await?);
             Ok(SystemTime::UNIX_EPOCH

@@ -23,9 +23,8 @@ use super::{
 };
 use crate::{
     error::{Behavior, Failure, HandlerError, TerminalError},
-    journal::{AttemptError, Command, CommandRef, Issued, Journal, Order, Source},
+    journal::{AttemptError, Command, Issued, Journal, Order, Source},
     payload::Headers,
-    protocol::MessageType,
     random::Rng,
     retry::{Decision, RetryPolicy},
 };
@@ -52,8 +51,8 @@ pub(crate) struct State {
     pub(crate) fault: Option<AttemptError>,
     /// A run failed retryably: the attempt ends with it once the executing runs have proposed.
     pub(crate) run_failure: Option<AttemptError>,
-    /// The name of the run whose closure is being polled.
-    pub(super) polled_run: Option<Arc<str>>,
+    /// The run whose closure is being polled, by its completion id, and its name.
+    pub(super) polled_run: Option<(u32, Arc<str>)>,
     /// The handler has ended: commands from drop glue are ignored.
     pub(crate) closed: bool,
     rng: Rng,
@@ -171,13 +170,13 @@ impl Cell {
         if state.closed || state.fault.is_some() {
             return None;
         }
-        if let Some(run) = &state.polled_run {
+        if let Some((id, run)) = &state.polled_run {
             let error = AttemptError::internal(format!(
                 "the closure of run `{run}` used the context: journal commands, durable futures and random \
                  numbers of the context cannot be used within a run, since its closure does not run again on \
                  replay. Do it before or after the run"
             ));
-            state.fault = Some(error);
+            state.fault = Some(error.about(Some(state.runs.command(*id, run))));
             return None;
         }
         match operation(&mut state) {
@@ -243,12 +242,12 @@ impl Cell {
             if state.closed || state.fault.is_some() {
                 return Poll::Pending;
             }
-            if let Some(run) = &state.polled_run {
+            if let Some((id, run)) = &state.polled_run {
                 let error = AttemptError::internal(format!(
                     "the closure of run `{run}` awaits a durable future, which cannot be done within a run. Await \
                      it before or after the run"
                 ));
-                state.fault = Some(error);
+                state.fault = Some(error.about(Some(state.runs.command(*id, run))));
                 return Poll::Pending;
             }
             state.leaves.poll(
@@ -288,12 +287,18 @@ impl Cell {
         }))
     }
 
-    /// Polls a run's closure: meanwhile the context is off limits.
-    pub(crate) fn in_run<R>(&self, name: &Arc<str>, poll: impl FnOnce() -> R) -> R {
-        let outer = self.lock().polled_run.replace(Arc::clone(name));
-        let result = poll();
-        self.lock().polled_run = outer;
-        result
+    /// Polls a run's closure: meanwhile the context is off limits. Also if the closure panics, which
+    /// the handler may catch, it is not afterwards.
+    pub(crate) fn in_run<R>(&self, id: u32, name: &Arc<str>, poll: impl FnOnce() -> R) -> R {
+        struct Restore<'a>(&'a Cell, Option<(u32, Arc<str>)>);
+        impl Drop for Restore<'_> {
+            fn drop(&mut self) {
+                self.0.lock().polled_run = self.1.take();
+            }
+        }
+        let outer = self.lock().polled_run.replace((id, Arc::clone(name)));
+        let _restore = Restore(self, outer);
+        poll()
     }
 
     /// The run's future is dropped.
@@ -310,40 +315,36 @@ impl Cell {
         result: Result<Bytes, HandlerError>,
     ) {
         let now = self.now();
+        // The error's text is made by code of the user's: not under the lock.
+        let result = result.map_err(HandlerError::into_failure);
         let mut guard = self.lock();
         let state = &mut *guard;
         if state.closed || state.fault.is_some() {
             return;
         }
-        let (replayed, index, started) = state.runs.record(id);
+        let command = state.runs.command(id, name);
+        let (replayed, started) = state.runs.record(id);
         state.runs.remove(id);
         let proposal = match result {
             Ok(value) => Ok(value),
-            Err(error) => match error.into_failure() {
-                Failure::Terminal(error) => Err(error),
-                Failure::Retryable(failure) => {
-                    let tries = state.journal.previous_tries(replayed);
-                    let took = Duration::from_millis(now.saturating_sub(started));
-                    let has_v7 = state.journal.version().has_v7();
-                    match retry(name, failure, policy, tries, took, has_v7) {
-                        RunOutcome::Propose(error) => Err(error),
-                        RunOutcome::Fail(error) => {
-                            if state.run_failure.is_none() {
-                                let command = CommandRef {
-                                    index,
-                                    ty: MessageType::RUN,
-                                    name: name.to_owned(),
-                                };
-                                state.run_failure = Some(error.about(Some(command)));
-                            }
-                            return;
+            Err(Failure::Terminal(error)) => Err(error),
+            Err(Failure::Retryable(failure)) => {
+                let tries = state.journal.previous_tries(replayed);
+                let took = Duration::from_millis(now.saturating_sub(started));
+                let has_v7 = state.journal.version().has_v7();
+                match retry(name, failure, policy, tries, took, has_v7) {
+                    RunOutcome::Propose(error) => Err(error),
+                    RunOutcome::Fail(error) => {
+                        if state.run_failure.is_none() {
+                            state.run_failure = Some(error.about(Some(command)));
                         }
+                        return;
                     }
                 }
-            },
+            }
         };
         if let Err(error) = state.journal.propose_run(id, proposal) {
-            state.fault = Some(error);
+            state.fault = Some(error.about(Some(command)));
         }
     }
 }

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::journal::Issued;
+use crate::{
+    journal::{CommandRef, Issued},
+    protocol::MessageType,
+};
 
 /// A run whose closure has not ended.
 #[derive(Debug)]
@@ -77,12 +80,21 @@ impl Runs {
         true
     }
 
-    /// What a failure needs to know of the run: whether its command was replayed, the index of the
-    /// command, and when the closure was started.
-    pub(crate) fn record(&self, id: u32) -> (bool, u32, u64) {
-        self.runs.get(&id).map_or((false, 0, 0), |run| {
-            (run.replayed, run.command, run.started)
-        })
+    /// What a failure needs to know of the run: whether its command was replayed, and when the
+    /// closure was started.
+    pub(crate) fn record(&self, id: u32) -> (bool, u64) {
+        self.runs
+            .get(&id)
+            .map_or((false, 0), |run| (run.replayed, run.started))
+    }
+
+    /// The command of the run, for reports.
+    pub(crate) fn command(&self, id: u32, name: &str) -> CommandRef {
+        CommandRef {
+            index: self.runs.get(&id).map_or(0, |run| run.command),
+            ty: MessageType::RUN,
+            name: name.to_owned(),
+        }
     }
 
     pub(super) fn leaf_waits(&mut self, id: u32, slot: usize) {

@@ -3,6 +3,7 @@
 //! * Scenarios, one file a topic: scripted attempts over the real wire ([`scenario`]).
 //! * Properties: random handler programs over an in-memory runtime ([`properties`]).
 
+mod awaiting;
 mod commands;
 mod driver;
 mod fields;
@@ -10,6 +11,7 @@ mod garbage;
 mod program;
 mod properties;
 mod replay;
+mod runs;
 mod scenario;
 mod sim;
 mod transcript;

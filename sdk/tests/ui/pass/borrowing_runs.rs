@@ -1,59 +1,60 @@
-//! Runs that borrow from the handler and from its context, in every combinator.
+//! Runs whose closures borrow from the handler, however they are awaited.
 
 use durably::prelude::*;
-use futures::StreamExt as _;
-use futures::future::{join_all, try_join_all};
-use futures::stream::FuturesUnordered;
 
-struct Borrower {
-    prefix: String,
+struct Shop {
+    name: String,
 }
 
-type Outcome = Result<usize, std::io::Error>;
+impl Shop {
+    async fn charge(&self, order: &str) -> Result<usize, std::io::Error> {
+        Ok(self.name.len() + order.len())
+    }
+}
 
-async fn measure(text: &str) -> Outcome {
-    Ok(text.len())
+async fn label(order: &str) -> Result<String, std::io::Error> {
+    Ok(order.to_uppercase())
 }
 
 #[durably::service]
-impl Borrower {
+impl Shop {
     #[handler]
-    async fn pairs(&self, ctx: &Context, text: String) -> HandlerResult<usize> {
-        let id = ctx.invocation_id();
-        let (a, b) = durably::try_join!(
-            ctx.run("a", || measure(&text)),
-            ctx.run("b", async || measure(id).await),
-        )?;
-        let (c, d) = tokio::join!(
-            ctx.run("c", || measure(&self.prefix)),
-            ctx.run("d", async || measure(&text).await).retry(RetryPolicy::fixed(Duration::ZERO)),
-        );
-        let e = durably::select! {
-            e = ctx.run("e", || measure(&text)) => e?,
-            e = ctx.run("f", async || measure(id).await).or_timeout(Duration::ZERO) => e?,
-        };
-        let f = futures::future::try_join(
-            ctx.run("g", || measure(&text)),
-            ctx.run("h", || measure(id)),
-        );
-        let (f, g) = f.await?;
-        Ok(a + b + c? + d? + e + f + g)
+    async fn sequence(&self, ctx: &Context, order: String) -> HandlerResult<usize> {
+        let charged = ctx.run("charge", || self.charge(&order)).await?;
+        let run = ctx.run("charge", async || self.charge(&order).await);
+        Ok(charged + run.retry(RetryPolicy::fixed(Duration::from_secs(1))).await?)
     }
 
     #[handler]
-    async fn collections(&self, ctx: &Context, texts: Vec<String>) -> HandlerResult<usize> {
-        let id = ctx.invocation_id();
-        let all = join_all(texts.iter().map(|text| {
-            ctx.run("each", async move || measure(&format!("{id} {text}")).await)
-        }));
-        let mut sum = all.await.into_iter().sum::<Result<usize, _>>()?;
-        let runs: Vec<_> = texts.iter().map(|text| ctx.run("each", || measure(text))).collect();
-        sum += try_join_all(runs).await?.into_iter().sum::<usize>();
-        let mut runs: FuturesUnordered<_> =
-            texts.iter().map(|text| ctx.run("each", || measure(text))).collect();
-        while let Some(length) = runs.next().await {
-            sum += length?;
-            ctx.sleep(Duration::ZERO).await?;
+    async fn joined(&self, ctx: &Context, order: String) -> HandlerResult<usize> {
+        let (charged, label, block, slept) = durably::try_join!(
+            ctx.run("charge", || self.charge(&order)),
+            ctx.run("label", async || label(&order).await),
+            ctx.run("block", || async { label(&order).await }),
+            ctx.sleep(Duration::from_secs(1)),
+        )?;
+        let () = slept;
+        Ok(charged + label.len() + block.len())
+    }
+
+    #[handler]
+    async fn selected(&self, ctx: &Context, order: String) -> HandlerResult<usize> {
+        Ok(durably::select! {
+            charged = ctx.run("charge", || self.charge(&order)) => charged?,
+            charged = ctx.run("charge", async || self.charge(&order).await)
+                .or_timeout(Duration::from_secs(1)) => charged?,
+        })
+    }
+
+    #[handler]
+    async fn many(&self, ctx: &Context, orders: Vec<String>) -> HandlerResult<usize> {
+        let runs: Vec<_> = orders
+            .iter()
+            .map(|order| ctx.run("charge", || self.charge(order)))
+            .collect();
+        let mut sum = 0;
+        for run in runs {
+            sum += run.await?;
         }
         Ok(sum)
     }

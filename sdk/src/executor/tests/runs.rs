@@ -1,0 +1,589 @@
+//! Runs: when closures start, what is proposed, and how failures are retried.
+
+use std::time::Duration;
+
+use futures::{FutureExt as _, future::join_all};
+
+use super::{
+    driver::Outside,
+    scenario::{V5, V6, V7, V8, scenario},
+    wire::{ack, failed, run, set, sleep, value, void},
+};
+use crate::{HandlerError, RetryPolicy, RetryableError, TerminalError};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+type Ran = Result<String, HandlerError>;
+
+fn ran(outside: &Outside, note: &str) -> Ran {
+    outside.note(note);
+    Ok(note.to_owned())
+}
+
+#[test]
+fn a_run_is_recorded_executed_proposed_and_awaited() {
+    let of = |versions: &[_]| {
+        scenario(|ctx, outside| {
+            async move { Ok(ctx.run("r", async || ran(&outside, "ran")).await?) }.boxed()
+        })
+        .on(versions)
+        .expect(["Run #1 `r`", "Propose #1=\"ran\""])
+    };
+    let end = ["Output ran", "End"];
+    // The completion comes in full; from v7 on the ack stands for it, or the completion all the same.
+    of(&[V5, V6, V7, V8])
+        .send([value(1, "ran")])
+        .expect(end)
+        .notes(["ran"])
+        .run();
+    of(&[V7, V8])
+        .send([ack(1)])
+        .expect(end)
+        .notes(["ran"])
+        .run();
+}
+
+#[test]
+fn a_run_whose_input_is_closed_finishes_proposes_and_suspends() {
+    scenario(|ctx, outside| {
+        async move {
+            let run = ctx.run("r", || async {
+                outside.gate("g").await;
+                ran(&outside, "ran")
+            });
+            let (ran, _) = crate::join!(run, ctx.sleep(SECOND));
+            Ok(ran?)
+        }
+        .boxed()
+    })
+    .close()
+    .expect(["Run #1 `r`", "Sleep #2"])
+    .open("g")
+    .expect(["Propose #1=\"ran\"", "Suspension c1 c2"])
+    .run();
+    // Without a gate: all of it at once.
+    scenario(|ctx, outside| {
+        async move { Ok(ctx.run("r", async || ran(&outside, "ran")).await?) }.boxed()
+    })
+    .expect(["Run #1 `r`", "Propose #1=\"ran\"", "Suspension c1"])
+    .run();
+}
+
+#[test]
+fn the_ack_takes_the_place_of_the_completion_in_the_order() {
+    // The sleep is over before the ack: the select sees it first, though both came together.
+    scenario(|ctx, outside| {
+        async move {
+            let run = ctx.run("r", async || ran(&outside, "ran"));
+            let sleep = ctx.sleep(SECOND);
+            Ok(crate::select! { ran = run => ran?, _ = sleep => "slept".to_owned() })
+        }
+        .boxed()
+    })
+    .on(&[V7, V8])
+    .expect(["Run #1 `r`", "Sleep #2", "Propose #1=\"ran\""])
+    .send([void(2), ack(1)])
+    .expect(["Output slept", "End"])
+    .run();
+}
+
+#[test]
+fn terminal_failures_are_proposed() {
+    let of = || {
+        scenario(|ctx, _| {
+            async move {
+                let teapot = || TerminalError::new("teapot").with_code(418);
+                let ran = ctx.run("r", async || Err::<(), _>(teapot())).await;
+                Ok(format!("{:?}", ran.map_err(|error| error.code())))
+            }
+            .boxed()
+        })
+    };
+    of().expect(["Run #1 `r`", "Propose #1=!418 teapot"])
+        .send([failed(1, 418, "teapot")])
+        .expect(["Output Err(418)", "End"])
+        .run();
+    of().on(&[V7])
+        .expect(["Run #1 `r`", "Propose #1=!418 teapot"])
+        .send([ack(1)])
+        .expect(["Output Err(418)", "End"])
+        .run();
+    of().replay([run(1, "r"), failed(1, 418, "teapot")])
+        .expect(["Output Err(418)", "End"])
+        .run();
+}
+
+#[test]
+fn metadata_of_a_failure_needs_v6() {
+    let of = |versions: &[_]| {
+        scenario(|ctx, _| {
+            async move {
+                let error = TerminalError::new("no").with_metadata("a", "1");
+                ctx.run("r", async || Err::<(), _>(error)).await?;
+                Ok(String::new())
+            }
+            .boxed()
+        })
+        .on(versions)
+    };
+    of(&[V5])
+        .expect([
+            "Run #1 `r`",
+            "Error 500 @1 Run `r`: a run failed with metadata, which needs a later version…",
+        ])
+        .run();
+    of(&[V6, V7, V8])
+        .expect(["Run #1 `r`", "Propose #1=!500 no a=1", "Suspension c1"])
+        .run();
+}
+
+#[test]
+fn all_pending_runs_that_are_polled_start() {
+    scenario(|ctx, outside| {
+        async move {
+            let runs = ["a", "b", "c"].map(|name| {
+                let outside = &outside;
+                ctx.run(name, move || async move {
+                    outside.note(format!("{name} starts"));
+                    outside.gate(name).await;
+                    ran(outside, name)
+                })
+            });
+            let unpolled = ctx.run("d", || async { ran(&outside, "d") });
+            let all = join_all(runs).await;
+            drop(unpolled);
+            Ok(all.into_iter().collect::<Result<Vec<_>, _>>()?.join(""))
+        }
+        .boxed()
+    })
+    .expect(["Run #1 `a`", "Run #2 `b`", "Run #3 `c`", "Run #4 `d`"])
+    .open("b")
+    .expect(["Propose #2=\"b\""])
+    .nudge("a")
+    .open("c")
+    .open("a")
+    .expect(["Propose #3=\"c\"", "Propose #1=\"a\""])
+    .send([value(1, "a"), value(3, "c"), value(2, "b")])
+    .expect(["Output abc", "End"])
+    .notes(["a starts", "b starts", "c starts", "b", "c", "a"])
+    .run();
+}
+
+#[test]
+fn a_run_starts_only_when_nothing_can_be_offered() {
+    // The sleep is known: its branch goes on before the run starts.
+    scenario(|ctx, outside| {
+        async move {
+            let run = ctx.run("r", async || ran(&outside, "ran"));
+            let other = async {
+                ctx.sleep(SECOND).await?;
+                outside.note("slept");
+                ctx.set("k", &1);
+                Ok::<_, TerminalError>(())
+            };
+            let (ran, other) = crate::join!(run, other);
+            other?;
+            Ok(ran?)
+        }
+        .boxed()
+    })
+    .replay([run(1, "r"), sleep(2), void(2)])
+    .expect(["SetState k=1", "Propose #1=\"ran\"", "Suspension c1"])
+    .notes(["slept", "ran"])
+    .run();
+}
+
+#[test]
+fn a_run_with_a_known_completion_is_not_executed() {
+    scenario(|ctx, outside| {
+        async move {
+            let (a, b) = crate::join!(
+                ctx.run("a", async || ran(&outside, "never")),
+                ctx.run("b", || async { ran(&outside, "b") }),
+            );
+            Ok(a? + &b?)
+        }
+        .boxed()
+    })
+    .replay([run(1, "a"), run(2, "b"), value(1, "a")])
+    .expect(["Propose #2=\"b\"", "Suspension c2"])
+    .notes(["b"])
+    .run();
+}
+
+#[test]
+fn a_dropped_run_is_not_executed_and_a_lost_race_drops_its_closure() {
+    scenario(|ctx, outside| {
+        async move {
+            drop(ctx.run("dropped", || async { ran(&outside, "never") }));
+            let run = ctx.run("lost", || async {
+                outside.note("starts");
+                outside.gate("g").await;
+                ran(&outside, "never")
+            });
+            let sleep = ctx.sleep(SECOND);
+            crate::select! { _ = run => {}, _ = sleep => {} }
+            ctx.sleep(SECOND).await?;
+            Ok("done".into())
+        }
+        .boxed()
+    })
+    .expect(["Run #1 `dropped`", "Run #2 `lost`", "Sleep #3"])
+    .send([void(3)])
+    .expect(["Sleep #4"])
+    .open("g")
+    .expect([""; 0])
+    .send([void(4)])
+    .expect(["Output done", "End"])
+    .notes(["starts"])
+    .run();
+}
+
+// ---- retries -----------------------------------------------------------------------------------------
+
+/// Before this attempt: retries and ms; took: ms of the execution at hand; a new command before it.
+struct Tries {
+    start: (u32, u64),
+    replayed: bool,
+    writes: bool,
+    took: u64,
+    expected: &'static str,
+}
+
+/// 100 ms × 2, at most 500 ms; at most 4 attempts and 10 s.
+#[test]
+fn attempts_are_counted_as_the_server_counts_them() {
+    let tries = |start, replayed, writes, took, expected| Tries {
+        start,
+        replayed,
+        writes,
+        took,
+        expected,
+    };
+    let table = [
+        // A Run command written now: from zero.
+        tries(
+            (0, 0),
+            false,
+            false,
+            5,
+            "Error 500 @1 Run `r` after 100: run `r` failed: no",
+        ),
+        tries(
+            (3, 9_000),
+            false,
+            false,
+            5,
+            "Error 500 @1 Run `r` after 100: run `r` failed: no",
+        ),
+        // Replayed: from the server's count.
+        tries(
+            (0, 0),
+            true,
+            false,
+            5,
+            "Error 500 @1 Run `r` after 100: run `r` failed: no",
+        ),
+        tries(
+            (1, 50),
+            true,
+            false,
+            5,
+            "Error 500 @1 Run `r` after 200: run `r` failed: no",
+        ),
+        tries(
+            (2, 50),
+            true,
+            false,
+            5,
+            "Error 500 @1 Run `r` after 400: run `r` failed: no",
+        ),
+        tries((3, 50), true, false, 5, "Propose #1=!500 no"),
+        tries((9, 50), true, false, 5, "Propose #1=!500 no"),
+        // The duration, this execution's included; without retries the server's does not count.
+        tries(
+            (1, 9_000),
+            true,
+            false,
+            999,
+            "Error 500 @1 Run `r` after 200: run `r` failed: no",
+        ),
+        tries((1, 9_000), true, false, 1_000, "Propose #1=!500 no"),
+        tries(
+            (0, 9_000),
+            true,
+            false,
+            1_000,
+            "Error 500 @1 Run `r` after 100: run `r` failed: no",
+        ),
+        tries((0, 0), true, false, 10_000, "Propose #1=!500 no"),
+        // A command written in this attempt resets the server's count.
+        tries(
+            (3, 9_500),
+            true,
+            true,
+            5,
+            "Error 500 @1 Run `r` after 100: run `r` failed: no",
+        ),
+    ];
+    for Tries {
+        start: (count, duration),
+        replayed,
+        writes,
+        took,
+        expected,
+    } in table
+    {
+        let mut of = scenario(move |ctx, outside| {
+            async move {
+                let policy = RetryPolicy::exponential(Duration::from_millis(100), 2.0)
+                    .max_delay(Duration::from_millis(500))
+                    .max_attempts(4)
+                    .max_duration(Duration::from_secs(10));
+                let run = ctx.run("r", || async {
+                    outside.gate("g").await;
+                    Err::<(), _>(std::io::Error::other("no"))
+                });
+                if writes {
+                    ctx.set("k", &1);
+                }
+                run.retry(policy).await?;
+                Ok(String::new())
+            }
+            .boxed()
+        })
+        .start(move |start| {
+            start.retry_count_since_last_stored_entry = count;
+            start.duration_since_last_stored_entry = duration;
+        });
+        if replayed {
+            of = of.replay([run(1, "r")]);
+        }
+        let before = (!replayed).then_some("Run #1 `r`");
+        of.expect(before.into_iter().chain(writes.then_some("SetState k=1")))
+            .tick(took)
+            .open("g")
+            .expect([expected])
+            .run();
+    }
+}
+
+#[test]
+fn without_a_policy_the_server_decides() {
+    scenario(|ctx, _| {
+        async move {
+            ctx.run("r", async || Err::<(), _>("flaky")).await?;
+            Ok(String::new())
+        }
+        .boxed()
+    })
+    .start(|start| start.retry_count_since_last_stored_entry = 50)
+    .expect(["Run #1 `r`", "Error 500 @1 Run `r`: run `r` failed: flaky"])
+    .run();
+}
+
+#[test]
+fn a_failure_may_ask_for_its_delay_or_an_end() {
+    let of = |error: fn() -> RetryableError, versions: &[_]| {
+        scenario(move |ctx, _| {
+            async move {
+                let policy = RetryPolicy::fixed(SECOND)
+                    .max_attempts(1)
+                    .pause_on_exhaustion();
+                ctx.run("r", async || Err::<(), _>(error()))
+                    .retry(policy)
+                    .await?;
+                Ok(String::new())
+            }
+            .boxed()
+        })
+        .on(versions)
+    };
+    let old = [V5, V6];
+    let new = [V7, V8];
+    // The policy is used up: pause. Before v7 that cannot be said, and the server's policy counts.
+    let plain: fn() -> RetryableError = || RetryableError::new("no");
+    of(plain, &new)
+        .expect([
+            "Run #1 `r`",
+            "Error 500 @1 Run `r` PAUSE: run `r` failed: no",
+        ])
+        .run();
+    of(plain, &old)
+        .expect(["Run #1 `r`", "Error 500 @1 Run `r`: run `r` failed: no"])
+        .run();
+    let pause: fn() -> RetryableError = || RetryableError::new("no").pause();
+    of(pause, &new)
+        .expect([
+            "Run #1 `r`",
+            "Error 500 @1 Run `r` PAUSE: run `r` failed: no",
+        ])
+        .run();
+    let fail: fn() -> RetryableError = || RetryableError::new("no").fail();
+    of(fail, &new)
+        .expect([
+            "Run #1 `r`",
+            "Error 500 @1 Run `r` FAIL: run `r` failed: no",
+        ])
+        .run();
+    of(fail, &old)
+        .expect(["Run #1 `r`", "Propose #1=!500 no", "Suspension c1"])
+        .run();
+    scenario(|ctx, _| {
+        async move {
+            let run = ctx.run("r", async || {
+                Err::<(), _>(RetryableError::new("no").after(SECOND * 7))
+            });
+            run.retry(RetryPolicy::fixed(SECOND)).await?;
+            Ok(String::new())
+        }
+        .boxed()
+    })
+    .expect([
+        "Run #1 `r`",
+        "Error 500 @1 Run `r` after 7000: run `r` failed: no",
+    ])
+    .run();
+}
+
+/// One fails: no new run starts, the executing ones finish and propose, nothing is delivered.
+#[test]
+fn when_a_run_fails_the_executing_ones_finish_first() {
+    scenario(|ctx, outside| {
+        async move {
+            let outside = &outside;
+            let step = |name: &'static str, fails: bool| {
+                ctx.run(name, move || async move {
+                    outside.gate(name).await;
+                    outside.note(name);
+                    if fails {
+                        Err("no")
+                    } else {
+                        Ok(name.to_owned())
+                    }
+                })
+            };
+            let chain = async {
+                ctx.sleep(SECOND).await?;
+                outside.note("delivered");
+                step("late", false).await
+            };
+            let _ = crate::join!(step("a", true), step("b", false), chain);
+            Ok(String::new())
+        }
+        .boxed()
+    })
+    .replay([set("x", "1")])
+    .expect(["Error 570 @1 Run `a`: …"])
+    .run();
+    scenario(|ctx, outside| {
+        async move {
+            let outside = &outside;
+            let step = |name: &'static str, fails: bool| {
+                ctx.run(name, move || async move {
+                    outside.gate(name).await;
+                    outside.note(name);
+                    if fails {
+                        Err("no")
+                    } else {
+                        Ok(name.to_owned())
+                    }
+                })
+            };
+            let chain = async {
+                ctx.sleep(SECOND).await?;
+                outside.note("delivered");
+                step("late", false).await
+            };
+            let _ = crate::join!(step("a", true), step("b", false), step("c", true), chain);
+            Ok(String::new())
+        }
+        .boxed()
+    })
+    .expect(["Run #1 `a`", "Run #2 `b`", "Run #3 `c`", "Sleep #4"])
+    .open("a")
+    .expect([""; 0])
+    .send([void(4)])
+    .nudge("b")
+    .expect([""; 0])
+    .open("c")
+    .expect([""; 0])
+    .open("b")
+    .expect([
+        "Propose #2=\"b\"",
+        "Error 500 @1 Run `a`: run `a` failed: no",
+    ])
+    .notes(["a", "c", "b"])
+    .run();
+}
+
+#[test]
+fn the_context_cannot_be_used_within_a_run() {
+    let of = |what: fn(&crate::WorkflowContext)| {
+        scenario(move |ctx, outside| {
+            async move {
+                ctx.run("outer", || async {
+                    what(ctx);
+                    ran(&outside, "ran")
+                })
+                .await?;
+                Ok(String::new())
+            }
+            .boxed()
+        })
+    };
+    let uses: [fn(&crate::WorkflowContext); 7] = [
+        |ctx| ctx.set("k", &1),
+        |ctx| drop(ctx.get::<u64>("k")),
+        |ctx| drop(ctx.sleep(SECOND)),
+        |ctx| drop(ctx.run("inner", async || Ok::<_, TerminalError>(()))),
+        |ctx| drop(ctx.awakeable::<()>()),
+        |ctx| drop(ctx.signal::<()>("go")),
+        |ctx| drop(ctx.random().u64()),
+    ];
+    for what in uses {
+        of(what)
+            .expect([
+                "Run #1 `outer`",
+                "Error 500 @1 Run `outer`: the closure of run `outer` used the context: …",
+            ])
+            .run();
+    }
+    scenario(|ctx, _| {
+        async move {
+            let sleep = ctx.sleep(SECOND);
+            ctx.run("outer", async || sleep.await).await?;
+            Ok(String::new())
+        }
+        .boxed()
+    })
+    .expect([
+        "Sleep #1",
+        "Run #2 `outer`",
+        "Error 500 @2 Run `outer`: the closure of run `outer` awaits a durable future, …",
+    ])
+    .run();
+}
+
+/// A panic that the handler catches leaves the context usable.
+#[test]
+fn a_caught_panic_of_a_closure_leaves_nothing_behind() {
+    use std::panic::AssertUnwindSafe;
+    scenario(|ctx, _| {
+        async move {
+            let run = ctx.run("r", async || -> Ran { panic!("caught") });
+            let caught = AssertUnwindSafe(run).catch_unwind().await.is_err();
+            ctx.set("caught", &caught);
+            ctx.sleep(SECOND).await?;
+            Ok(String::new())
+        }
+        .boxed()
+    })
+    .expect([
+        "Run #1 `r`",
+        "SetState caught=true",
+        "Sleep #2",
+        "Suspension c2",
+    ])
+    .run();
+}
