@@ -86,7 +86,8 @@ fn outcome(result: Result<Change, AttemptError>) -> String {
 
 #[test]
 fn every_message_in_every_phase() {
-    let messages: [(&str, fn() -> Incoming); 11] = [
+    type Make = fn() -> Incoming;
+    let messages: [(&str, Make); 11] = [
         ("Start", || start(1)),
         ("Start of nothing", || start(0)),
         ("command", || command(MessageType::SLEEP)),

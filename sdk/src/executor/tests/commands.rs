@@ -322,10 +322,8 @@ fn cases() -> Vec<Case> {
         case(
             Ty::ONE_WAY_CALL,
             |c| {
-                drop(
-                    c.request::<_, ()>(Target::service("S", "h"), None::<u8>)
-                        .send(),
-                )
+                c.request::<_, ()>(Target::service("S", "h"), None::<u8>)
+                    .send();
             },
             &plain_send,
             1,
@@ -333,14 +331,18 @@ fn cases() -> Vec<Case> {
         ),
         case(
             Ty::ONE_WAY_CALL,
-            |c| drop(request(c).send_after(SECOND)),
+            |c| {
+                request(c).send_after(SECOND);
+            },
             &full_send(),
             1,
             SEND,
         ),
         case(
             Ty::ONE_WAY_CALL,
-            |c| drop(request(c).scope("t7").limit_key("l").send_after(SECOND)),
+            |c| {
+                request(c).scope("t7").limit_key("l").send_after(SECOND);
+            },
             &scoped_send,
             1,
             SEND,
@@ -741,7 +743,8 @@ fn output_is_a_value_or_a_failure() {
         value,
         failure,
     };
-    let outcomes: [(fn() -> crate::HandlerResult<String>, wire::Output); 4] = [
+    type Outcome = fn() -> crate::HandlerResult<String>;
+    let outcomes: [(Outcome, wire::Output); 4] = [
         (|| Ok("done".into()), output(content("done"), None)),
         (|| Ok(String::new()), output(content(""), None)),
         (|| Err(teapot().into()), output(None, fail(418, "teapot"))),

@@ -325,7 +325,7 @@ impl<'a> Env<'a> {
                             Err(TerminalError::new(format!("fail {value}")).into())
                         }
                         Fails::Retryably
-                            if value % 2 == 0 && world.flaky.load(Ordering::SeqCst) =>
+                            if value.is_multiple_of(2) && world.flaky.load(Ordering::SeqCst) =>
                         {
                             Err(HandlerError::from(FLAKY))
                         }
