@@ -4,10 +4,12 @@
 //! * Properties: random handler programs over an in-memory runtime ([`properties`]).
 
 mod awaiting;
+mod cancellation;
 mod commands;
 mod driver;
 mod fields;
 mod garbage;
+mod leaves;
 mod program;
 mod properties;
 mod replay;
