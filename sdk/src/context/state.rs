@@ -159,7 +159,8 @@ fn get_keys(cell: &Cell) -> DurableFuture<'_, Vec<String>> {
     DurableFuture::completion(cell, issued.map(|issued| issued.first), decode_keys)
 }
 
-/// Keys are bytes on the wire and UTF-8 here. They come sorted.
+/// Keys are bytes on the wire and UTF-8 here. They are sorted here too: nothing obliges the runtime
+/// to do so.
 fn decode_keys(
     _: &Cell,
     result: NotificationResult,
@@ -172,9 +173,9 @@ fn decode_keys(
         .into_iter()
         .map(|key| String::from_utf8(key.to_vec()))
         .collect();
-    Ok(Ok(keys.map_err(|error| {
-        format!("a state key is not UTF-8: {error}")
-    })?))
+    let mut keys = keys.map_err(|error| format!("a state key is not UTF-8: {error}"))?;
+    keys.sort_unstable();
+    Ok(Ok(keys))
 }
 
 fn set<T: Encode + ?Sized>(cell: &Cell, key: &str, value: &T) {
