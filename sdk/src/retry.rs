@@ -158,6 +158,10 @@ impl RetryPolicy {
                 Decision::Terminal
             };
         }
+        if self.initial.is_zero() {
+            // 0 × ∞ is no number.
+            return Decision::Retry(Duration::ZERO);
+        }
         let limit = self.max_delay.unwrap_or(Duration::MAX);
         let exponent = i32::try_from(count.saturating_sub(1)).unwrap_or(i32::MAX);
         let seconds = self.initial.as_secs_f64() * self.factor.powi(exponent);
@@ -199,6 +203,15 @@ mod tests {
         );
         let once = RetryPolicy::fixed(SECOND).max_attempts(0);
         assert_eq!(once.decide(1, Duration::ZERO), Decision::Terminal);
+    }
+
+    #[test]
+    fn no_delay_stays_no_delay() {
+        let policy = RetryPolicy::exponential(Duration::ZERO, 2.0);
+        for count in [1, 2, 5000, u32::MAX] {
+            let decision = policy.decide(count, Duration::ZERO);
+            assert_eq!(decision, Decision::Retry(Duration::ZERO));
+        }
     }
 
     #[test]

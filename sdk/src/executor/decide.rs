@@ -1,6 +1,6 @@
 //! What happens at rest.
 
-use std::{collections::VecDeque, task::Waker};
+use std::task::Waker;
 
 use super::cell::{Cell, State};
 use crate::journal::{
@@ -21,24 +21,19 @@ pub(crate) enum Step {
     Fail(AttemptError),
 }
 
-/// How far the delivery of a CANCEL is.
-#[derive(Debug, Default)]
-enum Cancel {
-    #[default]
-    None,
-    /// The invocation ids of these calls are awaited, then they are cancelled in this order.
-    Children {
-        calls: Vec<u32>,
-        active: VecDeque<(u64, usize)>,
-    },
-    /// These leaves get the failure, one poll to rest each.
-    Deliver { active: VecDeque<(u64, usize)> },
+/// A CANCEL whose delivery waits for the invocation ids of calls, which are cancelled first.
+#[derive(Debug)]
+struct Cancelling {
+    /// The calls, by the completion ids of their invocation ids, in issue order.
+    calls: Vec<u32>,
+    /// The leaves that were awaited when the CANCEL was delivered.
+    awaited: Vec<(u64, usize)>,
 }
 
 /// The executor's memory between two rests.
 #[derive(Debug, Default)]
 pub(crate) struct Decider {
-    cancel: Cancel,
+    cancelling: Option<Cancelling>,
     /// The last step was a probe: the leaves that wait now are those that are truly awaited.
     probed: bool,
     /// The await set that the runtime was told last.
@@ -153,18 +148,18 @@ impl Decider {
         if let Some(step) = self.probe(state) {
             return Some(step);
         }
-        let active: VecDeque<_> = state.leaves.active().into();
-        if active.is_empty() {
+        let awaited = state.leaves.active();
+        if awaited.is_empty() {
             return None;
         }
         state.journal.notifications.take_cancel();
         let calls = state.cancel_calls(cancel);
-        self.cancel = Cancel::Children { calls, active };
+        self.cancelling = Some(Cancelling { calls, awaited });
         self.go_on_cancelling(state, input_closed)
     }
 
     fn go_on_cancelling(&mut self, state: &mut State, input_closed: bool) -> Option<Step> {
-        if let Cancel::Children { calls, active } = &mut self.cancel {
+        if let Some(Cancelling { calls, awaited }) = &self.cancelling {
             let unknown = calls
                 .iter()
                 .find(|id| state.journal.notifications.invocation_id(**id).is_none());
@@ -172,7 +167,7 @@ impl Decider {
                 let awaited = AwaitSet::new([&Source::Completion(*id)]);
                 return Some(if state.journal.is_replaying() {
                     Step::Fail(state.journal.blocked_mismatch(&awaited))
-                } else if input_closed {
+                } else if input_closed && !state.runs.any_active() {
                     Step::Suspend(awaited)
                 } else {
                     Step::Wait
@@ -194,23 +189,13 @@ impl Decider {
                     return Some(Step::Fail(error));
                 }
             }
-            self.cancel = Cancel::Deliver {
-                active: std::mem::take(active),
-            };
+            state.leaves.cancel(awaited);
+            self.cancelling = None;
         }
-        while let Cancel::Deliver { active } = &mut self.cancel {
-            let Some(leaf) = active.pop_front() else {
-                self.cancel = Cancel::None;
-                break;
-            };
-            let waker = state
-                .leaves
-                .cancel(leaf, &state.journal.notifications, &mut state.runs);
-            if waker.is_some() {
-                return Some(self.wake(waker));
-            }
-        }
-        None
+        let waker = state
+            .leaves
+            .offer_cancellation(&state.journal.notifications, &mut state.runs)?;
+        Some(self.wake(Some(waker)))
     }
 
     // ---- helpers -----------------------------------------------------------------------------

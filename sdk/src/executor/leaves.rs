@@ -13,7 +13,7 @@
 //! ```
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     task::{Poll, Waker},
 };
 
@@ -58,6 +58,8 @@ struct Leaf {
     source: Source,
     waker: Option<Waker>,
     phase: Phase,
+    /// It was awaited when a CANCEL was delivered: whenever it waits, it gets the failure.
+    cancelled: bool,
     /// The last `AwaitingOn` named it.
     reported: bool,
 }
@@ -72,6 +74,8 @@ pub(crate) struct Leaves {
     waiting: BTreeMap<(Source, u64), usize>,
     /// Sources that have both a notification and a waiting leaf.
     offerable: BTreeMap<Order, Source>,
+    /// The waiting leaves that a cancellation has reached, by creation.
+    cancelled: BTreeSet<(u64, usize)>,
     /// The leaf that was offered something in the poll at hand.
     offered: Option<usize>,
     unreported: usize,
@@ -105,6 +109,7 @@ impl Leaves {
                     source: handle.source.clone(),
                     waker: None,
                     phase: Phase::Woken,
+                    cancelled: false,
                     reported: false,
                 };
                 let slot = self.free.pop().unwrap_or_else(|| {
@@ -139,6 +144,10 @@ impl Leaves {
             Phase::Offered => {
                 self.offered = None;
                 let old = self.release(handle);
+                // Another leaf of this source may have come to wait in this very poll.
+                if let Some(order) = notifications.order(&handle.source) {
+                    self.offerable.remove(&order);
+                }
                 let result = notifications.take(&handle.source);
                 // More may have come under the same name, or an invocation id may be wanted twice.
                 self.arrived(&handle.source, notifications);
@@ -194,6 +203,9 @@ impl Leaves {
         if let Source::Completion(id) = leaf.source {
             runs.leaf_waits(id, slot);
         }
+        if leaf.cancelled {
+            self.cancelled.insert((leaf.seq, slot));
+        }
         self.waiting.insert((leaf.source.clone(), leaf.seq), slot);
         if let Some(order) = notifications.order(&leaf.source) {
             self.offerable.insert(order, leaf.source.clone());
@@ -221,6 +233,7 @@ impl Leaves {
         let key = (leaf.source.clone(), leaf.seq);
         let waker = leaf.waker.take();
         self.waiting.remove(&key);
+        self.cancelled.remove(&(key.1, slot));
         if let Some(order) = notifications.order(&key.0)
             && self.first_waiting(&key.0).is_none()
         {
@@ -261,17 +274,29 @@ impl Leaves {
         waker
     }
 
-    /// Delivers the cancellation to a leaf, if it still waits.
-    pub(crate) fn cancel(
+    /// A cancellation reaches these leaves, as [`Leaves::active`] has given them. Each gets the
+    /// failure in a poll of its own; one that is not polled then keeps it.
+    pub(crate) fn cancel(&mut self, leaves: &[(u64, usize)]) {
+        for (seq, slot) in leaves {
+            if let Some(Some(leaf)) = self.slots.get_mut(*slot)
+                && leaf.seq == *seq
+            {
+                leaf.cancelled = true;
+                if leaf.phase == Phase::Waiting {
+                    self.cancelled.insert((*seq, *slot));
+                }
+            }
+        }
+    }
+
+    /// Offers the failure to the first leaf that a cancellation has reached and that waits; wake what
+    /// is returned.
+    pub(crate) fn offer_cancellation(
         &mut self,
-        (seq, slot): (u64, usize),
         notifications: &Notifications,
         runs: &mut Runs,
     ) -> Option<Waker> {
-        let waits = matches!(self.slots.get(slot), Some(Some(leaf)) if leaf.seq == seq && leaf.phase == Phase::Waiting);
-        if !waits {
-            return None;
-        }
+        let (_, slot) = *self.cancelled.first()?;
         let waker = self.unregister(slot, notifications, runs);
         self.present(slot, Phase::Cancelled);
         waker

@@ -246,7 +246,10 @@ impl Attempt {
                         self.finish(result);
                         return true;
                     }
-                    Err(StillAwake) => return false,
+                    Err(StillAwake) => {
+                        self.decider.foreign_wake(&self.cell);
+                        return false;
+                    }
                 }
                 self.at_rest = true;
             }
@@ -297,7 +300,7 @@ impl Attempt {
             let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut handler).poll(&mut cx)));
             match polled {
                 Ok(Poll::Ready(result)) => return Ok(Some(result)),
-                Err(panic) => return Ok(Some(Err(panicked(panic)))),
+                Err(panic) => return Ok(Some(Err(panicked(panic).into()))),
                 Ok(Poll::Pending) if self.cell.task.take_woken() => {}
                 Ok(Poll::Pending) => return Ok(None),
             }
@@ -336,10 +339,10 @@ impl Attempt {
             limit_key: start.limit_key,
         };
         self.cell.set_info(info, seed);
-        self.handler = Some((self.invoke)(
-            AttemptHandle(Arc::clone(&self.cell)),
-            Input::new(headers, body),
-        ));
+        let attempt = AttemptHandle(Arc::clone(&self.cell));
+        let input = Input::new(headers, body);
+        let made = catch_unwind(AssertUnwindSafe(|| (self.invoke)(attempt, input)));
+        self.handler = Some(made.map_err(|panic| AttemptError::internal(panicked(panic)))?);
         Ok(())
     }
 
@@ -435,8 +438,8 @@ impl Drop for Attempt {
 /// The handler wakes itself at every poll.
 struct StillAwake;
 
-/// A panic ends its own attempt.
-fn panicked(panic: Box<dyn Any + Send>) -> HandlerError {
+/// A panic ends its own attempt, with this message.
+fn panicked(panic: Box<dyn Any + Send>) -> String {
     let message = panic
         .downcast_ref::<&str>()
         .map(|message| (*message).to_owned())
@@ -444,5 +447,5 @@ fn panicked(panic: Box<dyn Any + Send>) -> HandlerError {
         .unwrap_or_else(|| "a value that is not text".to_owned());
     // Dropping the payload may run user code as well.
     let _ = catch_unwind(AssertUnwindSafe(|| drop(panic)));
-    HandlerError::from(format!("the handler panicked: {message}"))
+    format!("the handler panicked: {message}")
 }

@@ -14,8 +14,10 @@ use crate::protocol::MessageType;
 enum Kind {
     Uint,
     Text,
-    /// User bytes: compared, never shown.
+    /// User bytes: compared if their serialization is stable, never shown.
     Payload,
+    /// Text that is compared and never shown: headers carry tokens.
+    Secret,
     /// A point in time; it is new at each issue and not compared.
     Time,
     /// What stands as it was recorded: the result of an eager read, the output.
@@ -26,7 +28,7 @@ enum Kind {
 type Field = (u32, &'static str, Kind);
 
 const VALUE: Kind = Kind::Message(&[(1, "content", Kind::Payload)]);
-const HEADER: Kind = Kind::Message(&[(1, "key", Kind::Text), (2, "value", Kind::Text)]);
+const HEADER: Kind = Kind::Message(&[(1, "key", Kind::Text), (2, "value", Kind::Secret)]);
 const FAILURE: Kind = Kind::Message(&[
     (1, "code", Kind::Uint),
     (2, "message", Kind::Text),
@@ -172,7 +174,9 @@ fn parse(mut bytes: Bytes, table: &[Field], stable: bool) -> Option<Vec<(u32, Ra
             (_, Some(Kind::Time | Kind::Recorded)) => true,
             (_, Some(Kind::Payload)) if !stable => true,
             (Raw::Number(0), Some(Kind::Uint)) => true,
-            (Raw::Bytes(bytes), Some(Kind::Text | Kind::Payload)) => bytes.is_empty(),
+            (Raw::Bytes(bytes), Some(Kind::Text | Kind::Payload | Kind::Secret)) => {
+                bytes.is_empty()
+            }
             _ => false,
         };
         if !default {

@@ -4,15 +4,21 @@
 //! * Properties: random handler programs over an in-memory runtime ([`properties`]).
 
 mod awaiting;
+mod cancellation;
 mod commands;
 mod driver;
+mod faults;
 mod fields;
+mod foreign;
 mod garbage;
+mod leaves;
 mod program;
 mod properties;
 mod replay;
 mod runs;
 mod scenario;
+mod signals;
 mod sim;
+mod state;
 mod transcript;
 mod wire;

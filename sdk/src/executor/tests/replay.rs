@@ -141,6 +141,37 @@ fn the_report_of_a_payload_shows_none_of_its_bytes() {
     .run();
 }
 
+/// Headers carry tokens, and reports end in logs.
+#[test]
+fn the_report_of_a_header_does_not_show_its_value() {
+    let recorded = wire::Call {
+        service: "S".into(),
+        handler: "h".into(),
+        parameter: "1".into(),
+        headers: vec![wire::header("authorization", "hidden")],
+        invocation: 1,
+        result: 2,
+        ..wire::Call::default()
+    };
+    scenario(|ctx, _| {
+        async move {
+            let request = ctx.request::<_, ()>(crate::Target::service("S", "h"), 1);
+            request.header("authorization", "secret").await?;
+            Ok(String::new())
+        }
+        .boxed()
+    })
+    .replay([Msg::new(MessageType::CALL, &recorded)])
+    .expect([format!(
+        "Error 570 @1 Call: the code does not match the journal at command 1: they differ in `headers.value`.
+  the journal holds: Call (service `S`, handler `h`)
+  the code issued:   Call (service `S`, handler `h`)
+  `headers.value` in the journal: 6 bytes that differ from byte 0 on
+  `headers.value` in the code:    6 bytes{CAUSES}"
+    )])
+    .run();
+}
+
 #[test]
 fn the_report_of_a_handler_that_waits_where_the_journal_goes_on() {
     scenario(|ctx, _| {
