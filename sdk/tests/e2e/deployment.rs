@@ -1,10 +1,8 @@
 //! How an endpoint meets the server: path prefixes, manifests with every option, identity.
 
 use durably::prelude::*;
-use durably::test_server::{Ingress, RestateServer};
-use serde_json::json;
 
-use crate::harness::{DEFAULT, alone, endpoint, in_modes};
+use crate::harness::{DEFAULT, endpoint, in_modes};
 
 struct Optioned;
 
@@ -102,8 +100,9 @@ fn an_endpoint_may_be_anywhere_below_a_path() {
 fn only_the_server_with_the_key_is_served() {
     use base64::Engine as _;
     use base64::prelude::BASE64_STANDARD;
+    use durably::test_server::{Ingress, RestateServer};
 
-    alone(async {
+    crate::harness::alone(async {
         // An Ed25519 key as PKCS #8: a fixed header before the 32 bytes.
         let seed = [7; 32];
         let mut der = b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20".to_vec();
@@ -151,7 +150,7 @@ fn only_the_server_with_the_key_is_served() {
         let rows = server
             .query("SELECT COUNT(1) AS n FROM sys_deployment")
             .await?;
-        assert_eq!(rows, [json!({ "n": 2 })]);
+        assert_eq!(rows, [serde_json::json!({ "n": 2 })]);
 
         // Nobody else is: this asks the endpoint itself, unsigned.
         let stranger = Ingress::new(served.uri())?;
