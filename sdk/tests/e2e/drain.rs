@@ -188,3 +188,55 @@ fn long_journals_replay_at_once() {
         Ok(())
     });
 }
+
+/// Waits, and tells when its attempts end.
+struct Stopped;
+
+#[durably::service]
+impl Stopped {
+    #[handler]
+    async fn wait(&self, ctx: &Context) -> HandlerResult<u32> {
+        let id = ctx.invocation_id().to_owned();
+        let finished = ctx.attempt_finished();
+        tokio::spawn(async move {
+            finished.await;
+            effect(format!("{id} finished"), "");
+        });
+        effect(format!("{} begins", ctx.invocation_id()), "");
+        Ok(ctx.signal::<u32>("go").await?)
+    }
+
+    #[handler]
+    async fn go(&self, ctx: &Context, id: String) -> HandlerResult<()> {
+        ctx.invocation(&id)?.resolve_signal("go", &7);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_served_endpoint_stops_as_if_it_had_crashed() {
+    in_modes(&[Mode::Default, Mode::V7], async |env| {
+        let services = endpoint(|builder| builder.bind(Stopped));
+        let mut served = env.server.serve(services).await?;
+        let id = env
+            .ingress()
+            .send("Stopped", "wait", &())
+            .await?
+            .invocation_id;
+        let noted = async |what: &str, times: usize| -> Result {
+            let key = format!("{id} {what}");
+            eventually(&key, async || {
+                Ok((effects(&key).len() >= times).then_some(()))
+            })
+            .await
+        };
+        noted("begins", 1).await?;
+        served.stop().await;
+        noted("finished", 1).await?;
+        served.restart().await?;
+        noted("begins", 2).await?;
+        env.ingress().call::<()>("Stopped", "go", &id).await?;
+        assert_eq!(env.ingress().attach::<u32>(&id).await?, 7);
+        Ok(())
+    });
+}

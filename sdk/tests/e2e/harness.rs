@@ -208,8 +208,13 @@ const LOG_SIZE: usize = 4 * 1024 * 1024;
 /// Failed attempts that no test meant to fail. Retries would hide them.
 static SURPRISES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// How a failure that is meant shows: it says so, or comes from a handler that only misbehaves.
-const MEANT: &[&str] = &["on purpose", "handler=\"mis"];
+/// How a failure that is meant shows: it says so, it comes from a handler that only misbehaves, or it
+/// is a stranger who was turned away.
+const MEANT: &[&str] = &[
+    "on purpose",
+    "handler=\"mis",
+    "reason=the header x-restate-signature-scheme is missing",
+];
 
 /// Keeps the latest part of what the SDK logs.
 struct LogWriter;

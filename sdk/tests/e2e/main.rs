@@ -7,11 +7,13 @@ mod calls;
 mod cancellation;
 mod combinators;
 mod crash;
+mod deployment;
 mod drain;
 mod errors;
 mod harness;
 mod info;
 mod kafka;
+mod limits;
 mod payloads;
 mod retries;
 mod scopes;
@@ -36,6 +38,8 @@ fn services() -> Endpoint {
             .bind(info::InfoObject)
             .bind(kafka::Events)
             .bind(kafka::Observer)
+            .bind(limits::Large)
+            .bind(limits::Wide)
             .bind(payloads::Payloads)
             .bind(retries::Retries)
             .bind(signals::Approval)

@@ -1,0 +1,164 @@
+//! How an endpoint meets the server: path prefixes, manifests with every option, identity.
+
+use durably::prelude::*;
+
+use crate::harness::{DEFAULT, endpoint, in_modes};
+
+struct Optioned;
+
+/// All options of a workflow.
+#[durably::workflow(
+    name = "options.Workflow-v1",
+    metadata("team" = "payments"),
+    inactivity_timeout = "30s",
+    abort_timeout = "1m 30s",
+    journal_retention = "7d",
+    idempotency_retention = "12h",
+    lazy_state,
+    ingress_private = false,
+    retry(
+        initial_interval = "100ms",
+        max_interval = "10s",
+        factor = 2.0,
+        max_attempts = 5,
+        on_max_attempts = "kill"
+    )
+)]
+impl Optioned {
+    /// The whole of it.
+    #[handler(name = "start", workflow_retention = "1d", lazy_state = false)]
+    async fn run(&self, ctx: &WorkflowContext) -> HandlerResult<String> {
+        Ok(format!("{} {}", ctx.service_name(), ctx.handler_name()))
+    }
+
+    #[handler(
+        metadata("a" = "b"),
+        inactivity_timeout = "1s",
+        abort_timeout = "2s",
+        journal_retention = "3s",
+        idempotency_retention = "4s",
+        ingress_private,
+        retry(max_attempts = 1, on_max_attempts = "pause")
+    )]
+    async fn status(&self, _ctx: &SharedWorkflowContext, verbose: bool) -> HandlerResult<bool> {
+        Ok(verbose)
+    }
+}
+
+#[test]
+fn a_manifest_with_every_option_is_taken() {
+    in_modes(DEFAULT, async |env| {
+        let served = env
+            .server
+            .serve(endpoint(|builder| builder.bind(Optioned)))
+            .await?;
+        assert_eq!(served.deployment().services, ["options.Workflow-v1"]);
+        let started: String = env
+            .ingress()
+            .call_object("options.Workflow-v1", "key", "start", &())
+            .await?;
+        assert_eq!(started, "options.Workflow-v1 start");
+        let private = env
+            .ingress()
+            .call_object::<bool>("options.Workflow-v1", "key", "status", &true)
+            .await;
+        assert_eq!(private.unwrap_err().status(), Some(400));
+        Ok(())
+    });
+}
+
+struct Prefixed;
+
+#[durably::service]
+impl Prefixed {
+    #[handler]
+    async fn ping(&self, _ctx: &Context) -> HandlerResult<String> {
+        Ok("pong".to_owned())
+    }
+}
+
+#[test]
+fn an_endpoint_may_be_anywhere_below_a_path() {
+    in_modes(DEFAULT, async |env| {
+        let served = env
+            .server
+            .serve(endpoint(|builder| builder.bind(Prefixed)))
+            .await?;
+        for prefix in ["/restate", "/a/b/invoke/c", "/discover/"] {
+            env.server
+                .register(&format!("{}{prefix}", served.uri()))
+                .await?;
+            let pong: String = env.ingress().call("Prefixed", "ping", &()).await?;
+            assert_eq!(pong, "pong", "{prefix}");
+        }
+        Ok(())
+    });
+}
+
+#[cfg(feature = "identity")]
+#[test]
+fn only_the_server_with_the_key_is_served() {
+    use base64::Engine as _;
+    use base64::prelude::BASE64_STANDARD;
+    use durably::test_server::{Ingress, RestateServer};
+
+    crate::harness::alone(async {
+        // An Ed25519 key as PKCS #8: a fixed header before the 32 bytes.
+        let seed = [7; 32];
+        let mut der = b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20".to_vec();
+        der.extend(seed);
+        let directory = tempfile::tempdir()?;
+        let pem = directory.path().join("key.pem");
+        let text = BASE64_STANDARD.encode(der);
+        std::fs::write(
+            &pem,
+            format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n"),
+        )?;
+        let public = ed25519_dalek::SigningKey::from_bytes(&seed).verifying_key();
+        let public = format!(
+            "publickeyv1_{}",
+            bs58::encode(public.as_bytes()).into_string()
+        );
+        let other = ed25519_dalek::SigningKey::from_bytes(&[8; 32]).verifying_key();
+        let other = format!(
+            "publickeyv1_{}",
+            bs58::encode(other.as_bytes()).into_string()
+        );
+
+        let server = RestateServer::builder()
+            .env("RESTATE_REQUEST_IDENTITY_PRIVATE_KEY_PEM_FILE", pem)
+            .start()
+            .await?;
+        let services = endpoint(|builder| {
+            builder
+                .bind(Prefixed)
+                .bind(crate::calls::Adder)
+                .identity_key(&other)
+                .identity_key(&public)
+        });
+        let served = server.serve(services).await?;
+        let pong: String = server.ingress().call("Prefixed", "ping", &()).await?;
+        assert_eq!(pong, "pong");
+        server
+            .register(&format!("{}/some/prefix", served.uri()))
+            .await?;
+        let sum: u64 = server
+            .ingress()
+            .call_object("Adder", "ä key/", "add", &3)
+            .await?;
+        assert_eq!(sum, 3);
+        let rows = server
+            .query("SELECT COUNT(1) AS n FROM sys_deployment")
+            .await?;
+        assert_eq!(rows, [serde_json::json!({ "n": 2 })]);
+
+        // Nobody else is: this asks the endpoint itself, unsigned.
+        let stranger = Ingress::new(served.uri())?;
+        let error = stranger
+            .call::<String>("Prefixed", "ping", &())
+            .await
+            .unwrap_err();
+        assert_eq!(error.status(), Some(401), "{error}");
+        Ok(())
+    });
+}
