@@ -175,7 +175,6 @@ fn sorted(keys: StateKeys) -> Result<Vec<String>, BoxError> {
     let mut keys = keys
         .keys
         .into_iter()
-<<<<<<< HEAD
         .map(|key| {
             String::from_utf8(key.to_vec())
                 .map_err(|error| format!("a state key is not UTF-8: {error}"))
@@ -183,13 +182,6 @@ fn sorted(keys: StateKeys) -> Result<Vec<String>, BoxError> {
         .collect::<Result<Vec<_>, _>>()?;
     keys.sort_unstable();
     Ok(keys)
-=======
-        .map(|key| String::from_utf8(key.to_vec()))
-        .collect();
-    let mut keys = keys.map_err(|error| format!("a state key is not UTF-8: {error}"))?;
-    keys.sort_unstable();
-    Ok(Ok(keys))
->>>>>>> work-leaf
 }
 
 fn set<T: Encode + ?Sized>(cell: &Cell, key: &str, value: &T) {
