@@ -6,7 +6,7 @@
 //! where it was.
 //!
 //! ```
-//! use durably::{Endpoint, HttpServer, prelude::*};
+//! use durably::prelude::*;
 //!
 //! struct Counter;
 //!
@@ -159,3 +159,8 @@ pub use service::{
     HandlerDefinition, HandlerKind, InputMetadata, InvocationRetryPolicy, OnMaxAttempts,
     OutputMetadata, Service, ServiceDefinition, ServiceKind,
 };
+
+/// The README's example compiles too.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

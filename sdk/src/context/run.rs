@@ -180,6 +180,10 @@ impl Context {
     /// if this one ends before the result is recorded: make it idempotent. Within it the context
     /// cannot be used.
     ///
+    /// The result is decoded from what was recorded, also the first time: its type owns its data
+    /// (`String`, not `&str`). A closure that cannot fail says so with a type:
+    /// `async || HandlerResult::Ok(42)`.
+    ///
     /// # Errors
     ///
     /// A [`TerminalError`] if the closure fails with one, if its retry policy is used up, or if the
