@@ -85,7 +85,8 @@ fn outcome(result: Result<Change, AttemptError>) -> String {
 
 #[test]
 fn every_message_in_every_phase() {
-    let messages: [(&str, fn() -> Incoming); 10] = [
+    type Make = fn() -> Incoming;
+    let messages: [(&str, Make); 10] = [
         ("Start", || start(1)),
         ("Start of nothing", || start(0)),
         ("command", || command(MessageType::SLEEP)),

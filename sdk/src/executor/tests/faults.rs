@@ -230,17 +230,15 @@ fn what_cannot_be_sent_ends_the_attempt() {
         ),
         (
             |ctx| {
-                drop(
-                    ctx.request::<_, ()>(Target::object("O", "k", "h"), Bad)
-                        .send(),
-                )
+                ctx.request::<_, ()>(Target::object("O", "k", "h"), Bad)
+                    .send();
             },
             "the input of O/k/h cannot be encoded: never",
         ),
         (
             |ctx| {
                 let request = ctx.request::<_, ()>(Target::service("S", "h"), 1);
-                drop(request.idempotency_key("").send());
+                request.idempotency_key("").send();
             },
             "the idempotency key of the request to S/h is empty: …",
         ),
@@ -284,12 +282,10 @@ fn what_the_version_cannot_carry_is_refused() {
         ),
         (
             |ctx| {
-                drop(
-                    ctx.request::<_, ()>(Target::service("S", "h"), 1)
-                        .scope("t")
-                        .limit_key("l")
-                        .send(),
-                )
+                ctx.request::<_, ()>(Target::service("S", "h"), 1)
+                    .scope("t")
+                    .limit_key("l")
+                    .send();
             },
             "@1 OneWayCall: OneWayCall with a limit key needs a later version…",
             &[V5, V6],

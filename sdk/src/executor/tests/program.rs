@@ -18,7 +18,9 @@ use futures::{
     stream::{self, FuturesUnordered},
 };
 
-use crate::{HandlerError, TerminalError, WorkflowContext, context::Target, random::Rng};
+use crate::{
+    HandlerError, OrTimeout, TerminalError, WorkflowContext, context::Target, random::Rng,
+};
 use std::future::IntoFuture as _;
 
 /// One durable operation.
@@ -166,7 +168,10 @@ fn leaf(rng: &mut Rng) -> Leaf {
         9 => Leaf::Promise,
         10 => Leaf::Get(rng.below(3) as u8),
         11 => Leaf::GetKeys,
-        _ => Leaf::Timeout(Box::new(Leaf::Call)),
+        _ => match leaf(rng) {
+            nested @ Leaf::Timeout(_) => nested,
+            other => Leaf::Timeout(Box::new(other)),
+        },
     }
 }
 
@@ -334,11 +339,10 @@ impl<'a> Env<'a> {
                 let keys = ctx.get_keys();
                 async move { keys.await.map(|keys| keys.join(",")) }.boxed()
             }
-            Leaf::Timeout(_) => ctx
-                .request::<_, String>(Target::service("S", "slow"), 4u32)
-                .call()
-                .or_timeout(Duration::from_secs(5))
-                .boxed(),
+            // As `or_timeout` of the leaf itself would.
+            Leaf::Timeout(leaf) => {
+                OrTimeout::new(ctx.cell(), self.make(leaf), Duration::from_secs(5)).boxed()
+            }
         }
     }
 
