@@ -5,6 +5,7 @@
 
 mod awaiting;
 mod cancellation;
+mod cases;
 mod commands;
 mod driver;
 mod faults;
@@ -15,6 +16,7 @@ mod leaves;
 mod program;
 mod properties;
 mod replay;
+mod retries;
 mod runs;
 mod scenario;
 mod signals;

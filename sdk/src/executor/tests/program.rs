@@ -18,7 +18,9 @@ use futures::{
     stream::{self, FuturesUnordered},
 };
 
-use crate::{HandlerError, TerminalError, WorkflowContext, context::Target, random::Rng};
+use crate::{
+    HandlerError, OrTimeout, TerminalError, WorkflowContext, context::Target, random::Rng,
+};
 use std::future::IntoFuture as _;
 
 /// How a run's closure ends.
@@ -43,7 +45,7 @@ pub(super) enum Leaf {
     Promise,
     Get(u8),
     GetKeys,
-    Timeout,
+    Timeout(Box<Leaf>),
 }
 
 /// Combinators that keep the order of branches, and those that need not.
@@ -179,7 +181,10 @@ fn leaf(rng: &mut Rng) -> Leaf {
         9 => Leaf::Promise,
         10 => Leaf::Get(rng.below(3) as u8),
         11 => Leaf::GetKeys,
-        _ => Leaf::Timeout,
+        _ => match leaf(rng) {
+            nested @ Leaf::Timeout(_) => nested,
+            other => Leaf::Timeout(Box::new(other)),
+        },
     }
 }
 
@@ -358,11 +363,10 @@ impl<'a> Env<'a> {
                 let keys = ctx.get_keys();
                 async move { keys.await.map(|keys| keys.join(",")) }.boxed()
             }
-            Leaf::Timeout => ctx
-                .request::<_, String>(Target::service("S", "slow"), 4u32)
-                .call()
-                .or_timeout(Duration::from_secs(5))
-                .boxed(),
+            // As `or_timeout` of the leaf itself would.
+            Leaf::Timeout(leaf) => {
+                OrTimeout::new(ctx.cell(), self.make(leaf), Duration::from_secs(5)).boxed()
+            }
         }
     }
 

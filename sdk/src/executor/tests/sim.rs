@@ -11,17 +11,20 @@ use std::{
 };
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 use prost::Message as _;
 
-use super::program::{self, Stmt, World};
+use super::{
+    program::{self, Stmt, World},
+    wire::{self, AwaitingOn, Ids, KeyedRead, Msg, Proposal, RAW_ID, StateWrite, Suspension, Tree},
+};
 use crate::{
     WorkflowContext,
     context::FromAttempt as _,
     executor::{Attempt, AttemptRequest, Clock},
     protocol::{
         MessageType, ProtocolVersion,
-        frame::{FrameDecoder, header},
+        frame::FrameDecoder,
         message::{
             Failure, InputCommand, Notification, NotificationId, NotificationResult, Start,
             StateEntry, StateKeys, Value, Void,
@@ -30,76 +33,6 @@ use crate::{
     random::Rng,
     service::HandlerFn,
 };
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Ids {
-    #[prost(uint32, tag = "10")]
-    invocation: u32,
-    #[prost(uint32, tag = "11")]
-    result: u32,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Keyed {
-    #[prost(string, tag = "1")]
-    key: String,
-    #[prost(message, optional, tag = "3")]
-    value: Option<Value>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Proposal {
-    #[prost(uint32, tag = "1")]
-    id: u32,
-    #[prost(bytes = "bytes", optional, tag = "14")]
-    value: Option<Bytes>,
-    #[prost(message, optional, tag = "15")]
-    failure: Option<Failure>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct FlatSuspension {
-    #[prost(uint32, repeated, tag = "1")]
-    completions: Vec<u32>,
-    #[prost(uint32, repeated, tag = "2")]
-    signals: Vec<u32>,
-    #[prost(string, repeated, tag = "3")]
-    named: Vec<String>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Tree {
-    #[prost(uint32, repeated, tag = "1")]
-    completions: Vec<u32>,
-    #[prost(uint32, repeated, tag = "2")]
-    signals: Vec<u32>,
-    #[prost(string, repeated, tag = "3")]
-    named: Vec<String>,
-    #[prost(message, repeated, tag = "4")]
-    nested: Vec<Tree>,
-    #[prost(uint32, tag = "5")]
-    combinator: u32,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct TreeSuspension {
-    #[prost(message, optional, tag = "4")]
-    tree: Option<Tree>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct AwaitingOn {
-    #[prost(message, optional, tag = "1")]
-    tree: Option<Tree>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct ErrorMessage {
-    #[prost(uint32, tag = "1")]
-    code: u32,
-    #[prost(string, tag = "2")]
-    message: String,
-}
 
 /// An entry of the stored journal.
 #[derive(Clone, Debug, PartialEq)]
@@ -111,23 +44,17 @@ pub(super) enum Entry {
 impl Entry {
     fn frame(&self) -> Bytes {
         match self {
-            Self::Command(ty, payload) => frame(*ty, payload),
-            Self::Notification(notification) => frame(
+            Self::Command(ty, payload) => Msg::raw(*ty, payload.clone()),
+            Self::Notification(notification) => Msg::new(
                 match notification.id {
                     Some(NotificationId::Completion(_)) => MessageType::CALL_COMPLETION,
                     _ => MessageType::SIGNAL,
                 },
-                &notification.encode_to_vec(),
+                notification,
             ),
         }
+        .frame()
     }
-}
-
-fn frame(ty: MessageType, payload: &[u8]) -> Bytes {
-    let mut bytes = BytesMut::new();
-    bytes.put_slice(&header(ty, false, payload.len() as u32));
-    bytes.put_slice(payload);
-    bytes.freeze()
 }
 
 fn completion(id: u32, result: NotificationResult) -> Notification {
@@ -229,8 +156,6 @@ struct Run {
     wakes: Arc<Wakes>,
 }
 
-const RAW_ID: [u8; 24] = [7; 24];
-
 impl Sim {
     pub(super) fn new(seed: u64, version: ProtocolVersion, program: Arc<Stmt>, mood: Mood) -> Self {
         let input = InputCommand {
@@ -316,9 +241,7 @@ impl Sim {
             random_seed: 1,
             ..Start::default()
         };
-        let mut to_sdk: VecDeque<u8> = frame(MessageType::START, &start.encode_to_vec())
-            .to_vec()
-            .into();
+        let mut to_sdk: VecDeque<u8> = Msg::new(MessageType::START, &start).frame().to_vec().into();
         for entry in known {
             to_sdk.extend(entry.frame());
         }
@@ -574,7 +497,7 @@ impl Sim {
             match frame.ty {
                 MessageType::END => run.ended = Some(Ended::End),
                 MessageType::ERROR => {
-                    let error = ErrorMessage::decode(payload).unwrap();
+                    let error = wire::Error::decode(payload).unwrap();
                     if error.message.ends_with(program::FLAKY) {
                         run.ended = Some(Ended::Failed);
                         continue;
@@ -587,9 +510,9 @@ impl Sim {
                 MessageType::SUSPENSION => {
                     let mut awaited = Awaited::default();
                     if self.version.has_v7() {
-                        awaited.add(TreeSuspension::decode(payload).unwrap().tree.unwrap());
+                        awaited.add(Suspension::decode(payload).unwrap().tree.unwrap());
                     } else {
-                        let flat = FlatSuspension::decode(payload).unwrap();
+                        let flat = Suspension::decode(payload).unwrap();
                         awaited = Awaited {
                             completions: flat.completions,
                             signals: flat.signals,
@@ -676,7 +599,7 @@ impl Sim {
                 self.pending.push(completion(id, json("promised")));
             }
             MessageType::GET_LAZY_STATE => {
-                let key = Keyed::decode(payload.clone()).unwrap().key;
+                let key = KeyedRead::decode(payload.clone()).unwrap().key;
                 let result = match state.get(key.as_str()) {
                     Some(content) => NotificationResult::Value(Value {
                         content: content.clone(),
@@ -733,9 +656,7 @@ impl Run {
 
     fn tell_ack(&mut self, id: u32) {
         if self.input_open {
-            let mut payload = vec![0x08];
-            prost::encoding::encode_varint(id.into(), &mut payload);
-            self.to_sdk.extend(frame(MessageType::RUN_ACK, &payload));
+            self.to_sdk.extend(wire::ack(id).frame());
         }
     }
 }
@@ -767,7 +688,7 @@ fn state_of(journal: &[Entry]) -> BTreeMap<String, Bytes> {
     let mut state = BTreeMap::new();
     for entry in journal {
         if let Entry::Command(MessageType::SET_STATE, payload) = entry {
-            let Keyed { key, value } = Keyed::decode(payload.clone()).unwrap();
+            let StateWrite { key, value, .. } = StateWrite::decode(payload.clone()).unwrap();
             state.insert(key, value.unwrap_or_default().content);
         }
     }
