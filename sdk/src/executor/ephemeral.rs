@@ -116,7 +116,9 @@ impl Cell {
             match state.journal.known_state(key) {
                 Known::Value(value) => return EphemeralRead::Known(Some(value)),
                 Known::Absent => return EphemeralRead::Known(None),
-                Known::Unknown if state.input_closed => Err(unanswered_read()),
+                Known::Unknown if state.input_closed && state.journal.version().has_v8() => {
+                    Err(unanswered_read())
+                }
                 Known::Unknown => {
                     let id = state.ephemeral.open();
                     state.journal.write_ephemeral_read(id, key).map(|()| id)
@@ -126,7 +128,11 @@ impl Cell {
         match asked {
             Ok(id) => EphemeralRead::Asked(id),
             Err(error) => {
-                state.fault = Some(error);
+                let command = match &state.polled_run {
+                    Some((id, run)) => Some(state.runs.command(*id, run)),
+                    None => state.journal.last_command(),
+                };
+                state.fault = Some(error.about(command));
                 EphemeralRead::Over
             }
         }

@@ -165,7 +165,9 @@ impl Attempt {
             let mut state = self.cell.lock();
             state.input_closed = true;
             match state.journal.handle_input_closed() {
-                Ok(()) if state.ephemeral.any_open() => Err(ephemeral::unanswered_read()),
+                Ok(()) if state.ephemeral.any_open() => {
+                    Err(ephemeral::unanswered_read().about(state.journal.last_command()))
+                }
                 closed => closed,
             }
         };

@@ -8,6 +8,7 @@ mod cancellation;
 mod cases;
 mod commands;
 mod driver;
+mod ephemeral;
 mod faults;
 mod fields;
 mod foreign;

@@ -5,8 +5,8 @@ use prost::Message;
 
 use super::wire::{
     Attach, AwaitingOn, Call, CompleteAwakeable, CompletePromise, EagerState, EagerStateKeys,
-    Error, Ids, KeyedRead, OneWayCall, Output, Proposal, SendSignal, Sleep, StateWrite, Suspension,
-    Tree,
+    EphemeralRead, Error, Ids, KeyedRead, OneWayCall, Output, Proposal, SendSignal, Sleep,
+    StateWrite, Suspension, Tree,
 };
 use crate::protocol::{
     MessageType, ProtocolVersion,
@@ -249,6 +249,10 @@ fn command(ty: MessageType, out: &Out) -> String {
         MessageType::COMPLETE_AWAKEABLE => {
             let CompleteAwakeable { value, failure, .. } = out.decode();
             format!("{ty} {}", result(false, value, failure))
+        }
+        MessageType::GET_STATE_EPHEMERAL => {
+            let read: EphemeralRead = out.decode();
+            format!("{ty} {} #{}", read.key, read.id)
         }
         _ => panic!("{ty} came out of the SDK"),
     }

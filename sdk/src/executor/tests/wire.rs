@@ -7,8 +7,8 @@ use prost::Message;
 use crate::protocol::{
     MessageType,
     message::{
-        Failure, Header, InputCommand, Notification, NotificationId, NotificationResult, Start,
-        StateKeys, Value, Void,
+        EphemeralState, Failure, Header, InputCommand, Notification, NotificationId,
+        NotificationResult, Start, StateKeys, Value, Void,
     },
 };
 
@@ -39,6 +39,10 @@ messages! {
         #[prost(string, tag = "1")] pub(super) key: String,
         #[prost(message, optional, tag = "3")] pub(super) value: Option<Value>,
         #[prost(string, tag = "12")] pub(super) name: String,
+    }
+    EphemeralRead {
+        #[prost(uint32, tag = "1")] pub(super) id: u32,
+        #[prost(string, tag = "2")] pub(super) key: String,
     }
     EagerState {
         #[prost(string, tag = "1")] pub(super) key: String,
@@ -358,4 +362,16 @@ pub(super) fn cancel() -> Msg {
 
 pub(super) fn ack(id: u32) -> Msg {
     Msg::new(MessageType::RUN_ACK, &Ack { id })
+}
+
+/// The answer to an ephemeral read: the JSON string, or that the key is not set.
+pub(super) fn ephemeral(id: u32, text: Option<&str>) -> Msg {
+    let value = text.map(|text| Value {
+        content: format!("{text:?}").into(),
+    });
+    let void = value.is_none().then_some(Void {});
+    Msg::new(
+        MessageType::STATE_EPHEMERAL,
+        &EphemeralState { id, void, value },
+    )
 }
