@@ -194,11 +194,7 @@ impl Command<'_> {
             Self::Output(completion) => {
                 // `name` (12) comes before the value (14) in tag order.
                 encoder.bytes(12, name);
-                match completion {
-                    Completion::Void => encoder.value(14, &Bytes::new()),
-                    Completion::Value { payload, .. } => encoder.value(14, payload),
-                    Completion::Failure(error) => encoder.failure(15, error),
-                }
+                value_or_failure(encoder, 14, completion);
                 return;
             }
             Self::SetState { key, value, .. } => {
@@ -213,11 +209,7 @@ impl Command<'_> {
             }
             Self::CompletePromise { key, completion } => {
                 encoder.bytes(1, key);
-                match completion {
-                    Completion::Void => encoder.value(2, &Bytes::new()),
-                    Completion::Value { payload, .. } => encoder.value(2, payload),
-                    Completion::Failure(error) => encoder.failure(3, error),
-                }
+                value_or_failure(encoder, 2, completion);
                 encoder.uint(11, id);
             }
             Self::Sleep { wake_up_time } => {
@@ -260,8 +252,7 @@ impl Command<'_> {
                 }
                 match completion {
                     Completion::Void => encoder.void(4),
-                    Completion::Value { payload, .. } => encoder.value(5, payload),
-                    Completion::Failure(error) => encoder.failure(6, error),
+                    completion => value_or_failure(encoder, 5, completion),
                 }
             }
             Self::Run => encoder.uint(11, id),
@@ -274,14 +265,19 @@ impl Command<'_> {
                 completion,
             } => {
                 encoder.bytes(1, awakeable);
-                match completion {
-                    Completion::Void => encoder.value(2, &Bytes::new()),
-                    Completion::Value { payload, .. } => encoder.value(2, payload),
-                    Completion::Failure(error) => encoder.failure(3, error),
-                }
+                value_or_failure(encoder, 2, completion);
             }
         }
         encoder.bytes(12, name);
+    }
+}
+
+/// The value under `tag`, or the failure under the tag behind it.
+fn value_or_failure(encoder: &mut Encoder, tag: u32, completion: &Completion<'_>) {
+    match completion {
+        Completion::Void => encoder.value(tag, &Bytes::new()),
+        Completion::Value { payload, .. } => encoder.value(tag, payload),
+        Completion::Failure(error) => encoder.failure(tag + 1, error),
     }
 }
 

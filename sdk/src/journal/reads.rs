@@ -8,105 +8,115 @@ use crate::protocol::{
     message::{GetEagerState, GetEagerStateKeys, NotificationResult, StateKeys, Value, Void},
 };
 
+/// What is read.
+#[derive(Clone, Copy)]
+enum Read<'a> {
+    Key(&'a str),
+    Keys,
+}
+
+impl Read<'_> {
+    /// The command of a read that is answered at once, and of one that the runtime answers.
+    fn types(self) -> (MessageType, MessageType) {
+        match self {
+            Self::Key(_) => (MessageType::GET_EAGER_STATE, MessageType::GET_LAZY_STATE),
+            Self::Keys => (
+                MessageType::GET_EAGER_STATE_KEYS,
+                MessageType::GET_LAZY_STATE_KEYS,
+            ),
+        }
+    }
+}
+
 impl Journal {
     /// Reads a state key: from the record, from the local view, or from the runtime.
     pub(crate) fn issue_get_state(&mut self, key: &str) -> Result<Issued, AttemptError> {
-        let id = self.next_completion;
-        let mut inline = None;
-        let ty;
-        let replayed = self.is_replaying();
-        if replayed {
-            let recorded = &self.recorded[self.next];
-            ty = recorded.ty;
-            self.scratch.clear();
-            self.scratch.bytes(1, key);
-            match ty {
-                MessageType::GET_EAGER_STATE => {
-                    let issued = self.scratch.to_bytes();
-                    self.compare_read(ty, &issued)?;
-                    let read = self.recorded_message::<GetEagerState>()?;
-                    inline = Some(match read.value {
-                        Some(value) => NotificationResult::Value(value),
-                        None => NotificationResult::Void(Void {}),
-                    });
-                }
-                MessageType::GET_LAZY_STATE => {
-                    self.scratch.uint(11, u64::from(id));
-                    let issued = self.scratch.to_bytes();
-                    self.compare_read(ty, &issued)?;
-                }
-                _ => return Err(self.read_mismatch(MessageType::GET_LAZY_STATE)),
-            }
-        } else {
-            let known = self.state.get(key);
-            ty = if known == Known::Unknown {
-                MessageType::GET_LAZY_STATE
-            } else {
-                MessageType::GET_EAGER_STATE
-            };
-            let frame = self.encoder.begin(ty);
-            self.encoder.bytes(1, key);
-            match known {
-                Known::Unknown => self.encoder.uint(11, u64::from(id)),
-                Known::Absent => {
-                    self.encoder.void(13);
-                    inline = Some(NotificationResult::Void(Void {}));
-                }
-                Known::Value(content) => {
-                    self.encoder.value(14, &content);
-                    inline = Some(NotificationResult::Value(Value { content }));
-                }
-            }
-            self.end(frame, ty, "")?;
-        }
-        Ok(self.read_issued(ty, inline, replayed))
+        self.issue_read(Read::Key(key))
     }
 
-    /// Reads the keys of the state, like [`Journal::issue_get_state`].
+    /// Reads the keys of the state, in the same way.
     pub(crate) fn issue_get_state_keys(&mut self) -> Result<Issued, AttemptError> {
-        let id = self.next_completion;
-        let mut inline = None;
-        let ty;
+        self.issue_read(Read::Keys)
+    }
+
+    fn issue_read(&mut self, read: Read<'_>) -> Result<Issued, AttemptError> {
         let replayed = self.is_replaying();
-        if replayed {
-            let recorded = &self.recorded[self.next];
-            ty = recorded.ty;
-            self.scratch.clear();
-            match ty {
-                MessageType::GET_EAGER_STATE_KEYS => {
-                    self.compare_read(ty, &Bytes::new())?;
-                    let read = self.recorded_message::<GetEagerStateKeys>()?;
-                    inline = Some(read.keys.unwrap_or_default());
-                }
-                MessageType::GET_LAZY_STATE_KEYS => {
-                    self.scratch.uint(11, u64::from(id));
-                    let issued = self.scratch.to_bytes();
-                    self.compare_read(ty, &issued)?;
-                }
-                _ => return Err(self.read_mismatch(MessageType::GET_LAZY_STATE_KEYS)),
-            }
+        let (ty, answer) = if replayed {
+            self.replay_read(read)?
         } else {
-            let keys = self.state.keys();
-            ty = if keys.is_none() {
-                MessageType::GET_LAZY_STATE_KEYS
-            } else {
-                MessageType::GET_EAGER_STATE_KEYS
-            };
-            let frame = self.encoder.begin(ty);
-            match keys {
-                None => self.encoder.uint(11, u64::from(id)),
-                Some(keys) => {
-                    self.encoder.nested(14, |encoder| {
-                        for key in &keys {
-                            encoder.bytes_always(1, key);
-                        }
-                    });
-                    inline = Some(StateKeys { keys });
-                }
-            }
-            self.end(frame, ty, "")?;
+            self.write_read(read)?
+        };
+        Ok(self.read_issued(ty, answer, replayed))
+    }
+
+    /// Compares the read with the recorded one, which may be of either type; the recorded answer.
+    fn replay_read(
+        &mut self,
+        read: Read<'_>,
+    ) -> Result<(MessageType, Option<NotificationResult>), AttemptError> {
+        let (eager, lazy) = read.types();
+        let ty = self.recorded[self.next].ty;
+        self.scratch.clear();
+        if let Read::Key(key) = read {
+            self.scratch.bytes(1, key);
         }
-        Ok(self.read_issued(ty, inline.map(NotificationResult::StateKeys), replayed))
+        if ty == lazy {
+            self.scratch.uint(11, u64::from(self.next_completion));
+        } else if ty != eager {
+            return Err(self.read_mismatch(lazy));
+        }
+        let issued = self.scratch.to_bytes();
+        self.compare_read(ty, &issued)?;
+        if ty == lazy {
+            return Ok((ty, None));
+        }
+        let answer = match read {
+            Read::Key(_) => match self.recorded_message::<GetEagerState>()?.value {
+                Some(value) => NotificationResult::Value(value),
+                None => NotificationResult::Void(Void {}),
+            },
+            Read::Keys => {
+                let read = self.recorded_message::<GetEagerStateKeys>()?;
+                NotificationResult::StateKeys(read.keys.unwrap_or_default())
+            }
+        };
+        Ok((ty, Some(answer)))
+    }
+
+    /// Writes the read; the answer, if the local view knows it.
+    fn write_read(
+        &mut self,
+        read: Read<'_>,
+    ) -> Result<(MessageType, Option<NotificationResult>), AttemptError> {
+        let answer = match read {
+            Read::Key(key) => match self.state.get(key) {
+                Known::Unknown => None,
+                Known::Absent => Some(NotificationResult::Void(Void {})),
+                Known::Value(content) => Some(NotificationResult::Value(Value { content })),
+            },
+            Read::Keys => {
+                let keys = self.state.keys();
+                keys.map(|keys| NotificationResult::StateKeys(StateKeys { keys }))
+            }
+        };
+        let (eager, lazy) = read.types();
+        let ty = if answer.is_some() { eager } else { lazy };
+        let frame = self.encoder.begin(ty);
+        if let Read::Key(key) = read {
+            self.encoder.bytes(1, key);
+        }
+        match &answer {
+            None => self.encoder.uint(11, u64::from(self.next_completion)),
+            Some(NotificationResult::Value(value)) => self.encoder.value(14, &value.content),
+            Some(NotificationResult::StateKeys(keys)) => self.encoder.nested(14, |encoder| {
+                for key in &keys.keys {
+                    encoder.bytes_always(1, key);
+                }
+            }),
+            Some(_) => self.encoder.void(13),
+        }
+        self.end(frame, ty, "")?;
+        Ok((ty, answer))
     }
 
     fn compare_read(&self, ty: MessageType, issued: &Bytes) -> Result<(), AttemptError> {
