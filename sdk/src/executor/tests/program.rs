@@ -90,6 +90,9 @@ pub(super) enum Stmt {
     Channel(Box<Stmt>, Box<Stmt>),
     /// One result wakes all branches.
     Fork(Leaf, Vec<Stmt>),
+    /// One result wakes all tasks of a `FuturesUnordered`, each of which waits for one of its own as
+    /// well, and the loop's body awaits: the tasks go on in the order in which they were woken.
+    ForkUnordered(Leaf, Vec<Leaf>, Box<Stmt>),
     /// A durable future that is dropped, before or after its first poll.
     Drop(Leaf, bool),
     /// A select in a loop over a future that is kept.
@@ -150,6 +153,11 @@ pub(super) fn generate(rng: &mut Rng, budget: &mut u32, depth: u32, taste: Taste
             }
         }
         18 => Stmt::Channel(sub(rng), sub(rng)),
+        19 if taste.forks && rng.below(2) == 0 => {
+            let shared = leaf(rng);
+            let own = (0..2 + rng.below(2)).map(|_| without_run(rng)).collect();
+            Stmt::ForkUnordered(shared, own, sub(rng))
+        }
         19 if taste.forks => {
             let leaf = leaf(rng);
             Stmt::Fork(leaf, (0..2 + rng.below(2)).map(|_| *sub(rng)).collect())
@@ -190,6 +198,17 @@ fn leaf(rng: &mut Rng) -> Leaf {
 
 /// The message of a retryable failure.
 pub(super) const FLAKY: &str = "flaky";
+
+/// A closure is woken at any time, and with it the task that its run is in: the order of wakes within
+/// a `FuturesUnordered` is another one in each replay then.
+fn without_run(rng: &mut Rng) -> Leaf {
+    loop {
+        match leaf(rng) {
+            Leaf::Run { .. } | Leaf::Timeout(_) => {}
+            other => return other,
+        }
+    }
+}
 
 /// What the program and the runtime share besides the wire.
 #[derive(Debug, Default)]
@@ -522,6 +541,25 @@ fn exec<'a>(env: &'a Env<'a>, stmt: &'a Stmt) -> BoxFuture<'a, ()> {
                     .boxed()
                 });
                 join_all(branches).await;
+            }
+            Stmt::ForkUnordered(leaf, own, body) => {
+                let shared = env.make(leaf).shared();
+                let tasks = own.iter().enumerate().map(|(at, own)| {
+                    let (shared, own) = (shared.clone(), env.make(own));
+                    async move {
+                        let first =
+                            crate::select! { first = shared => first, first = own => first };
+                        env.end(first);
+                        env.mark();
+                        at
+                    }
+                    .boxed()
+                });
+                let mut tasks: FuturesUnordered<_> = tasks.collect();
+                while let Some(at) = tasks.next().await {
+                    env.note(format!("task {at}"));
+                    exec(env, body).await;
+                }
             }
             Stmt::Drop(leaf, polled) => {
                 let mut future = env.make(leaf);

@@ -1,8 +1,9 @@
 //! The promise: a handler issues the same commands and ends the same in every replay.
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    cell::Cell,
+    panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook},
+    sync::{Arc, Once},
 };
 
 use super::{
@@ -23,13 +24,31 @@ fn version(rng: &mut Rng) -> ProtocolVersion {
     ProtocolVersion::ALL[rng.below(4) as usize]
 }
 
+thread_local! {
+    /// Panics of this thread are not shown: they are counted.
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Other tests panic at the same time, and what they say must be seen.
+fn quiet_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let shown = take_hook();
+        set_hook(Box::new(move |panic| {
+            if !QUIET.get() {
+                shown(panic);
+            }
+        }));
+    });
+}
+
 /// Tries random programs; of those that fail, reports the smallest.
 fn for_programs(seeds: std::ops::Range<u64>, taste: Taste, check: impl Fn(&Arc<Stmt>, &mut Rng)) {
     let total = seeds.end - seeds.start;
     let mut failed = 0;
     let mut smallest: Option<(usize, String)> = None;
-    let quiet = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| {}));
+    quiet_panics();
+    QUIET.set(true);
     for seed in seeds {
         let mut rng = Rng::new(seed);
         let mut budget = 2 + rng.below(20) as u32;
@@ -46,7 +65,7 @@ fn for_programs(seeds: std::ops::Range<u64>, taste: Taste, check: impl Fn(&Arc<S
             }
         }
     }
-    std::panic::set_hook(quiet);
+    QUIET.set(false);
     if let Some((_, report)) = smallest {
         panic!("{failed} of {total} programs failed; the smallest:\n{report}");
     }
