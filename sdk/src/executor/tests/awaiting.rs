@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Duration};
 use futures::{FutureExt as _, StreamExt as _, future::join_all, stream::FuturesUnordered};
 
 use super::{
-    driver::{Cut, Driver, Handler},
-    scenario::{V7, scenario},
+    driver::{Cut, Driver, Handler, Outside},
+    scenario::{Outcome, V7, scenario},
     wire::{self, Msg, ack, call, named, run, sleep, value, void},
 };
-use crate::{Target, TerminalError, protocol::MessageType};
+use crate::{Target, TerminalError, WorkflowContext, protocol::MessageType};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -117,6 +117,53 @@ fn awaiting_on_comes_once_per_await_point() {
     .close()
     .expect(["Suspension s17"])
     .run();
+}
+
+/// A report must not poll anybody: the tasks of a `FuturesUnordered` that one result wakes go on in the
+/// order in which they were woken, and the replay reports nothing.
+#[test]
+fn awaiting_on_does_not_change_the_order_of_tasks() {
+    fn handler(ctx: &WorkflowContext, _: Arc<Outside>) -> Outcome<'_> {
+        async move {
+            // Made the other way round, so that the order of leaves is not that of tasks.
+            let own: Vec<_> = (0..3).map(|_| ctx.sleep(SECOND)).collect();
+            let shared = ctx.signal::<String>("shared").shared();
+            let tasks = own.into_iter().rev().enumerate().map(|(at, own)| {
+                let shared = shared.clone();
+                async move {
+                    crate::select! { _ = shared => {}, _ = own => {} }
+                    ctx.set("task", &at);
+                }
+            });
+            let mut tasks: FuturesUnordered<_> = tasks.collect();
+            while tasks.next().await.is_some() {
+                ctx.signal::<String>("body").await?;
+            }
+            Ok("done".into())
+        }
+        .boxed()
+    }
+    let sets = ["SetState task=0", "SetState task=1", "SetState task=2"];
+    scenario(handler)
+        .on(&[V7])
+        .expect(["Sleep #1", "Sleep #2", "Sleep #3"])
+        .send([void(3)])
+        .expect([sets[0]])
+        .send([named("shared", "")])
+        .send([named("body", "")])
+        .expect([sets[1]])
+        .send([named("body", "")])
+        .expect([sets[2]])
+        .send([named("body", "")])
+        .expect(["Output done", "End"])
+        .run();
+    let set = |n| wire::set("task", n);
+    scenario(handler)
+        .replay([sleep(1), sleep(2), sleep(3), void(3), named("shared", "")])
+        .replay([named("body", ""), named("body", ""), named("body", "")])
+        .replay([set("0"), set("1"), set("2")])
+        .expect(["Output done", "End"])
+        .run();
 }
 
 #[test]

@@ -543,9 +543,11 @@ fn exec<'a>(env: &'a Env<'a>, stmt: &'a Stmt) -> BoxFuture<'a, ()> {
                 join_all(branches).await;
             }
             Stmt::ForkUnordered(leaf, own, body) => {
+                // Made the other way round, so that the order of leaves is not that of tasks.
+                let own: Vec<_> = own.iter().rev().map(|own| env.make(own)).collect();
                 let shared = env.make(leaf).shared();
-                let tasks = own.iter().enumerate().map(|(at, own)| {
-                    let (shared, own) = (shared.clone(), env.make(own));
+                let tasks = own.into_iter().rev().enumerate().map(|(at, own)| {
+                    let shared = shared.clone();
                     async move {
                         let first =
                             crate::select! { first = shared => first, first = own => first };
