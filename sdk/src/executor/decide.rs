@@ -229,7 +229,7 @@ impl Decider {
     }
 
     /// Tells a v7 runtime what is awaited, once per await point. Not by a probe: that would happen
-    /// live and not on replay, and reorders a `FuturesUnordered`.
+    /// live and not on replay.
     fn report_awaiting(&mut self, state: &mut State) {
         if !state.journal.version().has_v7()
             || state.runs.any_executing()

@@ -188,7 +188,7 @@ pub(crate) enum MessageError {
         ty: MessageType,
         source: prost::DecodeError,
     },
-    #[error("a {0} message has no business on the way to an SDK")]
+    #[error("a message of type {0} has no business on the way to an SDK")]
     Unexpected(MessageType),
 }
 

@@ -202,7 +202,7 @@ fn violations_end_a_handler_at_work() {
         ),
         (
             Msg::raw(MessageType::END, ""),
-            "a End message has no business on the way to an SDK",
+            "a message of type End has no business on the way to an SDK",
         ),
     ];
     for (message, report) in late {
