@@ -167,16 +167,16 @@ impl Cell {
         operation: impl FnOnce(&mut State) -> Result<R, AttemptError>,
     ) -> Option<R> {
         let mut state = self.lock();
-        if state.closed || state.fault.is_some() {
+        if state.is_over() {
             return None;
         }
-        if let Some((id, run)) = &state.polled_run {
-            let error = AttemptError::internal(format!(
+        if state.is_refused_in_run(|run| {
+            format!(
                 "the closure of run `{run}` used the context: journal commands, durable futures and random \
                  numbers of the context cannot be used within a run, since its closure does not run again on \
                  replay. Do it before or after the run"
-            ));
-            state.fault = Some(error.about(Some(state.runs.command(*id, run))));
+            )
+        }) {
             return None;
         }
         match operation(&mut state) {
@@ -191,7 +191,7 @@ impl Cell {
     /// Records a fault; the first one counts.
     pub(crate) fn fault(&self, error: AttemptError) {
         let mut state = self.lock();
-        if !state.closed && state.fault.is_none() {
+        if !state.is_over() {
             let command = state.journal.last_command();
             state.fault = Some(error.about(command));
         }
@@ -239,15 +239,15 @@ impl Cell {
         let (poll, dropped) = {
             let mut guard = self.lock();
             let state = &mut *guard;
-            if state.closed || state.fault.is_some() {
+            if state.is_over() {
                 return Poll::Pending;
             }
-            if let Some((id, run)) = &state.polled_run {
-                let error = AttemptError::internal(format!(
+            if state.is_refused_in_run(|run| {
+                format!(
                     "the closure of run `{run}` awaits a durable future, which cannot be done within a run. Await \
                      it before or after the run"
-                ));
-                state.fault = Some(error.about(Some(state.runs.command(*id, run))));
+                )
+            }) {
                 return Poll::Pending;
             }
             state.leaves.poll(
@@ -319,7 +319,7 @@ impl Cell {
         let result = result.map_err(HandlerError::into_failure);
         let mut guard = self.lock();
         let state = &mut *guard;
-        if state.closed || state.fault.is_some() {
+        if state.is_over() {
             return;
         }
         let command = state.runs.command(id, name);
@@ -389,6 +389,21 @@ fn retry(
 }
 
 impl State {
+    /// Whether the attempt is over for the handler: it has ended, or will at rest.
+    pub(super) fn is_over(&self) -> bool {
+        self.closed || self.fault.is_some()
+    }
+
+    /// Whether a run's closure is being polled: then the attempt ends with this message about it.
+    fn is_refused_in_run(&mut self, message: impl FnOnce(&str) -> String) -> bool {
+        let Some((id, run)) = &self.polled_run else {
+            return false;
+        };
+        let error = AttemptError::internal(message(run));
+        self.fault = Some(error.about(Some(self.runs.command(*id, run))));
+        true
+    }
+
     /// The calls that a cancellation delivered at `cancel` reaches, by the completion ids of their
     /// invocation ids, in issue order. They are not reached again.
     pub(crate) fn cancel_calls(&mut self, cancel: Order) -> Vec<u32> {

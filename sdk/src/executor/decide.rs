@@ -43,7 +43,7 @@ pub(crate) struct Decider {
 
 impl Decider {
     /// At rest: withdraws what was not taken, and finds the next step.
-    pub(crate) fn decide(&mut self, cell: &Cell, input_closed: bool) -> Step {
+    pub(crate) fn decide(&mut self, cell: &Cell) -> Step {
         let woken_runs = cell.task.take_runs();
         let mut guard = cell.lock();
         let state = &mut *guard;
@@ -59,13 +59,13 @@ impl Decider {
         if state.run_failure.is_some() {
             return self.finish_failed(state);
         }
-        if let Some(step) = self.go_on_cancelling(state, input_closed) {
+        if let Some(step) = self.go_on_cancelling(state) {
             return step;
         }
         let offer = state.leaves.next_offer();
         if let Some(cancel) = state.journal.notifications.cancel()
             && offer.is_none_or(|offer| cancel < offer)
-            && let Some(step) = self.begin_cancelling(state, cancel, input_closed)
+            && let Some(step) = self.begin_cancelling(state, cancel)
         {
             return step;
         }
@@ -75,11 +75,11 @@ impl Decider {
                 .offer(&state.journal.notifications, &mut state.runs);
             return self.wake(waker);
         }
-        self.block(cell, state, input_closed)
+        self.block(cell, state)
     }
 
     /// Nothing can be delivered.
-    fn block(&mut self, cell: &Cell, state: &mut State, input_closed: bool) -> Step {
+    fn block(&mut self, cell: &Cell, state: &mut State) -> Step {
         if state.journal.is_replaying() {
             return match self.probe(state) {
                 Some(step) => step,
@@ -96,7 +96,7 @@ impl Decider {
         if let Some(slot) = state.runs.grant_startable() {
             return self.wake_run(state, slot);
         }
-        if !input_closed {
+        if !state.input_closed {
             if state.leaves.len() == 0 && !state.runs.any_executing() {
                 self.foreign(cell, state);
             } else {
@@ -136,12 +136,7 @@ impl Decider {
     // ---- cancellation ------------------------------------------------------------------------
 
     /// CANCEL is next in order. What is awaited now ends with it; if nothing is, it waits.
-    fn begin_cancelling(
-        &mut self,
-        state: &mut State,
-        cancel: Order,
-        input_closed: bool,
-    ) -> Option<Step> {
+    fn begin_cancelling(&mut self, state: &mut State, cancel: Order) -> Option<Step> {
         if state.leaves.len() == 0 {
             return None;
         }
@@ -155,10 +150,10 @@ impl Decider {
         state.journal.notifications.take_cancel();
         let calls = state.cancel_calls(cancel);
         self.cancelling = Some(Cancelling { calls, awaited });
-        self.go_on_cancelling(state, input_closed)
+        self.go_on_cancelling(state)
     }
 
-    fn go_on_cancelling(&mut self, state: &mut State, input_closed: bool) -> Option<Step> {
+    fn go_on_cancelling(&mut self, state: &mut State) -> Option<Step> {
         if let Some(Cancelling { calls, awaited }) = &self.cancelling {
             let unknown = calls
                 .iter()
@@ -167,7 +162,7 @@ impl Decider {
                 let awaited = AwaitSet::new([&Source::Completion(*id)]);
                 return Some(if state.journal.is_replaying() {
                     Step::Fail(state.journal.blocked_mismatch(&awaited))
-                } else if input_closed && !state.runs.any_active() {
+                } else if state.input_closed && !state.runs.any_active() {
                     Step::Suspend(awaited)
                 } else {
                     Step::Wait

@@ -105,7 +105,7 @@ impl Cell {
     /// Begins an ephemeral read: only within a run.
     pub(crate) fn open_ephemeral(&self, key: &str) -> EphemeralRead {
         let mut state = self.lock();
-        if state.closed || state.fault.is_some() {
+        if state.is_over() {
             return EphemeralRead::Over;
         }
         let asked = if state.polled_run.is_none() {

@@ -87,7 +87,6 @@ pub(crate) struct Attempt {
     /// All known entries are in.
     ready: bool,
     at_rest: bool,
-    input_closed: bool,
     ended: bool,
 }
 
@@ -114,14 +113,13 @@ impl Attempt {
             decider: Decider::default(),
             ready: false,
             at_rest: false,
-            input_closed: false,
             ended: false,
         }
     }
 
     /// Takes bytes of the request, cut anywhere.
     pub(crate) fn handle_input(&mut self, chunk: Bytes) {
-        if self.ended || self.input_closed {
+        if self.ended || self.cell.lock().input_closed {
             return;
         }
         self.decoder.push(chunk);
@@ -157,13 +155,14 @@ impl Attempt {
     /// The request has ended, or nothing more is to be awaited from it (the server drains): a
     /// handler that blocks suspends.
     pub(crate) fn handle_input_closed(&mut self) {
-        if self.ended || self.input_closed {
+        if self.ended {
             return;
         }
-        self.input_closed = true;
         let closed = {
             let mut state = self.cell.lock();
-            state.input_closed = true;
+            if std::mem::replace(&mut state.input_closed, true) {
+                return;
+            }
             match state.journal.handle_input_closed() {
                 Ok(()) if state.ephemeral.any_open() => {
                     Err(ephemeral::unanswered_read().about(state.journal.last_command()))
@@ -255,7 +254,7 @@ impl Attempt {
                 }
                 self.at_rest = true;
             }
-            match self.decider.decide(&self.cell, self.input_closed) {
+            match self.decider.decide(&self.cell) {
                 Step::Wake(wakers) => {
                     for waker in wakers {
                         waker.wake();

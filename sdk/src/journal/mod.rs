@@ -221,13 +221,23 @@ impl Journal {
     ) -> Result<(), AttemptError> {
         self.scratch.clear();
         command.encode(name, first, &mut self.scratch);
+        self.compare_with_recorded(ty, name, command.is_stable())
+    }
+
+    /// Compares the command in the scratch space with the next recorded one.
+    fn compare_with_recorded(
+        &self,
+        ty: MessageType,
+        name: &str,
+        stable: bool,
+    ) -> Result<(), AttemptError> {
         let recorded = &self.recorded[self.next];
         if recorded.ty == ty && self.scratch.equals(&recorded.payload) {
             return Ok(());
         }
         let (index, issued) = (self.index(), self.scratch.to_bytes());
         let report = if recorded.ty == ty {
-            mismatch::compare(index, ty, &recorded.payload, &issued, command.is_stable())
+            mismatch::compare(index, ty, &recorded.payload, &issued, stable)
         } else {
             Err(mismatch::other_type(
                 index,
@@ -235,9 +245,11 @@ impl Journal {
                 (ty, &issued),
             ))
         };
-        report.map_err(|report| {
-            AttemptError::new(JOURNAL_MISMATCH, report).about(Some(self.reference(ty, name)))
-        })
+        report.map_err(|report| self.mismatch(report, ty, name))
+    }
+
+    fn mismatch(&self, report: String, ty: MessageType, name: &str) -> AttemptError {
+        AttemptError::new(JOURNAL_MISMATCH, report).about(Some(self.reference(ty, name)))
     }
 
     /// Takes the next signal id for an awakeable. No command is recorded.
@@ -255,7 +267,7 @@ impl Journal {
             (recorded.ty, &recorded.payload),
             &awaited.describe(),
         );
-        AttemptError::new(JOURNAL_MISMATCH, report).about(Some(self.reference(recorded.ty, "")))
+        self.mismatch(report, recorded.ty, "")
     }
 
     fn index(&self) -> u32 {

@@ -20,6 +20,16 @@ impl Journal {
         id: u32,
         result: Result<Bytes, TerminalError>,
     ) -> Result<(), AttemptError> {
+        if let Err(error) = &result
+            && !self.version.has_failure_metadata()
+            && !error.metadata().is_empty()
+        {
+            return Err(AttemptError::internal(format!(
+                "a run failed with metadata, which needs a later version of the service protocol than \
+                 the negotiated {}: enable it on the server, or leave the metadata out",
+                self.version
+            )));
+        }
         let wants_ack = self.version.has_v7();
         let frame = self
             .encoder
@@ -27,18 +37,7 @@ impl Journal {
         self.encoder.uint(1, u64::from(id));
         match &result {
             Ok(value) => self.encoder.payload_always(14, value),
-            Err(error) => {
-                if !self.version.has_failure_metadata() && !error.metadata().is_empty() {
-                    // Taken back, not sent without what it should carry.
-                    self.encoder.abandon(frame);
-                    return Err(AttemptError::internal(format!(
-                        "a run failed with metadata, which needs a later version of the service protocol than \
-                         the negotiated {}: enable it on the server, or leave the metadata out",
-                        self.version
-                    )));
-                }
-                self.encoder.failure(15, error);
-            }
+            Err(error) => self.encoder.failure(15, error),
         }
         self.end(frame, MessageType::PROPOSE_RUN_COMPLETION, "")?;
         if wants_ack {

@@ -1,8 +1,6 @@
 //! Reads of the state: answered from the record, from the local view, or by the runtime.
 
-use bytes::Bytes;
-
-use super::{AttemptError, Issued, Journal, Known, error::JOURNAL_MISMATCH, mismatch};
+use super::{AttemptError, Issued, Journal, Known};
 use crate::protocol::{
     MessageType,
     message::{GetEagerState, GetEagerStateKeys, NotificationResult, StateKeys, Value, Void},
@@ -55,18 +53,19 @@ impl Journal {
         read: Read<'_>,
     ) -> Result<(MessageType, Option<NotificationResult>), AttemptError> {
         let (eager, lazy) = read.types();
-        let ty = self.recorded[self.next].ty;
+        let ty = if self.recorded[self.next].ty == eager {
+            eager
+        } else {
+            lazy
+        };
         self.scratch.clear();
         if let Read::Key(key) = read {
             self.scratch.bytes(1, key);
         }
         if ty == lazy {
             self.scratch.uint(11, u64::from(self.next_completion));
-        } else if ty != eager {
-            return Err(self.read_mismatch(lazy));
         }
-        let issued = self.scratch.to_bytes();
-        self.compare_read(ty, &issued)?;
+        self.compare_with_recorded(ty, "", true)?;
         if ty == lazy {
             return Ok((ty, None));
         }
@@ -117,26 +116,6 @@ impl Journal {
         }
         self.end(frame, ty, "")?;
         Ok((ty, answer))
-    }
-
-    fn compare_read(&self, ty: MessageType, issued: &Bytes) -> Result<(), AttemptError> {
-        let recorded = &self.recorded[self.next].payload;
-        if recorded == issued {
-            return Ok(());
-        }
-        mismatch::compare(self.index(), ty, recorded, issued, true).map_err(|report| {
-            AttemptError::new(JOURNAL_MISMATCH, report).about(Some(self.reference(ty, "")))
-        })
-    }
-
-    fn read_mismatch(&self, ty: MessageType) -> AttemptError {
-        let recorded = &self.recorded[self.next];
-        let report = mismatch::other_type(
-            self.index(),
-            (recorded.ty, &recorded.payload),
-            (ty, &self.scratch.to_bytes()),
-        );
-        AttemptError::new(JOURNAL_MISMATCH, report).about(Some(self.reference(ty, "")))
     }
 
     fn recorded_message<M: prost::Message + Default>(&self) -> Result<M, AttemptError> {

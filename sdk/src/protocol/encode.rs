@@ -83,18 +83,13 @@ impl Encoder {
             .sum();
         let length = self.buffer.len() - start.offset - HEADER_LEN + spliced;
         let Ok(length) = u32::try_from(length) else {
-            self.abandon(start);
+            self.buffer.truncate(start.offset);
+            self.splices.truncate(start.splices);
             return false;
         };
         let header = header(start.ty, start.requested_ack, length);
         self.buffer[start.offset..start.offset + HEADER_LEN].copy_from_slice(&header);
         true
-    }
-
-    /// Takes back a frame that was begun.
-    pub(crate) fn abandon(&mut self, start: FrameStart) {
-        self.buffer.truncate(start.offset);
-        self.splices.truncate(start.splices);
     }
 
     /// Moves everything written into `output`, cut at the splices.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 
 use super::{
-    scenario::{V5, V6, V7, V8, scenario},
+    scenario::{Scenario, V5, V6, V7, V8, scenario},
     wire::{run, set, void},
 };
 use crate::{RetryPolicy, RetryableError};
@@ -217,36 +217,8 @@ fn a_failure_may_ask_for_its_delay_or_an_end() {
     .run();
 }
 
-/// One fails: no new run starts, the executing ones finish and propose, nothing is delivered.
-#[test]
-fn when_a_run_fails_the_executing_ones_finish_first() {
-    scenario(|ctx, outside| {
-        async move {
-            let outside = &outside;
-            let step = |name: &'static str, fails: bool| {
-                ctx.run(name, move || async move {
-                    outside.gate(name).await;
-                    outside.note(name);
-                    if fails {
-                        Err("no")
-                    } else {
-                        Ok(name.to_owned())
-                    }
-                })
-            };
-            let chain = async {
-                ctx.sleep(SECOND).await?;
-                outside.note("delivered");
-                step("late", false).await
-            };
-            let _ = crate::join!(step("a", true), step("b", false), chain);
-            Ok(String::new())
-        }
-        .boxed()
-    })
-    .replay([set("x", "1")])
-    .expect(["Error 570 @1 Run `a`: …"])
-    .run();
+/// Two runs that fail, one that does not, and a sleep with another run behind it.
+fn failing_runs() -> Scenario {
     scenario(|ctx, outside| {
         async move {
             let outside = &outside;
@@ -271,19 +243,29 @@ fn when_a_run_fails_the_executing_ones_finish_first() {
         }
         .boxed()
     })
-    .expect(["Run #1 `a`", "Run #2 `b`", "Run #3 `c`", "Sleep #4"])
-    .open("a")
-    .expect([""; 0])
-    .send([void(4)])
-    .nudge("b")
-    .expect([""; 0])
-    .open("c")
-    .expect([""; 0])
-    .open("b")
-    .expect([
-        "Propose #2=\"b\"",
-        "Error 500 @1 Run `a`: run `a` failed: no",
-    ])
-    .notes(["a", "c", "b"])
-    .run();
+}
+
+/// One fails: no new run starts, the executing ones finish and propose, nothing is delivered.
+#[test]
+fn when_a_run_fails_the_executing_ones_finish_first() {
+    failing_runs()
+        .replay([set("x", "1")])
+        .expect(["Error 570 @1 Run `a`: …"])
+        .run();
+    failing_runs()
+        .expect(["Run #1 `a`", "Run #2 `b`", "Run #3 `c`", "Sleep #4"])
+        .open("a")
+        .expect([""; 0])
+        .send([void(4)])
+        .nudge("b")
+        .expect([""; 0])
+        .open("c")
+        .expect([""; 0])
+        .open("b")
+        .expect([
+            "Propose #2=\"b\"",
+            "Error 500 @1 Run `a`: run `a` failed: no",
+        ])
+        .notes(["a", "c", "b"])
+        .run();
 }
