@@ -82,6 +82,26 @@
 //! with it; anything else ends the attempt, and the runtime tries again. A [`RetryableError`] asks for
 //! a delay, a pause, or a failure without another try. A panic fails its own attempt.
 //!
+//! # Logs
+//!
+//! Everything is said through `tracing`. Each attempt has one span, `attempt` (level INFO), in which the
+//! handler runs, so that its own events are told apart:
+//!
+//! | field | meaning |
+//! | --- | --- |
+//! | `invocation.id` | the invocation, as the runtime names it |
+//! | `invocation.target` | `service/handler`, or `service/key/handler` |
+//! | `attempt` | which attempt this is since the runtime last stored something of the invocation, from 1 |
+//! | `replaying` | whether what the handler does happened before; a `true` is recorded over with `false` when the last recorded command was issued |
+//!
+//! Subscribers that keep the fields of a span as text, as `tracing_subscriber::fmt` does by default, show
+//! both values of `replaying` from there on; its JSON format shows the last.
+//!
+//! A failed attempt, and a handler that waits for what is not durable, are warnings; they name the
+//! invocation, the command and what comes next by themselves, also where a filter drops the span. A
+//! suspension is no failure, and is said at level DEBUG. No byte of a payload is ever logged by this crate;
+//! the texts of your own errors are.
+//!
 //! # Features
 //!
 //! | feature | default | adds |

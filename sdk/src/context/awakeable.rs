@@ -214,9 +214,8 @@ pub(crate) fn encode<T: Encode + ?Sized>(cell: &Cell, value: &T, what: &str) -> 
     match value.encode() {
         Ok(payload) => Some(payload),
         Err(error) => {
-            cell.fault(AttemptError::internal(format!(
-                "{what} cannot be encoded: {error}"
-            )));
+            let fault = AttemptError::internal(format!("{what} cannot be encoded"));
+            cell.fault(fault.quoting(&error));
             None
         }
     }

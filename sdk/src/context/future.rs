@@ -116,13 +116,13 @@ impl<T> Future for DurableFuture<'_, T> {
             Delivery::Result(result) => match (this.decode)(this.cell, result) {
                 Ok(result) => Poll::Ready(result),
                 Err(error) => {
-                    this.cell.fault(AttemptError::internal(format!(
-                        "the result of {} cannot be decoded: {error}",
-                        source.map_or_else(
-                            || "a durable future".to_owned(),
-                            |source| describe(&source)
-                        ),
-                    )));
+                    if let Some(source) = source {
+                        let fault = AttemptError::internal(format!(
+                            "the result of {} cannot be decoded",
+                            describe(&source)
+                        ));
+                        this.cell.fault_of(&source, fault.quoting(&error));
+                    }
                     Poll::Pending
                 }
             },

@@ -8,13 +8,10 @@ use super::clock;
 use super::error::{BuildError, BuildProblem};
 use super::{Endpoint, Handler, Manifests, Registry, Shared};
 use crate::executor::Clock;
-use crate::protocol::ProtocolVersion;
+use crate::protocol::{ProtocolVersion, frame::Limits};
 use crate::service::manifest::{ManifestVersion, ProtocolMode, ProtocolRange, render};
 use crate::service::options::Options;
 use crate::service::{HandlerDefinition, HandlerKind, Service, ServiceDefinition, ServiceKind};
-
-/// The default of [`EndpointBuilder::max_message_size`].
-const MAX_MESSAGE_SIZE: usize = 64 * 1024 * 1024;
 
 /// Collects services and options for an [`Endpoint`].
 ///
@@ -34,7 +31,7 @@ const MAX_MESSAGE_SIZE: usize = 64 * 1024 * 1024;
 pub struct EndpointBuilder {
     services: Vec<ServiceDefinition>,
     problems: Vec<BuildProblem>,
-    max_message_size: usize,
+    limits: Limits,
     max_version: ProtocolVersion,
     clock: Clock,
     #[cfg(feature = "identity")]
@@ -46,7 +43,7 @@ impl EndpointBuilder {
         Self {
             services: Vec::new(),
             problems: Vec::new(),
-            max_message_size: MAX_MESSAGE_SIZE,
+            limits: Limits::default(),
             max_version: ProtocolVersion::MAX,
             clock: clock::system(),
             #[cfg(feature = "identity")]
@@ -98,7 +95,19 @@ impl EndpointBuilder {
     /// An attempt that is announced a larger one fails before anything is allocated for it. The
     /// default is 64 MiB, twice what a server sends unless it is told otherwise.
     pub fn max_message_size(mut self, bytes: usize) -> Self {
-        self.max_message_size = bytes;
+        self.limits.incoming = bytes;
+        self
+    }
+
+    /// The largest message of the service protocol, in bytes, that is sent to the runtime: a command
+    /// with its payload, the result of a run, the handler's output.
+    ///
+    /// An attempt that would send a larger one fails with an error that names the command, before
+    /// any of it is sent. It is retried as the invocation's retry policy says, so that a handler
+    /// that is mended goes on where it was. The default is the server's own limit, just below
+    /// 32 MiB (33,554,431 bytes); raise it together with that one.
+    pub fn max_outgoing_message_size(mut self, bytes: usize) -> Self {
+        self.limits.outgoing = bytes;
         self
     }
 
@@ -146,7 +155,7 @@ impl EndpointBuilder {
             shared: Arc::new(Shared {
                 services: registry(services),
                 manifests,
-                max_message_size: self.max_message_size,
+                limits: self.limits,
                 max_version: self.max_version,
                 clock: self.clock,
                 #[cfg(feature = "identity")]

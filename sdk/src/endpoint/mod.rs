@@ -41,7 +41,7 @@ use route::Route;
 
 use crate::error::BoxError;
 use crate::executor::{Attempt, AttemptRequest, Clock};
-use crate::protocol::ProtocolVersion;
+use crate::protocol::{ProtocolVersion, frame::Limits};
 use crate::service::HandlerFn;
 use crate::service::manifest::{ManifestVersion, ProtocolMode};
 
@@ -79,7 +79,7 @@ pub struct Endpoint {
 struct Shared {
     services: Registry,
     manifests: Manifests,
-    max_message_size: usize,
+    limits: Limits,
     max_version: ProtocolVersion,
     clock: Clock,
     #[cfg(feature = "identity")]
@@ -181,7 +181,7 @@ impl Endpoint {
             ),
             Ok(Answer::Attempt(request, function)) => {
                 let version = request.version;
-                let attempt = Attempt::new(request, function, self.shared.max_message_size);
+                let attempt = Attempt::new(request, function);
                 let body = EndpointBody::attempt(attempt, body, drain);
                 (StatusCode::OK, version.content_type(), body)
             }
@@ -214,6 +214,7 @@ impl Endpoint {
                     handler: Arc::clone(&handler.name),
                     attempt_headers: request.headers,
                     clock: self.shared.clock.clone(),
+                    limits: self.shared.limits,
                 };
                 Ok(Answer::Attempt(attempt, Arc::clone(&handler.function)))
             }

@@ -18,6 +18,7 @@ use super::{
     AttemptRequest,
     ephemeral::EphemeralReads,
     leaves::{Delivery, LeafHandle, Leaves},
+    report,
     runs::Runs,
     waker::{RunWaker, TaskWaker},
 };
@@ -55,6 +56,8 @@ pub(crate) struct State {
     pub(super) polled_run: Option<(u32, Arc<str>)>,
     /// The handler has ended: commands from drop glue are ignored.
     pub(crate) closed: bool,
+    /// The span says that the attempt replays.
+    told_replaying: bool,
     rng: Rng,
     finished: Option<(oneshot::Sender<()>, Shared<oneshot::Receiver<()>>)>,
 }
@@ -78,6 +81,7 @@ pub(crate) struct Cell {
     pub(crate) task: Arc<TaskWaker>,
     pub(crate) request: AttemptRequest,
     info: OnceLock<InvocationInfo>,
+    span: OnceLock<tracing::Span>,
 }
 
 impl fmt::Debug for Cell {
@@ -93,7 +97,7 @@ impl Cell {
     pub(crate) fn new(request: AttemptRequest) -> Self {
         Self {
             state: Mutex::new(State {
-                journal: Journal::new(request.version),
+                journal: Journal::new(request.version, request.limits.outgoing),
                 leaves: Leaves::default(),
                 runs: Runs::default(),
                 ephemeral: EphemeralReads::default(),
@@ -104,12 +108,14 @@ impl Cell {
                 run_failure: None,
                 polled_run: None,
                 closed: false,
+                told_replaying: false,
                 rng: Rng::new(0),
                 finished: None,
             }),
             task: Arc::default(),
             request,
             info: OnceLock::new(),
+            span: OnceLock::new(),
         }
     }
 
@@ -131,6 +137,17 @@ impl Cell {
         self.lock().rng = Rng::new(seed);
         // It is set once, before the handler starts.
         let _ = self.info.set(info);
+    }
+
+    /// Makes the attempt's span, now that the invocation is known.
+    pub(super) fn open_span(&self) -> tracing::Span {
+        let mut state = self.lock();
+        // The Input command is always recorded, and no replay.
+        state.told_replaying = state.journal.recorded_commands() > 1;
+        let replaying = state.told_replaying;
+        drop(state);
+        let make = || report::span(self, replaying);
+        self.span.get_or_init(make).clone()
     }
 
     /// Issues a command. `None` if the attempt is over for the handler: what it awaits from here on
@@ -179,13 +196,21 @@ impl Cell {
         }) {
             return None;
         }
-        match operation(&mut state) {
+        let result = match operation(&mut state) {
             Ok(result) => Some(result),
             Err(error) => {
                 state.fault = Some(error);
                 None
             }
+        };
+        if state.told_replaying && !state.journal.is_replaying() {
+            state.told_replaying = false;
+            drop(state);
+            if let Some(span) = self.span.get() {
+                span.record("replaying", false);
+            }
         }
+        result
     }
 
     /// Records a fault; the first one counts.
@@ -195,6 +220,15 @@ impl Cell {
             let command = state.journal.last_command();
             state.fault = Some(error.about(command));
         }
+    }
+
+    /// Records a fault in what arrived for `source`: it is about the command that this completes.
+    pub(crate) fn fault_of(&self, source: &Source, error: AttemptError) {
+        let command = match source {
+            Source::Completion(id) => self.lock().journal.completed_command(*id),
+            Source::Signal(_) | Source::NamedSignal(_) => None,
+        };
+        self.fault(error.about(command));
     }
 
     /// The next signal id for an awakeable.

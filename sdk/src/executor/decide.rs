@@ -2,7 +2,10 @@
 
 use std::task::Waker;
 
-use super::cell::{Cell, State};
+use super::{
+    cell::{Cell, State},
+    report,
+};
 use crate::journal::{
     AttemptError, AwaitSet, CANCEL, Command, Completion, Order, SignalId, Source,
 };
@@ -257,14 +260,6 @@ impl Decider {
         if std::mem::replace(&mut self.foreign_reported, true) {
             return;
         }
-        tracing::warn!(
-            service = &*cell.request.service,
-            handler = &*cell.request.handler,
-            invocation.id = cell.info().id,
-            after = state.journal.last_command().map(tracing::field::display),
-            "the handler waits for something that is not durable (a timer of the async runtime, a socket, a \
-             lock, a spawned task): it is waited for, cannot be suspended, and may take another path on \
-             replay. Put it into `ctx.run`, or use a durable future instead"
-        );
+        report::foreign(cell, state);
     }
 }

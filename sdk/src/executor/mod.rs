@@ -18,6 +18,7 @@ mod clock;
 mod decide;
 mod ephemeral;
 mod leaves;
+mod report;
 mod runs;
 #[cfg(test)]
 mod tests;
@@ -47,7 +48,7 @@ use crate::{
     payload::{Headers, Input},
     protocol::{
         ProtocolVersion,
-        frame::FrameDecoder,
+        frame::{FrameDecoder, Limits},
         message::{Incoming, Start},
     },
     random::seed_from_id,
@@ -70,6 +71,7 @@ pub(crate) struct AttemptRequest {
     pub(crate) handler: Arc<str>,
     pub(crate) attempt_headers: http::HeaderMap,
     pub(crate) clock: Clock,
+    pub(crate) limits: Limits,
 }
 
 /// What a handler's context is made of.
@@ -84,6 +86,8 @@ pub(crate) struct Attempt {
     handler: Option<HandlerFuture>,
     waker: Waker,
     decider: Decider,
+    /// The handler runs within it; none before the invocation is known.
+    span: tracing::Span,
     /// All known entries are in.
     ready: bool,
     at_rest: bool,
@@ -100,17 +104,18 @@ impl fmt::Debug for Attempt {
 }
 
 impl Attempt {
-    /// `max_message_size` is the largest message taken, in bytes.
-    pub(crate) fn new(request: AttemptRequest, invoke: HandlerFn, max_message_size: usize) -> Self {
+    pub(crate) fn new(request: AttemptRequest, invoke: HandlerFn) -> Self {
+        let decoder = FrameDecoder::new(request.limits.incoming);
         let cell = Arc::new(Cell::new(request));
         let waker = Waker::from(Arc::clone(&cell.task));
         Self {
             cell,
             invoke,
-            decoder: FrameDecoder::new(max_message_size),
+            decoder,
             handler: None,
             waker,
             decider: Decider::default(),
+            span: tracing::Span::none(),
             ready: false,
             at_rest: false,
             ended: false,
@@ -201,8 +206,15 @@ impl Attempt {
         if !self.ready {
             return Poll::Pending;
         }
-        if self.handler.is_none()
-            && let Err(error) = self.start()
+        let input = if self.handler.is_none() {
+            Some(self.open())
+        } else {
+            None
+        };
+        let span = self.span.clone();
+        let _entered = span.enter();
+        if let Some(input) = input
+            && let Err(error) = input.and_then(|input| self.start(input))
         {
             self.fail(error);
             return Poll::Ready(());
@@ -271,13 +283,7 @@ impl Attempt {
                 Step::Wait => return false,
                 Step::Suspend(awaited) => {
                     self.cell.lock().journal.close_suspended(&awaited);
-                    tracing::debug!(
-                        service = &*self.cell.request.service,
-                        handler = &*self.cell.request.handler,
-                        invocation.id = self.cell.info().id,
-                        awaited = awaited.describe(),
-                        "suspended"
-                    );
+                    report::suspended(&self.cell, &awaited);
                     self.end();
                     return true;
                 }
@@ -309,8 +315,8 @@ impl Attempt {
         Err(StillAwake)
     }
 
-    /// All known entries are in: makes the handler's future.
-    fn start(&mut self) -> Result<(), AttemptError> {
+    /// All known entries are in: the invocation is known, and what the handler gets.
+    fn open(&mut self) -> Result<Input, AttemptError> {
         let (start, input) = {
             let state = self.cell.lock();
             (state.journal.start().clone(), state.journal.input())
@@ -340,8 +346,13 @@ impl Attempt {
             limit_key: start.limit_key,
         };
         self.cell.set_info(info, seed);
+        self.span = self.cell.open_span();
+        Ok(Input::new(headers, body))
+    }
+
+    /// Makes the handler's future.
+    fn start(&mut self, input: Input) -> Result<(), AttemptError> {
         let attempt = AttemptHandle(Arc::clone(&self.cell));
-        let input = Input::new(headers, body);
         let made = catch_unwind(AssertUnwindSafe(|| (self.invoke)(attempt, input)));
         self.handler = Some(made.map_err(|panic| AttemptError::internal(panicked(panic)))?);
         Ok(())
@@ -386,6 +397,10 @@ impl Attempt {
             Ok(_) => {
                 state.journal.close_ended();
                 drop(state);
+                report::ended(
+                    &self.cell,
+                    if output.is_ok() { "success" } else { "failure" },
+                );
                 self.end();
             }
             Err(error) => {
@@ -397,14 +412,7 @@ impl Attempt {
 
     /// Ends the attempt with an error.
     fn fail(&mut self, error: AttemptError) {
-        tracing::warn!(
-            service = &*self.cell.request.service,
-            handler = &*self.cell.request.handler,
-            invocation.id = self.cell.info().id,
-            command = error.command.as_ref().map(tracing::field::display),
-            %error,
-            "the attempt failed"
-        );
+        report::failed(&self.cell, &error);
         {
             let mut state = self.cell.lock();
             if !state.journal.is_closed() {
@@ -431,6 +439,8 @@ impl Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
+        let span = std::mem::replace(&mut self.span, tracing::Span::none());
+        let _entered = span.enter();
         drop(self.cell.close());
         self.drop_handler();
     }

@@ -74,14 +74,14 @@ impl AwaitSet {
             encoder.packed(2, &signals);
             self.encode_named(encoder);
         }
-        encoder.end(frame);
+        encoder.end_small(frame);
     }
 
     /// Writes an `AwaitingOn` frame (v7).
     pub(crate) fn encode_awaiting_on(&self, encoder: &mut Encoder) {
         let frame = encoder.begin(MessageType::AWAITING_ON);
         encoder.nested(1, |encoder| self.encode_tree(encoder));
-        encoder.end(frame);
+        encoder.end_small(frame);
     }
 
     /// `FIRST_COMPLETED { CANCEL, FIRST_COMPLETED { what is awaited } }`.

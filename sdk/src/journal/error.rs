@@ -1,8 +1,8 @@
 //! What ends an attempt without an outcome of the handler.
 
-use std::{fmt, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
-use crate::error::{Behavior, Retryable};
+use crate::error::{Behavior, BoxError, Retryable};
 use crate::protocol::MessageType;
 
 /// The journal does not match the code.
@@ -36,8 +36,11 @@ impl fmt::Display for CommandRef {
 pub(crate) struct AttemptError {
     pub(crate) code: u16,
     pub(crate) message: String,
+    /// The end of the message, which may quote a payload: it goes to the runtime, which holds the
+    /// payload anyway, and into no log.
+    pub(crate) quoting: Box<str>,
     /// Goes into the message's `stacktrace` field.
-    pub(crate) details: String,
+    pub(crate) details: Box<str>,
     pub(crate) command: Option<CommandRef>,
     pub(crate) delay: Option<Duration>,
     pub(crate) behavior: Behavior,
@@ -48,7 +51,8 @@ impl AttemptError {
         Self {
             code,
             message: message.into(),
-            details: String::new(),
+            quoting: Box::default(),
+            details: Box::default(),
             command: None,
             delay: None,
             behavior: Behavior::Retry,
@@ -66,10 +70,25 @@ impl AttemptError {
 
     pub(crate) fn retryable(failure: Retryable) -> Self {
         Self {
-            details: failure.details,
+            details: failure.details.into(),
             delay: failure.delay,
             behavior: failure.behavior,
             ..Self::new(INTERNAL, failure.message)
+        }
+    }
+
+    /// Adds a cause whose text may quote a payload.
+    pub(crate) fn quoting(mut self, cause: &BoxError) -> Self {
+        self.quoting = cause.to_string().into();
+        self
+    }
+
+    /// The message as the runtime gets it.
+    pub(crate) fn sent_message(&self) -> Cow<'_, str> {
+        if self.quoting.is_empty() {
+            Cow::Borrowed(&self.message)
+        } else {
+            Cow::Owned(format!("{}: {}", self.message, self.quoting))
         }
     }
 
@@ -79,6 +98,7 @@ impl AttemptError {
     }
 }
 
+/// As it stands in a log.
 impl fmt::Display for AttemptError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "[{}] {}", self.code, self.message)

@@ -94,6 +94,8 @@ pub(crate) struct Issued {
 #[derive(Debug)]
 pub(crate) struct Journal {
     version: ProtocolVersion,
+    /// The largest message that may be sent, in bytes.
+    max_outgoing: usize,
     phase: Phase,
     start: Start,
     recorded: Vec<Recorded>,
@@ -102,6 +104,8 @@ pub(crate) struct Journal {
     pub(crate) notifications: Notifications,
     state: StateView,
     next_completion: u32,
+    /// For each completion id, from 1 on: the index and the type of its command.
+    completed_by: Vec<(u32, MessageType)>,
     /// The highest completion id that the recorded commands allow.
     recorded_completions: u32,
     next_signal: u32,
@@ -119,9 +123,11 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    pub(crate) fn new(version: ProtocolVersion) -> Self {
+    /// `max_outgoing` is the largest message that may be sent, in bytes of its payload.
+    pub(crate) fn new(version: ProtocolVersion, max_outgoing: usize) -> Self {
         Self {
             version,
+            max_outgoing,
             phase: Phase::Start,
             start: Start::default(),
             recorded: Vec::new(),
@@ -129,6 +135,7 @@ impl Journal {
             notifications: Notifications::default(),
             state: StateView::default(),
             next_completion: 1,
+            completed_by: Vec::new(),
             recorded_completions: 0,
             next_signal: FIRST_AWAKEABLE,
             early: Vec::new(),
@@ -159,6 +166,11 @@ impl Journal {
         self.next < self.recorded.len()
     }
 
+    /// How many commands are recorded, Input among them.
+    pub(crate) fn recorded_commands(&self) -> usize {
+        self.recorded.len()
+    }
+
     /// Whether this attempt has written a command that the runtime did not know.
     pub(crate) fn has_written_commands(&self) -> bool {
         self.next > self.recorded.len()
@@ -171,6 +183,18 @@ impl Journal {
             ty: self.last?,
             name: self.last_name.clone(),
         })
+    }
+
+    /// The command that a completion id belongs to. Its name is known only if it is the last one.
+    pub(crate) fn completed_command(&self, id: u32) -> Option<CommandRef> {
+        let position = usize::try_from(id).ok()?.checked_sub(1)?;
+        let (index, ty) = *self.completed_by.get(position)?;
+        let last = self.last_command().filter(|last| last.index == index);
+        Some(last.unwrap_or(CommandRef {
+            index,
+            ty,
+            name: String::new(),
+        }))
     }
 
     /// Issues a command: compares it with the recorded one, or writes it.
@@ -201,7 +225,8 @@ impl Journal {
         } else {
             let frame = self.encoder.begin(ty);
             command.encode(name, first, &mut self.encoder);
-            self.end(frame, ty, name)?;
+            self.end(frame, ty)
+                .map_err(|error| error.about(Some(self.reference(ty, name))))?;
         }
         let index = self.index();
         self.advance(ty, name, ty.completion_ids());
@@ -282,17 +307,20 @@ impl Journal {
         }
     }
 
-    fn end(&mut self, frame: FrameStart, ty: MessageType, name: &str) -> Result<(), AttemptError> {
-        if self.encoder.end(frame) {
-            return Ok(());
-        }
-        Err(
-            AttemptError::internal(format!("a {ty} message above 4 GiB cannot be sent"))
-                .about(Some(self.reference(ty, name))),
-        )
+    fn end(&mut self, frame: FrameStart, ty: MessageType) -> Result<(), AttemptError> {
+        self.encoder.end(frame, self.max_outgoing).map_err(|length| {
+            AttemptError::internal(format!(
+                "a {ty} message of {length} bytes is not sent, since the runtime takes no more than {} bytes: \
+                 keep large data elsewhere and pass a reference to it, or split it. If the runtime has \
+                 another limit, set `EndpointBuilder::max_outgoing_message_size` to it",
+                self.max_outgoing
+            ))
+        })
     }
 
     fn advance(&mut self, ty: MessageType, name: &str, ids: u32) {
+        let index = self.index();
+        self.completed_by.extend((0..ids).map(|_| (index, ty)));
         self.next += 1;
         self.next_completion = self.next_completion.saturating_add(ids);
         self.last = Some(ty);

@@ -1,6 +1,6 @@
 //! What goes out besides commands: proposals, await sets, and the one message that closes the journal.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
 
@@ -39,7 +39,7 @@ impl Journal {
             Ok(value) => self.encoder.payload_always(14, value),
             Err(error) => self.encoder.failure(15, error),
         }
-        self.end(frame, MessageType::PROPOSE_RUN_COMPLETION, "")?;
+        self.end(frame, MessageType::PROPOSE_RUN_COMPLETION)?;
         if wants_ack {
             let kept = match result {
                 Ok(content) => NotificationResult::Value(Value { content }),
@@ -91,7 +91,7 @@ impl Journal {
     /// Closes the journal with `End`, after the Output command.
     pub(crate) fn close_ended(&mut self) {
         let frame = self.encoder.begin(MessageType::END);
-        self.encoder.end(frame);
+        self.encoder.end_small(frame);
         self.phase = Phase::Closed;
     }
 
@@ -99,12 +99,12 @@ impl Journal {
     pub(crate) fn close_failed(&mut self, error: &AttemptError) {
         let frame = self.encoder.begin(MessageType::ERROR);
         self.encoder.uint(1, u64::from(error.code));
-        self.encoder.bytes(2, &error.message);
-        self.encoder.bytes(3, &error.details);
+        self.encoder.bytes(2, &*clip(&error.sent_message()));
+        self.encoder.bytes(3, &*clip(&error.details));
         if let Some(command) = &error.command {
             self.encoder.uint_always(4, u64::from(command.index));
             if !command.name.is_empty() {
-                self.encoder.bytes_always(5, &command.name);
+                self.encoder.bytes_always(5, &*clip(&command.name));
             }
             self.encoder.uint_always(6, u64::from(command.ty.0));
         }
@@ -122,7 +122,7 @@ impl Journal {
                 },
             );
         }
-        self.encoder.end(frame);
+        self.encoder.end_small(frame);
         self.phase = Phase::Closed;
     }
 
@@ -138,5 +138,40 @@ impl Journal {
             self.encoder.drain_into(&mut self.output);
         }
         self.output.pop_front()
+    }
+}
+
+/// The most of a text that an `Error` carries, in bytes: the error must arrive, however long the text
+/// that somebody made.
+const MAX_ERROR_TEXT: usize = 64 * 1024;
+
+/// As much of a text as an `Error` carries.
+fn clip(text: &str) -> Cow<'_, str> {
+    if text.len() <= MAX_ERROR_TEXT {
+        return Cow::Borrowed(text);
+    }
+    let kept = text.floor_char_boundary(MAX_ERROR_TEXT);
+    let (kept, cut) = text.split_at(kept);
+    Cow::Owned(format!("{kept}… ({} more bytes)", cut.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_texts_are_cut_between_characters() {
+        assert_eq!(clip("short"), "short");
+        let exact = "x".repeat(MAX_ERROR_TEXT);
+        assert_eq!(clip(&exact), exact);
+        let long = format!("x{}", "é".repeat(MAX_ERROR_TEXT));
+        let clipped = clip(&long);
+        let rest = long.len() - (MAX_ERROR_TEXT - 1);
+        assert!(
+            clipped.ends_with(&format!("é… ({rest} more bytes)")),
+            "{}",
+            &clipped[clipped.len() - 40..]
+        );
+        assert!(clipped.len() < MAX_ERROR_TEXT + 40);
     }
 }

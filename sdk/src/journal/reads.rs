@@ -114,7 +114,8 @@ impl Journal {
             }),
             Some(_) => self.encoder.void(13),
         }
-        self.end(frame, ty, "")?;
+        self.end(frame, ty)
+            .map_err(|error| error.about(Some(self.reference(ty, ""))))?;
         Ok((ty, answer))
     }
 
@@ -162,6 +163,6 @@ impl Journal {
         let frame = self.encoder.begin(MessageType::GET_STATE_EPHEMERAL);
         self.encoder.uint(1, u64::from(id));
         self.encoder.bytes(2, key);
-        self.end(frame, MessageType::GET_STATE_EPHEMERAL, "")
+        self.end(frame, MessageType::GET_STATE_EPHEMERAL)
     }
 }

@@ -46,7 +46,7 @@ fn named(name: &str) -> Incoming {
 
 /// A journal in a phase of this name, for tables.
 fn journal(phase: &str) -> Journal {
-    let mut journal = Journal::new(ProtocolVersion::V7);
+    let mut journal = Journal::new(ProtocolVersion::V7, 1 << 20);
     let script = match phase {
         "start" => vec![],
         "entries" => vec![start(4), command(MessageType::INPUT)],
@@ -152,7 +152,7 @@ fn the_first_command_must_be_input() {
         vec![start(1), signal(17)],
         vec![start(2), completion(1), command(MessageType::SLEEP)],
     ] {
-        let mut journal = Journal::new(ProtocolVersion::V5);
+        let mut journal = Journal::new(ProtocolVersion::V5, 1 << 20);
         let last = script
             .into_iter()
             .map(|message| journal.handle_message(message))
@@ -162,7 +162,7 @@ fn the_first_command_must_be_input() {
         assert!(error.message.contains("must be Input"), "{}", error.message);
     }
     // Notifications may come before it.
-    let mut journal = Journal::new(ProtocolVersion::V5);
+    let mut journal = Journal::new(ProtocolVersion::V5, 1 << 20);
     for message in [start(2), signal(17)] {
         journal.handle_message(message).unwrap();
     }
@@ -185,7 +185,7 @@ fn known_completions_must_belong_to_commands_and_come_once() {
         (MessageType::SLEEP, vec![u32::MAX], false),
     ];
     for (ty, ids, fine) in table {
-        let mut journal = Journal::new(ProtocolVersion::V6);
+        let mut journal = Journal::new(ProtocolVersion::V6, 1 << 20);
         let entries = 2 + ids.len() as u32;
         let mut messages = vec![start(entries), command(MessageType::INPUT)];
         messages.extend(ids.iter().copied().map(completion));
@@ -206,7 +206,7 @@ fn known_completions_must_belong_to_commands_and_come_once() {
 /// Numbers in messages cost nothing: only messages do.
 #[test]
 fn large_numbers_do_not_allocate() {
-    let mut journal = Journal::new(ProtocolVersion::V7);
+    let mut journal = Journal::new(ProtocolVersion::V7, 1 << 20);
     journal.handle_message(start(u32::MAX)).unwrap();
     journal.handle_message(command(MessageType::INPUT)).unwrap();
     for message in [completion(u32::MAX), completion(1 << 31), signal(u32::MAX)] {
@@ -215,7 +215,7 @@ fn large_numbers_do_not_allocate() {
     assert_eq!(journal.notifications.completion_slots(), 0);
     assert_eq!(journal.handle_input_closed().unwrap_err().code, 571);
 
-    let mut journal = Journal::new(ProtocolVersion::V7);
+    let mut journal = Journal::new(ProtocolVersion::V7, 1 << 20);
     for message in [start(1), command(MessageType::INPUT), signal(u32::MAX)] {
         journal.handle_message(message).unwrap();
     }
@@ -276,7 +276,7 @@ fn what_cannot_be_decoded_or_has_no_business_here_is_refused() {
 
 #[test]
 fn an_input_that_cannot_be_decoded_is_a_violation() {
-    let mut journal = Journal::new(ProtocolVersion::V5);
+    let mut journal = Journal::new(ProtocolVersion::V5, 1 << 20);
     journal.handle_message(start(1)).unwrap();
     let input = Incoming::Command(MessageType::INPUT, Bytes::from_static(&[0x0A, 0x7F]));
     journal.handle_message(input).unwrap();
@@ -295,7 +295,7 @@ fn the_input_has_its_headers_in_order() {
             content: "body".into(),
         }),
     };
-    let mut journal = Journal::new(ProtocolVersion::V5);
+    let mut journal = Journal::new(ProtocolVersion::V5, 1 << 20);
     journal.handle_message(start(1)).unwrap();
     let input = Incoming::Command(MessageType::INPUT, message.encode_to_vec().into());
     journal.handle_message(input).unwrap();
@@ -322,7 +322,7 @@ fn an_ack_and_a_completion_take_the_same_place_but_not_both() {
             assert_eq!(outcome(journal.handle_message(second)), "571");
         }
     }
-    let mut before_v7 = Journal::new(ProtocolVersion::V6);
+    let mut before_v7 = Journal::new(ProtocolVersion::V6, 1 << 20);
     for message in [start(1), command(MessageType::INPUT)] {
         before_v7.handle_message(message).unwrap();
     }

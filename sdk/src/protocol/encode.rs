@@ -74,22 +74,32 @@ impl Encoder {
         start
     }
 
-    /// Ends the frame. A payload above 4 GiB cannot be framed: the frame is taken back and `false`
-    /// returned.
-    pub(crate) fn end(&mut self, start: FrameStart) -> bool {
+    /// Ends the frame. If its payload is larger than `limit`, or than the 4 GiB that a frame can
+    /// hold, the frame is taken back and the payload's length returned.
+    pub(crate) fn end(&mut self, start: FrameStart, limit: usize) -> Result<(), usize> {
         let spliced: usize = self.splices[start.splices..]
             .iter()
             .map(|(_, payload)| payload.len())
             .sum();
         let length = self.buffer.len() - start.offset - HEADER_LEN + spliced;
-        let Ok(length) = u32::try_from(length) else {
-            self.buffer.truncate(start.offset);
-            self.splices.truncate(start.splices);
-            return false;
-        };
-        let header = header(start.ty, start.requested_ack, length);
-        self.buffer[start.offset..start.offset + HEADER_LEN].copy_from_slice(&header);
-        true
+        match u32::try_from(length) {
+            Ok(fits) if length <= limit => {
+                let header = header(start.ty, start.requested_ack, fits);
+                self.buffer[start.offset..start.offset + HEADER_LEN].copy_from_slice(&header);
+                Ok(())
+            }
+            _ => {
+                self.buffer.truncate(start.offset);
+                self.splices.truncate(start.splices);
+                Err(length)
+            }
+        }
+    }
+
+    /// Ends the frame of a message that is never large.
+    pub(crate) fn end_small(&mut self, start: FrameStart) {
+        let ended = self.end(start, usize::MAX);
+        debug_assert!(ended.is_ok(), "a small message of {ended:?} bytes");
     }
 
     /// Moves everything written into `output`, cut at the splices.
@@ -281,7 +291,7 @@ mod tests {
         encoder.bytes(1, "key");
         encoder.value(3, &large);
         encoder.bytes(12, "name");
-        assert!(encoder.end(frame));
+        assert_eq!(encoder.end(frame, 1 << 20), Ok(()));
         let whole = encoder.to_bytes();
         assert!(encoder.equals(&whole));
         let mut other = whole.to_vec();
@@ -300,6 +310,29 @@ mod tests {
             whole
         );
         assert!(encoder.is_empty());
+    }
+
+    #[test]
+    fn a_frame_above_the_limit_is_taken_back_whole() {
+        let mut encoder = Encoder::default();
+        let before = encoder.begin(MessageType::END);
+        encoder.end_small(before);
+        let written = encoder.to_bytes();
+        let payload = Bytes::from(vec![7u8; SPLICE_ABOVE + 1]);
+        // Tag and length take three bytes.
+        let length = payload.len() + 3;
+        for (limit, result) in [(length - 1, Err(length)), (length, Ok(()))] {
+            let frame = encoder.begin(MessageType::SET_STATE);
+            encoder.payload(3, &payload);
+            assert_eq!(encoder.end(frame, limit), result);
+            let expected = written.len()
+                + if result.is_ok() {
+                    HEADER_LEN + length
+                } else {
+                    0
+                };
+            assert_eq!(encoder.len(), expected);
+        }
     }
 
     #[test]

@@ -16,6 +16,26 @@ pub(crate) const HEADER_LEN: usize = 8;
 /// The flag by which a proposal asks for an acknowledgement (v7).
 const REQUESTED_ACK: u64 = 0x0000_8000_0000_0000;
 
+/// How large messages may be, in bytes of their payloads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// The largest message that is taken from the runtime.
+    pub(crate) incoming: usize,
+    /// The largest message that is sent to the runtime.
+    pub(crate) outgoing: usize,
+}
+
+impl Default for Limits {
+    /// A server refuses messages of 32 MiB and more unless it is told otherwise. What it may send
+    /// is twice that.
+    fn default() -> Self {
+        Self {
+            incoming: 64 * 1024 * 1024,
+            outgoing: 32 * 1024 * 1024 - 1,
+        }
+    }
+}
+
 /// One frame as it came.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Frame {

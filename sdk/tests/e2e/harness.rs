@@ -212,7 +212,7 @@ static SURPRISES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 /// is a stranger who was turned away.
 const MEANT: &[&str] = &[
     "on purpose",
-    "handler=\"mis",
+    "/mis",
     "reason=the header x-restate-signature-scheme is missing",
 ];
 

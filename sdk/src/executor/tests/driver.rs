@@ -22,14 +22,22 @@ use crate::{
     HandlerResult, WorkflowContext,
     context::FromAttempt as _,
     executor::{Attempt, AttemptRequest, Clock},
-    protocol::ProtocolVersion,
+    protocol::{ProtocolVersion, frame::Limits},
     random::Rng,
     service::HandlerFn,
 };
 
 /// What the clock of an attempt says at first.
 pub(super) const NOW: u64 = 1_000_000;
+/// The largest message that is taken.
 pub(super) const MAX_MESSAGE: usize = 1 << 20;
+/// The largest message that is sent.
+pub(super) const MAX_OUTGOING: usize = 1 << 19;
+
+const LIMITS: Limits = Limits {
+    incoming: MAX_MESSAGE,
+    outgoing: MAX_OUTGOING,
+};
 
 /// A handler of the tests; what it returns is the output as it is.
 pub(super) type Handler = Arc<
@@ -134,6 +142,7 @@ impl Driver {
             handler: "run".into(),
             attempt_headers: http::HeaderMap::new(),
             clock: Clock::new(move || clock.clock.load(Ordering::SeqCst)),
+            limits: LIMITS,
         };
         let (handler, world) = (Arc::clone(handler), Arc::clone(&outside));
         let invoke: HandlerFn = Arc::new(move |attempt, _| {
@@ -144,7 +153,7 @@ impl Driver {
             })
         });
         Self {
-            attempt: Attempt::new(request, invoke, MAX_MESSAGE),
+            attempt: Attempt::new(request, invoke),
             outside,
             out: Vec::new(),
             wakes: Arc::default(),

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     RetryableError, Target, TerminalError, WorkflowContext,
     executor::{Attempt, AttemptRequest, Clock},
-    protocol::MessageType,
+    protocol::{MessageType, frame::Limits},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -114,8 +114,9 @@ fn a_panic_before_the_future_is_made_is_caught() {
         handler: "run".into(),
         attempt_headers: http::HeaderMap::new(),
         clock: Clock::new(|| 0),
+        limits: Limits::default(),
     };
-    let mut attempt = Attempt::new(request, Arc::new(|_, _| panic!("early")), 1 << 20);
+    let mut attempt = Attempt::new(request, Arc::new(|_, _| panic!("early")));
     for message in [
         Msg::new(MessageType::START, &wire::start(1)),
         wire::input(""),

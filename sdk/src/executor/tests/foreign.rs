@@ -1,21 +1,12 @@
 //! Handlers that wait for what the journal does not know.
 
-use std::{
-    fmt::Write as _,
-    sync::{Arc, Mutex},
-    task::Poll,
-    time::Duration,
-};
+use std::{sync::Arc, task::Poll, time::Duration};
 
 use futures::FutureExt as _;
-use tracing::{
-    Event, Level, Metadata, Subscriber,
-    field::{Field, Visit},
-    span,
-};
 
 use super::{
     driver::{Cut, Driver, Handler},
+    log::logged,
     scenario::{V7, scenario},
     wire::{self, Msg, sleep, void},
 };
@@ -23,47 +14,9 @@ use crate::{TerminalError, protocol::MessageType};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Collects warnings: their fields in one line each.
-#[derive(Clone, Default)]
-struct Warnings(Arc<Mutex<Vec<String>>>);
-
-struct Line(String);
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        let _ = write!(self.0, "{}={value:?} ", field.name());
-    }
-}
-
-impl Subscriber for Warnings {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().starts_with("durably") && *metadata.level() <= Level::WARN
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        let mut line = Line(String::new());
-        event.record(&mut line);
-        self.0.lock().unwrap().push(line.0);
-    }
-
-    fn enter(&self, _: &span::Id) {}
-
-    fn exit(&self, _: &span::Id) {}
-}
-
 /// The warnings about foreign waiting while `play` runs.
 fn foreign(play: impl FnOnce()) -> Vec<String> {
-    let warnings = Warnings::default();
-    tracing::subscriber::with_default(warnings.clone(), play);
-    let mut lines = warnings.0.lock().unwrap().clone();
+    let mut lines = logged(tracing::Level::WARN, play);
     lines.retain(|line| line.contains("waits for something that is not durable"));
     lines
 }
@@ -113,8 +66,7 @@ fn it_is_said_once_with_the_last_command_and_waited_for() {
         panic!("{warnings:?}");
     };
     for part in [
-        "service=\"Tests\"",
-        "handler=\"run\"",
+        "invocation.target=\"Tests/key/run\"",
         "after=command 1 (SetState)",
         "inv_test",
     ] {

@@ -24,7 +24,7 @@ use crate::{
     executor::{Attempt, AttemptRequest, Clock},
     protocol::{
         MessageType, ProtocolVersion,
-        frame::FrameDecoder,
+        frame::{FrameDecoder, Limits},
         message::{
             Failure, InputCommand, Notification, NotificationId, NotificationResult, Start,
             StateEntry, StateKeys, Value, Void,
@@ -202,6 +202,7 @@ impl Sim {
                 let attempts = u64::from(self.attempts);
                 move || 1_000_000 * attempts
             }),
+            limits: Limits::default(),
         };
         let (program, world) = (Arc::clone(&self.program), Arc::clone(&self.world));
         let invoke: HandlerFn = Arc::new(move |attempt, _| {
@@ -246,7 +247,7 @@ impl Sim {
             to_sdk.extend(entry.frame());
         }
         Run {
-            attempt: Attempt::new(request, invoke, 1 << 20),
+            attempt: Attempt::new(request, invoke),
             decoder: FrameDecoder::new(1 << 20),
             to_sdk,
             input_open: true,

@@ -1,0 +1,113 @@
+//! What an attempt tells the log: its span, and events about how it goes and ends.
+//!
+//! Every event names its invocation by itself, since a filter for warnings alone drops spans. No byte of
+//! a payload stands in any of them. Without a subscriber the span is never made, and nothing
+//! here formats anything.
+
+use std::fmt::{self, Write as _};
+
+use tracing::{Span, field};
+
+use super::cell::{Cell, State};
+use crate::{
+    error::Behavior,
+    journal::{AttemptError, AwaitSet},
+};
+
+/// The most of an object's key that is shown, in characters.
+const MAX_KEY: usize = 128;
+
+/// The span of an attempt, as the crate's docs tell its fields. The handler is polled, and dropped, within it.
+pub(super) fn span(cell: &Cell, replaying: bool) -> Span {
+    tracing::info_span!(
+        "attempt",
+        invocation.id = cell.info().id,
+        invocation.target = field::debug(Target(cell)),
+        attempt = cell.info().retry_count.saturating_add(1),
+        replaying,
+    )
+}
+
+/// The handler has returned an outcome.
+pub(super) fn ended(cell: &Cell, outcome: &'static str) {
+    tracing::debug!(
+        invocation.id = cell.info().id,
+        invocation.target = field::debug(Target(cell)),
+        outcome,
+        "the attempt ended"
+    );
+}
+
+/// Nothing is wrong: the runtime begins the next attempt when something of what is awaited comes.
+pub(super) fn suspended(cell: &Cell, awaited: &AwaitSet) {
+    tracing::debug!(
+        invocation.id = cell.info().id,
+        invocation.target = field::debug(Target(cell)),
+        awaited = awaited.describe(),
+        "the attempt suspended"
+    );
+}
+
+/// The attempt ends without an outcome of the handler.
+pub(super) fn failed(cell: &Cell, error: &AttemptError) {
+    tracing::warn!(
+        invocation.id = cell.info().id,
+        invocation.target = field::debug(Target(cell)),
+        command = error.command.as_ref().map(field::display),
+        %error,
+        next = field::display(Next(error)),
+        "the attempt failed"
+    );
+}
+
+/// The handler waits for something that the journal does not know.
+pub(super) fn foreign(cell: &Cell, state: &State) {
+    tracing::warn!(
+        invocation.id = cell.info().id,
+        invocation.target = field::debug(Target(cell)),
+        after = state.journal.last_command().map(field::display),
+        "the handler waits for something that is not durable (a timer of the async runtime, a socket, a \
+         lock, a spawned task): it is waited for, cannot be suspended, and may take another path on \
+         replay. Put it into `ctx.run`, or use a durable future instead"
+    );
+}
+
+/// `"service/handler"` or `"service/key/handler"`, quoted: a key may hold anything.
+struct Target<'a>(&'a Cell);
+
+impl fmt::Debug for Target<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Cell { request, .. } = self.0;
+        let key = &*self.0.info().key;
+        write!(f, "\"{}/", request.service)?;
+        if !key.is_empty() {
+            let mut rest = key.chars();
+            for c in rest.by_ref().take(MAX_KEY) {
+                write!(f, "{}", c.escape_debug())?;
+            }
+            if rest.next().is_some() {
+                f.write_char('…')?;
+            }
+            f.write_char('/')?;
+        }
+        write!(f, "{}\"", request.handler)
+    }
+}
+
+/// What the runtime makes of the error.
+struct Next<'a>(&'a AttemptError);
+
+impl fmt::Display for Next<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0.behavior, self.0.delay) {
+            (Behavior::Retry, Some(delay)) => write!(f, "the runtime tries again in {delay:?}"),
+            (Behavior::Retry, None) => {
+                f.write_str("the runtime tries again as the invocation's retry policy says")
+            }
+            (Behavior::Pause, _) => {
+                f.write_str("the runtime pauses the invocation until somebody resumes it")
+            }
+            (Behavior::Fail, _) => f.write_str("the runtime ends the invocation with this failure"),
+        }
+    }
+}
