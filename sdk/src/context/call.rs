@@ -294,7 +294,9 @@ fn decode_id(
     result: NotificationResult,
 ) -> Result<Result<InvocationId, TerminalError>, BoxError> {
     match result {
-        NotificationResult::InvocationId(id) => Ok(Ok(InvocationId::known(id))),
+        NotificationResult::InvocationId(id) => Ok(Ok(InvocationId::known(
+            std::str::from_utf8(&id)?.to_owned(),
+        ))),
         other => Err(unexpected(&other)),
     }
 }

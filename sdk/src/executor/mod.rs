@@ -318,9 +318,10 @@ impl Attempt {
     /// All known entries are in: the invocation is known, and what the handler gets.
     fn open(&mut self) -> Result<Input, AttemptError> {
         let (start, input) = {
-            let state = self.cell.lock();
-            (state.journal.start().clone(), state.journal.input())
+            let mut state = self.cell.lock();
+            (state.journal.take_start(), state.journal.input())
         };
+        let start = start.unwrap_or_default();
         let (headers, body) = input?;
         let headers: Headers = headers.into_iter().collect();
         let seed = if self.cell.request.version.has_random_seed() {

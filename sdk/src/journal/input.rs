@@ -1,6 +1,6 @@
 //! What comes in: messages of the runtime, and the end of the request.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -13,12 +13,15 @@ use crate::protocol::{
     },
 };
 
+/// For how many commands there is space from the start. What Start announces is only believed so far.
+const RESERVED_COMMANDS: usize = 16;
+
 impl Journal {
     /// Takes the next message of the runtime.
     pub(crate) fn handle_message(&mut self, message: Incoming) -> Result<Change, AttemptError> {
         match (self.phase, message) {
             (Phase::Closed, _) => Ok(Change::Nothing),
-            (Phase::Start, Incoming::Start(start)) => self.handle_start(*start),
+            (Phase::Start, Incoming::Start(start)) => self.handle_start(start),
             (Phase::Start, other) => Err(AttemptError::violation(format!(
                 "the first message must be Start, but {} came",
                 kind(&other)
@@ -38,9 +41,13 @@ impl Journal {
                     result: Some(result),
                 }),
             ) => {
-                // It may come before its command.
                 let order = self.notifications.number();
-                self.early.push((id, result, order));
+                if id <= self.recorded_completions {
+                    self.handle_completion(id, result, order, self.recorded_completions)?;
+                } else {
+                    // It may come before its command.
+                    self.early.push((id, result, order));
+                }
                 self.entry(remaining)
             }
             (Phase::Entries { remaining }, Incoming::Notification(notification)) => {
@@ -53,7 +60,7 @@ impl Journal {
             ))),
             (Phase::Running, Incoming::Command(ty, _)) => Err(AttemptError::violation(format!(
                 "a {ty} command came after the {} known entries of the journal",
-                self.start.known_entries
+                self.known_entries
             ))),
             (Phase::Running, Incoming::Notification(notification)) => {
                 let bound = self.recorded_completions.max(self.next_completion - 1);
@@ -87,13 +94,16 @@ impl Journal {
             )),
             Phase::Entries { remaining } => Err(AttemptError::violation(format!(
                 "the request ended while {remaining} of {} known entries of the journal were missing",
-                self.start.known_entries
+                self.known_entries
             ))),
             Phase::Running | Phase::Closed => Ok(()),
         }
     }
 
-    fn handle_start(&mut self, mut start: Start) -> Result<Change, AttemptError> {
+    fn handle_start(&mut self, start: Bytes) -> Result<Change, AttemptError> {
+        let mut start = Start::decode(start).map_err(|error| {
+            AttemptError::violation(format!("a Start message cannot be decoded: {error}"))
+        })?;
         if start.known_entries == 0 {
             return Err(AttemptError::violation(
                 "Start says that 0 entries are known, but the Input command is always there",
@@ -103,7 +113,12 @@ impl Journal {
         self.phase = Phase::Entries {
             remaining: start.known_entries,
         };
-        self.start = start;
+        self.retries = start.retry_count_since_last_stored_entry;
+        self.retrying_for = Duration::from_millis(start.duration_since_last_stored_entry);
+        self.known_entries = start.known_entries;
+        self.recorded
+            .reserve_exact((start.known_entries as usize).min(RESERVED_COMMANDS));
+        self.start = Some(start);
         Ok(Change::Nothing)
     }
 

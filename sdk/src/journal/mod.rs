@@ -27,7 +27,10 @@ mod state_view;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use bytes::Bytes;
 
@@ -97,7 +100,12 @@ pub(crate) struct Journal {
     /// The largest message that may be sent, in bytes.
     max_outgoing: usize,
     phase: Phase,
-    start: Start,
+    /// Until it is taken.
+    start: Option<Start>,
+    known_entries: u32,
+    /// How often the runtime has tried since it last stored an entry, and for how long.
+    retries: u32,
+    retrying_for: Duration,
     recorded: Vec<Recorded>,
     /// Commands issued so far; the index of the next one. Input is command 0.
     next: usize,
@@ -129,7 +137,10 @@ impl Journal {
             version,
             max_outgoing,
             phase: Phase::Start,
-            start: Start::default(),
+            start: None,
+            known_entries: 0,
+            retries: 0,
+            retrying_for: Duration::ZERO,
             recorded: Vec::new(),
             next: 0,
             notifications: Notifications::default(),
@@ -152,9 +163,9 @@ impl Journal {
         self.version
     }
 
-    /// The Start message; empty before it came.
-    pub(crate) fn start(&self) -> &Start {
-        &self.start
+    /// What the Start message told of the invocation; once.
+    pub(crate) fn take_start(&mut self) -> Option<Start> {
+        self.start.take()
     }
 
     pub(crate) fn is_closed(&self) -> bool {

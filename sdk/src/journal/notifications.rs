@@ -149,7 +149,7 @@ impl Notifications {
     /// The invocation id that a completion brought, if it has come.
     pub(crate) fn invocation_id(&self, id: u32) -> Option<&str> {
         match self.completions.get(id as usize)?.result.as_ref()? {
-            NotificationResult::InvocationId(id) => Some(id),
+            NotificationResult::InvocationId(id) => std::str::from_utf8(id).ok(),
             _ => None,
         }
     }

@@ -65,16 +65,10 @@ impl Journal {
     /// last stored entry, so the count holds only while this attempt has written no command, and
     /// only for a run that was itself replayed.
     pub(crate) fn previous_tries(&self, replayed: bool) -> (u32, Duration) {
-        if !replayed
-            || self.has_written_commands()
-            || self.start.retry_count_since_last_stored_entry == 0
-        {
+        if !replayed || self.has_written_commands() || self.retries == 0 {
             return (0, Duration::ZERO);
         }
-        (
-            self.start.retry_count_since_last_stored_entry,
-            Duration::from_millis(self.start.duration_since_last_stored_entry),
-        )
+        (self.retries, self.retrying_for)
     }
 
     /// Tells the runtime what the handler waits for (v7).
@@ -134,10 +128,10 @@ impl Journal {
     /// The next segment of the output: everything written since the last call, large payloads as
     /// segments of their own.
     pub(crate) fn take_output(&mut self) -> Option<Bytes> {
-        if !self.encoder.is_empty() {
-            self.encoder.drain_into(&mut self.output);
-        }
-        self.output.pop_front()
+        // What waits was written before what the encoder holds.
+        self.output
+            .pop_front()
+            .or_else(|| self.encoder.drain(&mut self.output))
     }
 }
 

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
+use prost::encoding::{encoded_len_varint, key_len};
 
 use super::{
     MessageType,
@@ -18,6 +18,9 @@ use crate::error::TerminalError;
 
 /// Payloads larger than this many bytes travel as a segment of their own, without a copy.
 pub(crate) const SPLICE_ABOVE: usize = 4096;
+
+/// How many bytes there is space for when a frame begins and there is none.
+const RESERVED: usize = 256;
 
 /// Writes protobuf fields, and frames around them.
 #[derive(Debug, Default)]
@@ -70,6 +73,9 @@ impl Encoder {
             ty,
             requested_ack,
         };
+        if self.buffer.capacity() - self.buffer.len() < HEADER_LEN {
+            self.buffer.reserve(RESERVED);
+        }
         self.buffer.put_bytes(0, HEADER_LEN);
         start
     }
@@ -102,8 +108,12 @@ impl Encoder {
         debug_assert!(ended.is_ok(), "a small message of {ended:?} bytes");
     }
 
-    /// Moves everything written into `output`, cut at the splices.
-    pub(crate) fn drain_into(&mut self, output: &mut VecDeque<Bytes>) {
+    /// Takes everything written: the first segment, and into `output` those behind it, if payloads
+    /// travel as segments of their own.
+    pub(crate) fn drain(&mut self, output: &mut VecDeque<Bytes>) -> Option<Bytes> {
+        if self.splices.is_empty() {
+            return (!self.buffer.is_empty()).then(|| self.buffer.split().freeze());
+        }
         let mut taken = 0;
         for (offset, payload) in self.splices.drain(..) {
             if offset > taken {
@@ -115,6 +125,7 @@ impl Encoder {
         if !self.buffer.is_empty() {
             output.push_back(self.buffer.split().freeze());
         }
+        output.pop_front()
     }
 
     /// Whether what was written is exactly `recorded`.
@@ -156,8 +167,7 @@ impl Encoder {
 
     /// A number that is written even if it is zero (optional and oneof fields).
     pub(crate) fn uint_always(&mut self, tag: u32, value: u64) {
-        encode_key(tag, WireType::Varint, &mut self.buffer);
-        encode_varint(value, &mut self.buffer);
+        self.pair(u64::from(tag) << 3, value);
     }
 
     /// Numbers, packed.
@@ -171,7 +181,8 @@ impl Encoder {
             .sum();
         self.length_prefix(tag, length);
         for value in values {
-            encode_varint(u64::from(*value), &mut self.buffer);
+            let (bytes, length) = varint(u64::from(*value));
+            self.buffer.put_slice(&bytes[..length]);
         }
     }
 
@@ -250,17 +261,57 @@ impl Encoder {
         }
     }
 
-    /// A nested message, written by `write` into an encoder of its own.
+    /// A nested message, written by `write`, without payloads. It moves up when its length is known.
     pub(crate) fn nested(&mut self, tag: u32, write: impl FnOnce(&mut Self)) {
-        let mut inner = Self::default();
-        write(&mut inner);
-        self.bytes_always(tag, inner.to_bytes());
+        let (key, key_length) = varint(u64::from(tag) << 3 | LENGTH_DELIMITED);
+        self.buffer.put_slice(&key[..key_length]);
+        let (at, splices) = (self.buffer.len(), self.splices.len());
+        write(self);
+        debug_assert_eq!(self.splices.len(), splices, "a payload in a nested message");
+        let end = self.buffer.len();
+        let (bytes, length) = varint((end - at) as u64);
+        self.buffer.put_slice(&bytes[..length]);
+        self.buffer.copy_within(at..end, at + length);
+        self.buffer[at..at + length].copy_from_slice(&bytes[..length]);
     }
 
     fn length_prefix(&mut self, tag: u32, length: usize) {
-        encode_key(tag, WireType::LengthDelimited, &mut self.buffer);
-        encode_varint(length as u64, &mut self.buffer);
+        self.pair(u64::from(tag) << 3 | LENGTH_DELIMITED, length as u64);
     }
+
+    /// A field's key and a number: its value or its length.
+    fn pair(&mut self, key: u64, number: u64) {
+        if let (Ok(key), Ok(number)) = (u8::try_from(key), u8::try_from(number))
+            && key < 0x80
+            && number < 0x80
+        {
+            self.buffer.put_slice(&[key, number]);
+            return;
+        }
+        for number in [key, number] {
+            let (bytes, length) = varint(number);
+            self.buffer.put_slice(&bytes[..length]);
+        }
+    }
+}
+
+/// The wire type of text, bytes and messages.
+const LENGTH_DELIMITED: u64 = 2;
+
+/// A number in base 128, lowest digits first: its bytes, and how many of them count.
+fn varint(mut value: u64) -> ([u8; 10], usize) {
+    let mut bytes = [0; 10];
+    let mut length = 0;
+    for byte in &mut bytes {
+        length += 1;
+        *byte = value as u8 & 0x7F;
+        value >>= 7;
+        if value == 0 {
+            break;
+        }
+        *byte |= 0x80;
+    }
+    (bytes, length)
 }
 
 fn bytes_len(tag: u32, length: usize) -> usize {
@@ -299,7 +350,8 @@ mod tests {
         assert!(!encoder.equals(&other));
         assert!(!encoder.equals(&whole[1..]));
         let mut output = VecDeque::new();
-        encoder.drain_into(&mut output);
+        let first = encoder.drain(&mut output).unwrap();
+        output.push_front(first);
         assert_eq!(output.len(), 3);
         assert_eq!(output[1].as_ptr(), large.as_ptr());
         assert_eq!(

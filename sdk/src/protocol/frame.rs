@@ -66,8 +66,12 @@ pub(crate) fn header(ty: MessageType, requested_ack: bool, length: u32) -> [u8; 
 /// Cuts chunks of bytes into frames.
 #[derive(Debug)]
 pub(crate) struct FrameDecoder {
-    chunks: VecDeque<Bytes>,
-    buffered: usize,
+    /// The chunk that is being cut. It is empty only if nothing is buffered.
+    front: Bytes,
+    /// The chunks behind it; none of them is empty.
+    behind: VecDeque<Bytes>,
+    /// The bytes of the chunks behind.
+    behind_len: usize,
     limit: usize,
     /// The header of the frame whose payload is awaited.
     pending: Option<(MessageType, usize)>,
@@ -77,8 +81,9 @@ impl FrameDecoder {
     /// `limit` is the largest payload taken, in bytes.
     pub(crate) fn new(limit: usize) -> Self {
         Self {
-            chunks: VecDeque::new(),
-            buffered: 0,
+            front: Bytes::new(),
+            behind: VecDeque::new(),
+            behind_len: 0,
             limit,
             pending: None,
         }
@@ -86,9 +91,11 @@ impl FrameDecoder {
 
     /// Adds the next chunk of the stream.
     pub(crate) fn push(&mut self, chunk: Bytes) {
-        if !chunk.is_empty() {
-            self.buffered += chunk.len();
-            self.chunks.push_back(chunk);
+        if self.front.is_empty() {
+            self.front = chunk;
+        } else if !chunk.is_empty() {
+            self.behind_len += chunk.len();
+            self.behind.push_back(chunk);
         }
     }
 
@@ -97,10 +104,9 @@ impl FrameDecoder {
         let (ty, length) = match self.pending {
             Some(pending) => pending,
             None => {
-                if self.buffered < HEADER_LEN {
+                let Some(header) = self.take_header() else {
                     return Ok(None);
-                }
-                let header = self.take(HEADER_LEN).get_u64();
+                };
                 let ty = MessageType((header >> 48) as u16);
                 let length = (header & 0xFFFF_FFFF) as usize;
                 if length > self.limit {
@@ -114,7 +120,7 @@ impl FrameDecoder {
                 (ty, length)
             }
         };
-        if self.buffered < length {
+        if self.buffered() < length {
             return Ok(None);
         }
         self.pending = None;
@@ -124,33 +130,48 @@ impl FrameDecoder {
         }))
     }
 
+    fn buffered(&self) -> usize {
+        self.front.len() + self.behind_len
+    }
+
+    fn take_header(&mut self) -> Option<u64> {
+        if let Some(header) = self.front.first_chunk::<HEADER_LEN>() {
+            let header = u64::from_be_bytes(*header);
+            self.front.advance(HEADER_LEN);
+            self.refill();
+            return Some(header);
+        }
+        (self.buffered() >= HEADER_LEN).then(|| self.take(HEADER_LEN).get_u64())
+    }
+
     /// Takes `length` bytes, which the caller has checked to be there.
     fn take(&mut self, length: usize) -> Bytes {
-        if length == 0 {
-            return Bytes::new();
-        }
-        self.buffered -= length;
-        if let Some(front) = self.chunks.front_mut()
-            && front.len() >= length
+        let taken = if self.front.len() >= length {
+            self.front.split_to(length)
+        } else {
+            let mut joined = BytesMut::with_capacity(length);
+            while joined.len() < length {
+                let part = self.front.len().min(length - joined.len());
+                joined.extend_from_slice(&self.front.split_to(part));
+                self.refill();
+                if self.front.is_empty() {
+                    break;
+                }
+            }
+            joined.freeze()
+        };
+        self.refill();
+        taken
+    }
+
+    /// Goes on to the next chunk when one is cut up.
+    fn refill(&mut self) {
+        if self.front.is_empty()
+            && let Some(next) = self.behind.pop_front()
         {
-            let taken = front.split_to(length);
-            if front.is_empty() {
-                self.chunks.pop_front();
-            }
-            return taken;
+            self.behind_len -= next.len();
+            self.front = next;
         }
-        let mut joined = BytesMut::with_capacity(length);
-        while joined.len() < length {
-            let Some(front) = self.chunks.front_mut() else {
-                break;
-            };
-            let part = front.split_to(front.len().min(length - joined.len()));
-            joined.extend_from_slice(&part);
-            if front.is_empty() {
-                self.chunks.pop_front();
-            }
-        }
-        joined.freeze()
     }
 }
 
@@ -190,7 +211,7 @@ mod tests {
                 decoded.push((frame.ty.0, frame.payload.to_vec()));
             }
             prop_assert_eq!(decoded, frames);
-            prop_assert_eq!(decoder.buffered, 0);
+            prop_assert_eq!(decoder.buffered(), 0);
         }
 
         #[test]

@@ -122,6 +122,96 @@ pub(crate) struct Notification {
     pub(crate) result: Option<NotificationResult>,
 }
 
+impl Notification {
+    /// Decodes what nearly every notification is: a completion with nothing, a value or an invocation
+    /// id, in tag order and with nothing else. `None` says that it is something else, not what is
+    /// wrong with it.
+    fn plain(payload: &Bytes) -> Option<Self> {
+        let mut reader = Reader { payload, at: 0 };
+        reader.tag(1 << 3)?;
+        let id = NotificationId::Completion(u32::try_from(reader.varint()?).ok()?);
+        let result = match reader.varint()? {
+            VOID if reader.varint()? == 0 => NotificationResult::Void(Void {}),
+            VALUE => {
+                let length = reader.length()?;
+                let end = reader.at + length;
+                let content = if length == 0 {
+                    Bytes::new()
+                } else {
+                    reader.tag(1 << 3 | 2)?;
+                    reader.bytes()?
+                };
+                if reader.at != end {
+                    return None;
+                }
+                NotificationResult::Value(Value { content })
+            }
+            INVOCATION_ID => NotificationResult::InvocationId(reader.bytes()?),
+            _ => return None,
+        };
+        let notification = Self {
+            id: Some(id),
+            result: Some(result),
+        };
+        (reader.at == payload.len())
+            .then_some(notification)?
+            .checked()
+    }
+
+    /// `None` if what should be text is not.
+    fn checked(self) -> Option<Self> {
+        match &self.result {
+            Some(NotificationResult::InvocationId(id)) => {
+                std::str::from_utf8(id).is_ok().then_some(self)
+            }
+            _ => Some(self),
+        }
+    }
+}
+
+/// The keys of the fields of a notification's result: tag and wire type.
+const VOID: u64 = 4 << 3 | 2;
+const VALUE: u64 = 5 << 3 | 2;
+const INVOCATION_ID: u64 = 16 << 3 | 2;
+
+/// Reads protobuf's primitives; `None` where they are not as they usually are.
+struct Reader<'a> {
+    payload: &'a Bytes,
+    at: usize,
+}
+
+impl Reader<'_> {
+    fn varint(&mut self) -> Option<u64> {
+        let mut value = 0;
+        for shift in (0..28).step_by(7) {
+            let byte = *self.payload.get(self.at)?;
+            self.at += 1;
+            value |= u64::from(byte & 0x7F) << shift;
+            if byte < 0x80 {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    fn tag(&mut self, key: u64) -> Option<()> {
+        (self.varint()? == key).then_some(())
+    }
+
+    /// A length of bytes that are there.
+    fn length(&mut self) -> Option<usize> {
+        let length = usize::try_from(self.varint()?).ok()?;
+        (length <= self.payload.len() - self.at).then_some(length)
+    }
+
+    fn bytes(&mut self) -> Option<Bytes> {
+        let length = self.length()?;
+        let from = self.at;
+        self.at += length;
+        Some(self.payload.slice(from..self.at))
+    }
+}
+
 /// Whom a notification is for.
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub(crate) enum NotificationId {
@@ -142,8 +232,9 @@ pub(crate) enum NotificationResult {
     Value(Value),
     #[prost(message, tag = "6")]
     Failure(Failure),
-    #[prost(string, tag = "16")]
-    InvocationId(String),
+    /// Text; it was checked to be UTF-8.
+    #[prost(bytes = "bytes", tag = "16")]
+    InvocationId(Bytes),
     #[prost(message, tag = "17")]
     StateKeys(StateKeys),
 }
@@ -168,7 +259,8 @@ pub(crate) struct EphemeralState {
 /// A message from the runtime.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Incoming {
-    Start(Box<Start>),
+    /// A `Start`, not decoded yet: there is one for each attempt, and it is large.
+    Start(Bytes),
     /// A recorded command, kept as bytes.
     Command(MessageType, Bytes),
     Notification(Notification),
@@ -188,6 +280,8 @@ pub(crate) enum MessageError {
         ty: MessageType,
         source: prost::DecodeError,
     },
+    #[error("a {0} message cannot be decoded: its invocation id is not UTF-8")]
+    NotText(MessageType),
     #[error("a message of type {0} has no business on the way to an SDK")]
     Unexpected(MessageType),
 }
@@ -198,9 +292,7 @@ impl Incoming {
         let Frame { ty, payload } = frame;
         let undecodable = |source| MessageError::Undecodable { ty, source };
         Ok(match ty {
-            MessageType::START => {
-                Self::Start(Box::new(Start::decode(payload).map_err(undecodable)?))
-            }
+            MessageType::START => Self::Start(payload),
             MessageType::RUN_ACK => {
                 Self::RunAck(RunAck::decode(payload).map_err(undecodable)?.completion_id)
             }
@@ -209,10 +301,93 @@ impl Incoming {
                 Self::EphemeralState(EphemeralState::decode(payload).map_err(undecodable)?)
             }
             _ if ty.is_command() => Self::Command(ty, payload),
-            _ if ty.is_notification() => {
-                Self::Notification(Notification::decode(payload).map_err(undecodable)?)
-            }
+            _ if ty.is_notification() => Self::Notification(match Notification::plain(&payload) {
+                Some(notification) => notification,
+                None => Notification::decode(payload)
+                    .map_err(undecodable)?
+                    .checked()
+                    .ok_or(MessageError::NotText(ty))?,
+            }),
             _ => return Err(MessageError::Unexpected(ty)),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn results() -> impl Strategy<Value = Option<NotificationResult>> {
+        let bytes = || prop::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from);
+        prop::option::of(prop_oneof![
+            Just(NotificationResult::Void(Void {})),
+            bytes().prop_map(|content| NotificationResult::Value(Value { content })),
+            "\\PC{0,20}".prop_map(|id| NotificationResult::InvocationId(id.into())),
+            bytes().prop_map(NotificationResult::InvocationId),
+            any::<u32>().prop_map(|code| NotificationResult::Failure(Failure {
+                code,
+                ..Failure::default()
+            })),
+        ])
+    }
+
+    fn ids() -> impl Strategy<Value = Option<NotificationId>> {
+        prop::option::of(prop_oneof![
+            any::<u32>().prop_map(NotificationId::Completion),
+            (0..200u32).prop_map(NotificationId::Completion),
+            any::<u32>().prop_map(NotificationId::Signal),
+        ])
+    }
+
+    /// What the general decoder says.
+    fn slow(payload: &Bytes) -> Option<Notification> {
+        Notification::decode(payload.clone()).ok()?.checked()
+    }
+
+    proptest! {
+        #[test]
+        fn the_quick_decoder_says_what_the_general_one_says(
+            id in ids(),
+            result in results(),
+            change in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
+            cut in prop::option::of(any::<prop::sample::Index>()),
+        ) {
+            let mut bytes = Notification { id, result }.encode_to_vec();
+            if let Some((at, byte)) = change && !bytes.is_empty() {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            if let Some(at) = cut {
+                bytes.truncate(at.index(bytes.len() + 1));
+            }
+            let bytes = Bytes::from(bytes);
+            if let Some(quick) = Notification::plain(&bytes) {
+                prop_assert_eq!(Some(quick), slow(&bytes));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_usual_is_decoded_quickly() {
+        for result in [
+            NotificationResult::Void(Void {}),
+            NotificationResult::Value(Value {
+                content: Bytes::new(),
+            }),
+            NotificationResult::Value(Value {
+                content: Bytes::from(vec![7; 100_000]),
+            }),
+            NotificationResult::InvocationId("inv_1".into()),
+        ] {
+            for id in [1, 127, 128, 2_000_000] {
+                let notification = Notification {
+                    id: Some(NotificationId::Completion(id)),
+                    result: Some(result.clone()),
+                };
+                let bytes = notification.encode_to_vec().into();
+                assert_eq!(Notification::plain(&bytes), Some(notification));
+            }
+        }
     }
 }

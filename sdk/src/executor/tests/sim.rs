@@ -672,7 +672,7 @@ impl Wake for Wakes {
 }
 
 fn invocation_id(id: u32) -> NotificationResult {
-    NotificationResult::InvocationId(format!("inv_1{id:033}"))
+    NotificationResult::InvocationId(format!("inv_1{id:033}").into())
 }
 
 fn is_run(script: &[Entry], id: u32) -> bool {

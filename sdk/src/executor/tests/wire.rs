@@ -337,7 +337,10 @@ pub(super) fn failed(id: u32, code: u32, message: &str) -> Msg {
 }
 
 pub(super) fn invoked(id: u32, invocation: &str) -> Msg {
-    completion(id, NotificationResult::InvocationId(invocation.into()))
+    completion(
+        id,
+        NotificationResult::InvocationId(invocation.to_owned().into()),
+    )
 }
 
 pub(super) fn keys(id: u32, keys: &[&'static str]) -> Msg {
