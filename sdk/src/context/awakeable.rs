@@ -138,7 +138,7 @@ impl Context {
         Awakeable {
             cell,
             id: awakeable_id(&cell.info().raw_id, signal.unwrap_or_default()),
-            future: DurableFuture::new(cell, signal.map(Source::Signal), future::value),
+            future: DurableFuture::of(cell, signal.map(Source::Signal), future::value),
         }
     }
 
@@ -169,7 +169,7 @@ impl Context {
         value: &T,
     ) -> Result<(), TerminalError> {
         check_awakeable_id(id)?;
-        if let Some(payload) = encode(self.cell(), value, "the value for an awakeable") {
+        if let Some(payload) = encode(self.cell(), value, || "the value for an awakeable".into()) {
             let completion = Completion::Value {
                 payload: &payload,
                 stable: T::STABLE,
@@ -210,11 +210,15 @@ impl Context {
 }
 
 /// Encodes a payload of the handler's; one that cannot be encoded ends the attempt.
-pub(crate) fn encode<T: Encode + ?Sized>(cell: &Cell, value: &T, what: &str) -> Option<Bytes> {
+pub(crate) fn encode<T: Encode + ?Sized>(
+    cell: &Cell,
+    value: &T,
+    what: impl FnOnce() -> String,
+) -> Option<Bytes> {
     match value.encode() {
         Ok(payload) => Some(payload),
         Err(error) => {
-            let fault = AttemptError::internal(format!("{what} cannot be encoded"));
+            let fault = AttemptError::internal(format!("{} cannot be encoded", what()));
             cell.fault(fault.quoting(&error));
             None
         }

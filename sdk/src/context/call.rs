@@ -21,7 +21,7 @@ use super::{
 use crate::{
     error::{BoxError, TerminalError},
     executor::Cell,
-    journal::{AttemptError, CANCEL, CallFields, Command, Completion, Issued, SignalId},
+    journal::{AttemptError, CANCEL, CallFields, Command, Completion, SignalId, Source},
     payload::{Decode, Encode},
     protocol::message::NotificationResult,
 };
@@ -174,11 +174,11 @@ impl<'a, In, Out> Request<'a, In, Out> {
     {
         let cell = self.cell;
         let issued = self.issue(|cell, call, name| cell.issue_call(Command::Call(call), name));
-        let ids = issued.map(|issued| (issued.first, issued.first + 1));
+        let (invocation_id, leaf) = issued.unzip();
         Call {
             cell,
-            invocation_id: ids.map(|(invocation_id, _)| invocation_id),
-            result: DurableFuture::completion(cell, ids.map(|(_, result)| result), future::value),
+            invocation_id,
+            result: DurableFuture::new(cell, leaf, future::value),
         }
     }
 
@@ -246,10 +246,7 @@ impl<'a, In, Out> Request<'a, In, Out> {
         }
     }
 
-    fn issue(
-        self,
-        issue: impl FnOnce(&Cell, CallFields<'_>, &str) -> Option<Issued>,
-    ) -> Option<Issued>
+    fn issue<R>(self, issue: impl FnOnce(&Cell, CallFields<'_>, &str) -> Option<R>) -> Option<R>
     where
         In: Encode,
     {
@@ -260,11 +257,9 @@ impl<'a, In, Out> Request<'a, In, Out> {
             )));
             return None;
         }
-        let parameter: Bytes = encode(
-            self.cell,
-            &self.input,
-            &format!("the input of {}", self.target),
-        )?;
+        let parameter: Bytes = encode(self.cell, &self.input, || {
+            format!("the input of {}", self.target)
+        })?;
         let call = CallFields {
             service: self.target.service_name(),
             handler: self.target.handler_name(),
@@ -352,7 +347,11 @@ impl<'a, T> Call<'a, T> {
     /// }
     /// ```
     pub fn invocation_id(&self) -> DurableFuture<'a, InvocationId> {
-        DurableFuture::completion(self.cell, self.invocation_id, decode_id)
+        DurableFuture::of(
+            self.cell,
+            self.invocation_id.map(Source::Completion),
+            decode_id,
+        )
     }
 
     /// Cancels the called invocation; the call then usually fails with code 409.
@@ -435,7 +434,11 @@ impl<'a> Sent<'a> {
     /// }
     /// ```
     pub fn invocation_id(&self) -> DurableFuture<'a, InvocationId> {
-        DurableFuture::completion(self.cell, self.invocation_id, decode_id)
+        DurableFuture::of(
+            self.cell,
+            self.invocation_id.map(Source::Completion),
+            decode_id,
+        )
     }
 }
 
@@ -444,7 +447,11 @@ impl<'a> IntoFuture for Sent<'a> {
     type IntoFuture = DurableFuture<'a, InvocationHandle<'a>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        DurableFuture::completion(self.cell, self.invocation_id, decode_handle)
+        DurableFuture::of(
+            self.cell,
+            self.invocation_id.map(Source::Completion),
+            decode_handle,
+        )
     }
 }
 

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use super::timeout::OrTimeout;
 use crate::{
     error::{BoxError, TerminalError},
-    executor::{Cell, Delivery, LeafHandle},
+    executor::{Cell, Delivery, LeafHandle, RunRef},
     journal::{AttemptError, Source},
     payload::Decode,
     protocol::message::{Failure, NotificationResult},
@@ -63,9 +63,8 @@ pub struct DurableFuture<'a, T> {
 }
 
 impl<'a, T> DurableFuture<'a, T> {
-    /// The future of `source`; without one it stays pending until the executor ends the attempt.
-    pub(crate) fn new(cell: &'a Cell, source: Option<Source>, decode: DecodeFn<'a, T>) -> Self {
-        let leaf = source.map(|source| cell.create_leaf(source));
+    /// The future of a leaf; without one it stays pending until the executor ends the attempt.
+    pub(crate) fn new(cell: &'a Cell, leaf: Option<LeafHandle>, decode: DecodeFn<'a, T>) -> Self {
         Self {
             cell,
             leaf,
@@ -74,9 +73,15 @@ impl<'a, T> DurableFuture<'a, T> {
         }
     }
 
-    /// The future of a completion.
-    pub(crate) fn completion(cell: &'a Cell, id: Option<u32>, decode: DecodeFn<'a, T>) -> Self {
-        Self::new(cell, id.map(Source::Completion), decode)
+    /// The future of `source`, for which no command was issued just now.
+    pub(crate) fn of(cell: &'a Cell, source: Option<Source>, decode: DecodeFn<'a, T>) -> Self {
+        let leaf = source.map(|source| cell.create_leaf(source));
+        Self::new(cell, leaf, decode)
+    }
+
+    /// The run whose result this is, until that is there.
+    pub(crate) fn run(&self) -> Option<RunRef> {
+        self.leaf.as_ref()?.run
     }
 
     /// Waits at most `duration`: a durable sleep, recorded now, races with this future, which goes

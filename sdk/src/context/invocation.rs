@@ -189,7 +189,9 @@ impl<'a> InvocationHandle<'a> {
     /// }
     /// ```
     pub fn resolve_signal<T: Encode + ?Sized>(&self, name: &str, value: &T) {
-        if let Some(payload) = encode(self.cell, value, &format!("the value for signal `{name}`")) {
+        if let Some(payload) = encode(self.cell, value, || {
+            format!("the value for signal `{name}`")
+        }) {
             self.send_signal(
                 name,
                 Completion::Value {
@@ -318,13 +320,13 @@ impl<'a> AttachHandle<'a> {
 }
 
 fn attach<'a, T: Decode>(cell: &'a Cell, target: AttachTarget<'_>) -> DurableFuture<'a, T> {
-    let issued = cell.issue(Command::Attach(target), "");
-    DurableFuture::completion(cell, issued.map(|issued| issued.first), future::value)
+    let leaf = cell.issue_awaited(Command::Attach(target), "");
+    DurableFuture::new(cell, leaf, future::value)
 }
 
 fn output<'a, T: Decode>(cell: &'a Cell, target: AttachTarget<'_>) -> DurableFuture<'a, Option<T>> {
-    let issued = cell.issue(Command::GetOutput(target), "");
-    DurableFuture::completion(cell, issued.map(|issued| issued.first), future::optional)
+    let leaf = cell.issue_awaited(Command::GetOutput(target), "");
+    DurableFuture::new(cell, leaf, future::optional)
 }
 
 impl Context {
@@ -401,6 +403,6 @@ impl Context {
     pub fn signal<T: Decode>(&self, name: &str) -> DurableFuture<'_, T> {
         let cell = self.cell();
         let source = cell.journal(|_| Ok(Source::NamedSignal(Arc::from(name))));
-        DurableFuture::new(cell, source, future::value)
+        DurableFuture::of(cell, source, future::value)
     }
 }

@@ -18,7 +18,7 @@ mod target;
 mod timeout;
 mod timer;
 
-use std::ops::Deref;
+use std::{ops::Deref, sync::Arc};
 
 pub use self::{
     awakeable::Awakeable,
@@ -54,7 +54,7 @@ pub struct Context {
 }
 
 impl Context {
-    pub(crate) fn cell(&self) -> &Cell {
+    pub(crate) fn cell(&self) -> &Arc<Cell> {
         &self.attempt.0
     }
 }

@@ -64,8 +64,10 @@ impl<'a, T> Promise<'a, T> {
     where
         T: Decode,
     {
-        let issued = self.cell.issue(Command::GetPromise { key: &self.key }, "");
-        DurableFuture::completion(self.cell, issued.map(|issued| issued.first), future::value)
+        let leaf = self
+            .cell
+            .issue_awaited(Command::GetPromise { key: &self.key }, "");
+        DurableFuture::new(self.cell, leaf, future::value)
     }
 
     /// The result if it is there, `None` if not; does not wait.
@@ -91,12 +93,10 @@ impl<'a, T> Promise<'a, T> {
     where
         T: Decode,
     {
-        let issued = self.cell.issue(Command::PeekPromise { key: &self.key }, "");
-        DurableFuture::completion(
-            self.cell,
-            issued.map(|issued| issued.first),
-            future::optional,
-        )
+        let leaf = self
+            .cell
+            .issue_awaited(Command::PeekPromise { key: &self.key }, "");
+        DurableFuture::new(self.cell, leaf, future::optional)
     }
 
     /// Completes the promise with a value. Await it to learn whether that worked.
@@ -116,11 +116,9 @@ impl<'a, T> Promise<'a, T> {
     where
         T: Encode,
     {
-        match encode(
-            self.cell,
-            value,
-            &format!("the value for promise `{}`", self.key),
-        ) {
+        match encode(self.cell, value, || {
+            format!("the value for promise `{}`", self.key)
+        }) {
             Some(payload) => self.complete(Completion::Value {
                 payload: &payload,
                 stable: T::STABLE,
@@ -151,14 +149,14 @@ impl<'a, T> Promise<'a, T> {
     }
 
     fn complete(&self, completion: Completion<'_>) -> DurableFuture<'a, ()> {
-        let issued = self.cell.issue(
+        let leaf = self.cell.issue_awaited(
             Command::CompletePromise {
                 key: &self.key,
                 completion,
             },
             "",
         );
-        DurableFuture::completion(self.cell, issued.map(|issued| issued.first), future::void)
+        DurableFuture::new(self.cell, leaf, future::void)
     }
 }
 

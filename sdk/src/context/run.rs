@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     error::{HandlerError, TerminalError},
-    executor::Cell,
+    executor::{Cell, RunRef},
     payload::{Decode, Encode},
     retry::RetryPolicy,
 };
@@ -42,25 +42,16 @@ pin_project! {
     /// ```
     #[must_use = "a run is executed when it is awaited"]
     pub struct Run<'a, Fut, T> {
-        cell: &'a Cell,
+        cell: &'a Arc<Cell>,
         // None once the closure has ended, or if the attempt is over.
-        id: Option<u32>,
+        run: Option<RunRef>,
         name: Cow<'a, str>,
         policy: Option<RetryPolicy>,
         // Calls the closure when it is first polled.
         #[pin]
         executing: Option<Fut>,
-        polled: Option<(Arc<str>, Waker)>,
+        waker: Option<Waker>,
         result: DurableFuture<'a, T>,
-    }
-
-    impl<Fut, T> PinnedDrop for Run<'_, Fut, T> {
-        fn drop(this: Pin<&mut Self>) {
-            let this = this.project();
-            if let Some(id) = *this.id {
-                this.cell.remove_run(id);
-            }
-        }
     }
 }
 
@@ -69,17 +60,16 @@ where
     Fut: Future<Output = Result<T, HandlerError>>,
     T: Encode + Decode,
 {
-    pub(crate) fn new(cell: &'a Cell, name: impl Into<Cow<'a, str>>, executing: Fut) -> Self {
+    pub(crate) fn new(cell: &'a Arc<Cell>, name: impl Into<Cow<'a, str>>, executing: Fut) -> Self {
         let name = name.into();
-        let id = cell.issue_run(&name).map(|issued| issued.first);
-        let result = DurableFuture::completion(cell, id, future::value::<T>);
+        let result = DurableFuture::new(cell, cell.issue_run(&name), future::value::<T>);
         Self {
             cell,
-            id,
+            run: result.run(),
             name,
             policy: None,
             executing: Some(executing),
-            polled: None,
+            waker: None,
             result,
         }
     }
@@ -124,14 +114,12 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        if let Some(id) = *this.id
-            && this.cell.take_run_grant(id)
+        if let Some(run) = *this.run
+            && this.cell.take_run_grant(run)
         {
-            let (name, waker) = this
-                .polled
-                .get_or_insert_with(|| (Arc::from(&**this.name), this.cell.run_waker(id)));
+            let waker = this.waker.get_or_insert_with(|| this.cell.run_waker(run));
             // Also what the closure has left behind is dropped in there.
-            let polled = this.cell.in_run(id, name, || {
+            let polled = this.cell.in_run(run, this.name, || {
                 let mut cx = TaskContext::from_waker(waker);
                 let polled = this.executing.as_mut().as_pin_mut()?.poll(&mut cx);
                 if polled.is_ready() {
@@ -140,21 +128,20 @@ where
                 Some(polled)
             });
             if let Some(Poll::Ready(result)) = polled {
-                *this.id = None;
+                *this.run = None;
                 let result = result.and_then(|value| {
                     value.encode().map_err(|error| {
                         HandlerError::from(format!("the result cannot be encoded: {error}"))
                     })
                 });
                 this.cell
-                    .finish_run(id, this.name, this.policy.as_ref(), result);
+                    .finish_run(run, this.name, this.policy.as_ref(), result);
             }
         }
         let result = ready!(Pin::new(this.result).poll(cx));
         // The closure has not ended if the run was cancelled, and was not called if the result was
         // recorded: it goes now, though the run may be held for longer.
-        if let Some(id) = this.id.take() {
-            this.cell.remove_run(id);
+        if this.run.take().is_some() {
             this.executing.set(None);
         }
         Poll::Ready(result)
@@ -165,7 +152,7 @@ impl<Fut, T> fmt::Debug for Run<'_, Fut, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Run")
             .field("name", &self.name)
-            .field("id", &self.id)
+            .field("result", &self.result)
             .finish_non_exhaustive()
     }
 }

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     error::{BoxError, TerminalError},
     executor::Cell,
-    journal::Command,
+    journal::{Command, Journal},
     payload::{Decode, Encode},
     protocol::message::{NotificationResult, StateKeys},
 };
@@ -150,13 +150,13 @@ impl<T: ?Sized> Key<T> for &StateKey<T> {
 }
 
 fn get<'a, T: Decode>(cell: &'a Cell, key: &str) -> DurableFuture<'a, Option<T>> {
-    let issued = cell.journal(|state| state.journal.issue_get_state(key));
-    DurableFuture::completion(cell, issued.map(|issued| issued.first), future::optional)
+    let leaf = cell.issue_read(|journal| journal.issue_get_state(key));
+    DurableFuture::new(cell, leaf, future::optional)
 }
 
 fn get_keys(cell: &Cell) -> DurableFuture<'_, Vec<String>> {
-    let issued = cell.journal(|state| state.journal.issue_get_state_keys());
-    DurableFuture::completion(cell, issued.map(|issued| issued.first), decode_keys)
+    let leaf = cell.issue_read(Journal::issue_get_state_keys);
+    DurableFuture::new(cell, leaf, decode_keys)
 }
 
 fn decode_keys(
@@ -185,7 +185,7 @@ fn sorted(keys: StateKeys) -> Result<Vec<String>, BoxError> {
 }
 
 fn set<T: Encode + ?Sized>(cell: &Cell, key: &str, value: &T) {
-    if let Some(value) = encode(cell, value, &format!("the value for state key `{key}`")) {
+    if let Some(value) = encode(cell, value, || format!("the value for state key `{key}`")) {
         cell.issue(
             Command::SetState {
                 key,

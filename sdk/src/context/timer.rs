@@ -12,8 +12,8 @@ use crate::{error::TerminalError, executor::Cell, journal::Command};
 pub(crate) fn sleep<'a>(cell: &'a Cell, duration: Duration, name: &str) -> DurableFuture<'a, ()> {
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let wake_up_time = cell.now().saturating_add(millis);
-    let issued = cell.issue(Command::Sleep { wake_up_time }, name);
-    DurableFuture::completion(cell, issued.map(|issued| issued.first), future::void)
+    let leaf = cell.issue_awaited(Command::Sleep { wake_up_time }, name);
+    DurableFuture::new(cell, leaf, future::void)
 }
 
 impl Context {

@@ -6,7 +6,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     task::{Poll, Waker},
     time::Duration,
 };
@@ -19,12 +22,12 @@ use super::{
     ephemeral::EphemeralReads,
     leaves::{Delivery, LeafHandle, Leaves},
     report,
-    runs::Runs,
-    waker::{RunWaker, TaskWaker},
+    runs::{RunRef, Runs},
+    waker::{RunWaker, Wakes},
 };
 use crate::{
     error::{Behavior, Failure, HandlerError, TerminalError},
-    journal::{AttemptError, Command, Issued, Journal, Order, Source},
+    journal::{AttemptError, Command, CommandRef, Issued, Journal, Order, Source},
     payload::Headers,
     random::Rng,
     retry::{Decision, RetryPolicy},
@@ -52,8 +55,10 @@ pub(crate) struct State {
     pub(crate) fault: Option<AttemptError>,
     /// A run failed retryably: the attempt ends with it once the executing runs have proposed.
     pub(crate) run_failure: Option<AttemptError>,
-    /// The run whose closure is being polled, by its completion id, and its name.
-    pub(super) polled_run: Option<(u32, Arc<str>)>,
+    /// The run whose closure is being polled.
+    pub(super) polled_run: Option<RunRef>,
+    /// Its name. The text is used again and again.
+    pub(super) polled_name: String,
     /// The handler has ended: commands from drop glue are ignored.
     pub(crate) closed: bool,
     /// The span says that the attempt replays.
@@ -78,7 +83,9 @@ pub(crate) struct InvocationInfo {
 /// The shared cell of one attempt.
 pub(crate) struct Cell {
     state: Mutex<State>,
-    pub(crate) task: Arc<TaskWaker>,
+    pub(crate) wakes: Wakes,
+    /// The completion id of the run whose closure may be polled in the poll at hand; 0: none.
+    granted: AtomicU32,
     pub(crate) request: AttemptRequest,
     info: OnceLock<InvocationInfo>,
     span: OnceLock<tracing::Span>,
@@ -107,12 +114,14 @@ impl Cell {
                 fault: None,
                 run_failure: None,
                 polled_run: None,
+                polled_name: String::new(),
                 closed: false,
                 told_replaying: false,
                 rng: Rng::new(0),
                 finished: None,
             }),
-            task: Arc::default(),
+            wakes: Wakes::default(),
+            granted: AtomicU32::new(0),
             request,
             info: OnceLock::new(),
             span: OnceLock::new(),
@@ -156,24 +165,45 @@ impl Cell {
         self.journal(|state| state.journal.issue(command, name))
     }
 
-    /// Issues a call and remembers it for a cancellation.
-    pub(crate) fn issue_call(&self, command: Command<'_>, name: &str) -> Option<Issued> {
+    /// Issues a command with a completion: the leaf for that.
+    pub(crate) fn issue_awaited(&self, command: Command<'_>, name: &str) -> Option<LeafHandle> {
         self.journal(|state| {
             let issued = state.journal.issue(command, name)?;
-            state.calls.push(CallRecord {
-                invocation_id: issued.first,
-                result: issued.first + 1,
-            });
-            Ok(issued)
+            Ok(state.leaves.create(Source::Completion(issued.first)))
         })
     }
 
-    /// Issues a run.
-    pub(crate) fn issue_run(&self, name: &str) -> Option<Issued> {
+    /// Issues a call and remembers it for a cancellation: the completion id of its invocation id, and
+    /// the leaf for its result.
+    pub(crate) fn issue_call(&self, command: Command<'_>, name: &str) -> Option<(u32, LeafHandle)> {
+        self.journal(|state| {
+            let Issued { first, .. } = state.journal.issue(command, name)?;
+            state.calls.push(CallRecord {
+                invocation_id: first,
+                result: first + 1,
+            });
+            Ok((first, state.leaves.create(Source::Completion(first + 1))))
+        })
+    }
+
+    /// Issues a run: the leaf for its result.
+    pub(crate) fn issue_run(&self, name: &str) -> Option<LeafHandle> {
         self.journal(|state| {
             let issued = state.journal.issue(Command::Run, name)?;
-            state.runs.create(issued);
-            Ok(issued)
+            let mut leaf = state.leaves.create(Source::Completion(issued.first));
+            leaf.run = Some(state.runs.create(issued));
+            Ok(leaf)
+        })
+    }
+
+    /// Issues a read of the state: the leaf for what is read.
+    pub(crate) fn issue_read(
+        &self,
+        read: impl FnOnce(&mut Journal) -> Result<Issued, AttemptError>,
+    ) -> Option<LeafHandle> {
+        self.journal(|state| {
+            let issued = read(&mut state.journal)?;
+            Ok(state.leaves.create(Source::Completion(issued.first)))
         })
     }
 
@@ -260,7 +290,8 @@ impl Cell {
     pub(crate) fn close(&self) -> impl Sized + use<> {
         let mut state = self.lock();
         state.closed = true;
-        state.finished.take()
+        // The leaves' wakers lead back to this cell.
+        (state.finished.take(), std::mem::take(&mut state.leaves))
     }
 
     // ---- leaves ------------------------------------------------------------------------------
@@ -284,9 +315,11 @@ impl Cell {
             }) {
                 return Poll::Pending;
             }
+            // The handler's own waker needs no keeping: it is this cell.
+            let own = !std::ptr::addr_eq(waker.data(), std::ptr::from_ref(self));
             state.leaves.poll(
                 handle,
-                waker,
+                own.then_some(waker),
                 &mut state.journal.notifications,
                 &mut state.runs,
             )
@@ -308,42 +341,63 @@ impl Cell {
 
     // ---- runs --------------------------------------------------------------------------------
 
-    /// Whether the run's closure may be polled now.
-    pub(crate) fn take_run_grant(&self, id: u32) -> bool {
-        self.lock().runs.take_grant(id, || self.now())
+    /// The run's closure may be polled in the poll to come.
+    pub(super) fn grant(&self, run: RunRef) {
+        self.granted.store(run.id, Ordering::Relaxed);
+    }
+
+    /// Takes back a grant; `true` if it was not taken.
+    pub(super) fn withdraw_grant(&self, run: RunRef) -> bool {
+        // The poll has ended: nobody looks at it meanwhile.
+        let granted = self.granted.load(Ordering::Relaxed);
+        self.granted.store(0, Ordering::Relaxed);
+        granted == run.id
+    }
+
+    /// Whether the run's closure may be polled now. Taken once.
+    pub(crate) fn take_run_grant(&self, run: RunRef) -> bool {
+        if self.granted.load(Ordering::Relaxed) != run.id {
+            return false;
+        }
+        self.granted.store(0, Ordering::Relaxed);
+        self.lock().runs.start(run, || self.now())
     }
 
     /// The waker for a run's closure.
-    pub(crate) fn run_waker(&self, id: u32) -> Waker {
-        Waker::from(Arc::new(RunWaker {
-            task: Arc::clone(&self.task),
-            id,
-        }))
+    pub(crate) fn run_waker(self: &Arc<Self>, run: RunRef) -> Waker {
+        let cell = Arc::clone(self);
+        Waker::from(Arc::new(RunWaker { cell, run }))
     }
 
     /// Polls a run's closure: meanwhile the context is off limits. Also if the closure panics, which
     /// the handler may catch, it is not afterwards.
-    pub(crate) fn in_run<R>(&self, id: u32, name: &Arc<str>, poll: impl FnOnce() -> R) -> R {
-        struct Restore<'a>(&'a Cell, Option<(u32, Arc<str>)>);
+    pub(crate) fn in_run<R>(&self, run: RunRef, name: &str, poll: impl FnOnce() -> R) -> R {
+        struct Restore<'a>(&'a Cell, Option<(RunRef, String)>);
         impl Drop for Restore<'_> {
             fn drop(&mut self) {
-                self.0.lock().polled_run = self.1.take();
+                let mut state = self.0.lock();
+                state.polled_run = None;
+                if let Some((run, name)) = self.1.take() {
+                    state.polled_run = Some(run);
+                    state.polled_name = name;
+                }
             }
         }
-        let outer = self.lock().polled_run.replace((id, Arc::clone(name)));
+        let mut state = self.lock();
+        // A closure may poll another run, which is refused; afterwards it is itself again.
+        let outer = state.polled_run.replace(run);
+        let outer = outer.map(|outer| (outer, std::mem::take(&mut state.polled_name)));
+        state.polled_name.clear();
+        state.polled_name.push_str(name);
+        drop(state);
         let _restore = Restore(self, outer);
         poll()
-    }
-
-    /// The run's future is dropped.
-    pub(crate) fn remove_run(&self, id: u32) {
-        self.lock().runs.remove(id);
     }
 
     /// The closure of a run has ended.
     pub(crate) fn finish_run(
         &self,
-        id: u32,
+        run: RunRef,
         name: &str,
         policy: Option<&RetryPolicy>,
         result: Result<Bytes, HandlerError>,
@@ -356,9 +410,9 @@ impl Cell {
         if state.is_over() {
             return;
         }
-        let command = state.runs.command(id, name);
-        let (replayed, started) = state.runs.record(id);
-        state.runs.remove(id);
+        let command = state.runs.command(run, name);
+        let (replayed, started) = state.runs.record(run);
+        state.runs.remove(run);
         let proposal = match result {
             Ok(value) => Ok(value),
             Err(Failure::Terminal(error)) => Err(error),
@@ -377,7 +431,7 @@ impl Cell {
                 }
             }
         };
-        if let Err(error) = state.journal.propose_run(id, proposal) {
+        if let Err(error) = state.journal.propose_run(run.id, proposal) {
             state.fault = Some(error.about(Some(command)));
         }
     }
@@ -430,12 +484,18 @@ impl State {
 
     /// Whether a run's closure is being polled: then the attempt ends with this message about it.
     fn is_refused_in_run(&mut self, message: impl FnOnce(&str) -> String) -> bool {
-        let Some((id, run)) = &self.polled_run else {
+        let Some(command) = self.polled_command() else {
             return false;
         };
-        let error = AttemptError::internal(message(run));
-        self.fault = Some(error.about(Some(self.runs.command(*id, run))));
+        let error = AttemptError::internal(message(&self.polled_name));
+        self.fault = Some(error.about(Some(command)));
         true
+    }
+
+    /// The command of the run whose closure is being polled.
+    pub(super) fn polled_command(&self) -> Option<CommandRef> {
+        let run = self.polled_run?;
+        Some(self.runs.command(run, &self.polled_name))
     }
 
     /// The calls that a cancellation delivered at `cancel` reaches, by the completion ids of their

@@ -1,10 +1,11 @@
 //! What happens at rest.
 
-use std::task::Waker;
-
 use super::{
+    OUTPUT_HIGH,
     cell::{Cell, State},
+    leaves::LeafWaker,
     report,
+    runs::RunRef,
 };
 use crate::journal::{
     AttemptError, AwaitSet, CANCEL, Command, Completion, Order, SignalId, Source,
@@ -16,8 +17,10 @@ const LARGE_AWAIT_SET: usize = 64;
 /// The next step of the executor.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// Wake these and poll the handler to rest.
-    Wake(Vec<Waker>),
+    /// Wake this and poll the handler to rest.
+    Wake(Option<LeafWaker>),
+    /// Wake all these and poll the handler to rest.
+    Probe(Vec<LeafWaker>),
     /// Nothing to do until input comes or a closure is woken.
     Wait,
     Suspend(AwaitSet),
@@ -37,6 +40,10 @@ struct Cancelling {
 #[derive(Debug, Default)]
 pub(crate) struct Decider {
     cancelling: Option<Cancelling>,
+    /// The run whose closure may be polled in the poll at hand.
+    granted: Option<RunRef>,
+    /// So much is written that it should be sent before the handler goes on.
+    pub(crate) output_high: bool,
     /// The last step was a probe: the leaves that wait now are those that are truly awaited.
     probed: bool,
     /// The await set that the runtime was told last.
@@ -47,17 +54,24 @@ pub(crate) struct Decider {
 impl Decider {
     /// At rest: withdraws what was not taken, and finds the next step.
     pub(crate) fn decide(&mut self, cell: &Cell) -> Step {
-        let woken_runs = cell.task.take_runs();
+        let woken_runs = cell.wakes.take_runs();
         let mut guard = cell.lock();
         let state = &mut *guard;
+        self.output_high = state.journal.buffered_output() > OUTPUT_HIGH;
         state.leaves.withdraw(&state.journal.notifications);
-        state.runs.withdraw();
-        state.runs.woken(woken_runs);
+        if let Some(run) = self.granted.take()
+            && cell.withdraw_grant(run)
+        {
+            state.runs.withdraw(run);
+        }
+        if !woken_runs.is_empty() {
+            state.runs.woken(woken_runs);
+        }
         if let Some(fault) = state.fault.take() {
             return Step::Fail(fault);
         }
-        if let Some(slot) = state.runs.grant_resumable() {
-            return self.wake_run(state, slot);
+        if let Some((run, leaf)) = state.runs.grant_resumable() {
+            return self.wake_run(cell, state, run, leaf);
         }
         if state.run_failure.is_some() {
             return self.finish_failed(state);
@@ -65,7 +79,7 @@ impl Decider {
         if let Some(step) = self.go_on_cancelling(state) {
             return step;
         }
-        let offer = state.leaves.next_offer();
+        let offer = state.leaves.next_offer(&state.journal.notifications);
         if let Some(cancel) = state.journal.notifications.cancel()
             && offer.is_none_or(|offer| cancel < offer)
             && let Some(step) = self.begin_cancelling(state, cancel)
@@ -96,8 +110,8 @@ impl Decider {
                 }
             };
         }
-        if let Some(slot) = state.runs.grant_startable() {
-            return self.wake_run(state, slot);
+        if let Some((run, leaf)) = state.runs.grant_startable() {
+            return self.wake_run(cell, state, run, leaf);
         }
         if !state.input_closed {
             if state.leaves.len() == 0 && !state.runs.any_executing() {
@@ -190,23 +204,22 @@ impl Decider {
             state.leaves.cancel(awaited);
             self.cancelling = None;
         }
-        let waker = state
-            .leaves
-            .offer_cancellation(&state.journal.notifications, &mut state.runs)?;
+        let waker = state.leaves.offer_cancellation(&mut state.runs)?;
         Some(self.wake(Some(waker)))
     }
 
     // ---- helpers -----------------------------------------------------------------------------
 
-    fn wake(&mut self, waker: Option<Waker>) -> Step {
+    fn wake(&mut self, waker: Option<LeafWaker>) -> Step {
         self.probed = false;
-        Step::Wake(waker.into_iter().collect())
+        Step::Wake(waker)
     }
 
-    fn wake_run(&mut self, state: &mut State, slot: usize) -> Step {
-        let waker = state
-            .leaves
-            .wake_for_run(slot, &state.journal.notifications, &mut state.runs);
+    /// Grants a poll to a run's closure.
+    fn wake_run(&mut self, cell: &Cell, state: &mut State, run: RunRef, leaf: usize) -> Step {
+        self.granted = Some(run);
+        cell.grant(run);
+        let waker = state.leaves.wake_for_run(leaf, &mut state.runs);
         self.wake(waker)
     }
 
@@ -216,14 +229,8 @@ impl Decider {
         if std::mem::replace(&mut self.probed, true) {
             return None;
         }
-        let wakers = state
-            .leaves
-            .probe(&state.journal.notifications, &mut state.runs);
-        if wakers.is_empty() {
-            None
-        } else {
-            Some(Step::Wake(wakers))
-        }
+        let wakers = state.leaves.probe(&mut state.runs);
+        (!wakers.is_empty()).then_some(Step::Probe(wakers))
     }
 
     /// Tells a v7 runtime what is awaited, once per await point. Not by a probe: that would happen

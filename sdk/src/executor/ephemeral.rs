@@ -128,10 +128,8 @@ impl Cell {
         match asked {
             Ok(id) => EphemeralRead::Asked(id),
             Err(error) => {
-                let command = match &state.polled_run {
-                    Some((id, run)) => Some(state.runs.command(*id, run)),
-                    None => state.journal.last_command(),
-                };
+                let command = state.polled_command();
+                let command = command.or_else(|| state.journal.last_command());
                 state.fault = Some(error.about(command));
                 EphemeralRead::Over
             }

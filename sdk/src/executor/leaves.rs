@@ -1,7 +1,9 @@
 //! The leaves: durable futures that were polled and wait.
 //!
-//! Arrived notifications and waiting leaves meet by source in [`Leaves::offerable`], which is
-//! ordered by the notifications' order; so the next offer is its first entry, and no scan.
+//! Arrived notifications and waiting leaves meet by source; a leaf that waits for what is there has an
+//! entry in [`Leaves::offerable`], a heap by the notifications' order. Entries are never searched for:
+//! one that does not hold any more is passed over when it comes to the top. So the next offer is no scan,
+//! and a leaf that waits alone, as in sequential code, costs no more than its slot.
 //!
 //! ```text
 //!            polled               offered            polled
@@ -13,11 +15,12 @@
 //! ```
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, BinaryHeap},
     task::{Poll, Waker},
 };
 
-use super::runs::Runs;
+use super::runs::{RunRef, Runs};
 use crate::{
     journal::{Notifications, Order, Source},
     protocol::message::NotificationResult,
@@ -35,8 +38,18 @@ pub(crate) enum Delivery {
 #[derive(Debug)]
 pub(crate) struct LeafHandle {
     pub(crate) source: Source,
-    pub(crate) seq: u64,
+    seq: u64,
     slot: Option<usize>,
+    /// The run whose result it is.
+    pub(crate) run: Option<RunRef>,
+}
+
+/// How a leaf's future is made to be polled.
+#[derive(Clone, Debug)]
+pub(crate) enum LeafWaker {
+    /// By a poll of the handler: no combinator lies between that has wakers of its own.
+    Handler,
+    Own(Waker),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,12 +69,16 @@ enum Phase {
 struct Leaf {
     seq: u64,
     source: Source,
-    waker: Option<Waker>,
+    /// None unless it waits.
+    waker: Option<LeafWaker>,
     phase: Phase,
     /// It was awaited when a CANCEL was delivered: whenever it waits, it gets the failure.
     cancelled: bool,
     /// The last `AwaitingOn` named it.
     reported: bool,
+    run: Option<RunRef>,
+    /// While it waits: the next leaf that waits for the same source, by creation.
+    next: Option<usize>,
 }
 
 /// All leaves that were polled and live.
@@ -70,10 +87,13 @@ pub(crate) struct Leaves {
     slots: Vec<Option<Leaf>>,
     free: Vec<usize>,
     next_seq: u64,
-    /// The waiting leaves by source, then by creation.
-    waiting: BTreeMap<(Source, u64), usize>,
-    /// Sources that have both a notification and a waiting leaf.
-    offerable: BTreeMap<Order, Source>,
+    /// By completion id, which is dense: the first leaf that waits for it.
+    completions: Vec<Option<usize>>,
+    /// The same for signals.
+    signals: BTreeMap<Source, usize>,
+    waiting: usize,
+    /// Leaves that wait for a notification which is there, by its order, and their `seq`.
+    offerable: BinaryHeap<Reverse<(Order, u64, usize)>>,
     /// The waiting leaves that a cancellation has reached, by creation.
     cancelled: BTreeSet<(u64, usize)>,
     /// The leaf that was offered something in the poll at hand.
@@ -89,6 +109,7 @@ impl Leaves {
             source,
             seq: self.next_seq,
             slot: None,
+            run: None,
         }
     }
 
@@ -97,57 +118,39 @@ impl Leaves {
     pub(crate) fn poll(
         &mut self,
         handle: &mut LeafHandle,
-        waker: &Waker,
+        waker: Option<&Waker>,
         notifications: &mut Notifications,
         runs: &mut Runs,
-    ) -> (Poll<Delivery>, Option<Waker>) {
+    ) -> (Poll<Delivery>, Option<LeafWaker>) {
         let slot = match handle.slot {
             Some(slot) => slot,
-            None => {
-                let leaf = Leaf {
-                    seq: handle.seq,
-                    source: handle.source.clone(),
-                    waker: None,
-                    phase: Phase::Woken,
-                    cancelled: false,
-                    reported: false,
-                };
-                let slot = self.free.pop().unwrap_or_else(|| {
-                    self.slots.push(None);
-                    self.slots.len() - 1
-                });
-                self.slots[slot] = Some(leaf);
-                handle.slot = Some(slot);
-                slot
-            }
+            None => self.admit(handle),
         };
         let Some(leaf) = self.slots[slot].as_mut() else {
             return (Poll::Pending, None);
         };
         match leaf.phase {
             Phase::Waiting => {
-                let unchanged = leaf.waker.as_ref().is_some_and(|old| old.will_wake(waker));
-                (
-                    Poll::Pending,
-                    if unchanged {
-                        None
-                    } else {
-                        leaf.waker.replace(waker.clone())
-                    },
-                )
+                let unchanged = match (&leaf.waker, waker) {
+                    (Some(LeafWaker::Handler), None) => true,
+                    (Some(LeafWaker::Own(old)), Some(new)) => old.will_wake(new),
+                    _ => false,
+                };
+                let old = if unchanged {
+                    None
+                } else {
+                    leaf.waker.replace(LeafWaker::new(waker))
+                };
+                (Poll::Pending, old)
             }
             Phase::Woken => {
-                let old = leaf.waker.replace(waker.clone());
+                let old = leaf.waker.replace(LeafWaker::new(waker));
                 self.register(slot, notifications, runs);
                 (Poll::Pending, old)
             }
             Phase::Offered => {
                 self.offered = None;
-                let old = self.release(handle);
-                // Another leaf of this source may have come to wait in this very poll.
-                if let Some(order) = notifications.order(&handle.source) {
-                    self.offerable.remove(&order);
-                }
+                let old = self.release(handle, runs);
                 let result = notifications.take(&handle.source);
                 // More may have come under the same name, or an invocation id may be wanted twice.
                 self.arrived(&handle.source, notifications);
@@ -158,36 +161,66 @@ impl Leaves {
             }
             Phase::Cancelled => {
                 self.offered = None;
-                (Poll::Ready(Delivery::Cancelled), self.release(handle))
+                let old = self.release(handle, runs);
+                (Poll::Ready(Delivery::Cancelled), old)
             }
         }
     }
 
-    /// A leaf's future is dropped.
+    /// A leaf that is polled for the first time gets a slot.
+    fn admit(&mut self, handle: &mut LeafHandle) -> usize {
+        let leaf = Leaf {
+            seq: handle.seq,
+            source: handle.source.clone(),
+            waker: None,
+            phase: Phase::Woken,
+            cancelled: false,
+            reported: false,
+            run: handle.run,
+            next: None,
+        };
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        self.slots[slot] = Some(leaf);
+        handle.slot = Some(slot);
+        slot
+    }
+
+    /// A leaf's future is dropped, and with it its run.
     pub(crate) fn remove(
         &mut self,
         handle: &mut LeafHandle,
         notifications: &Notifications,
         runs: &mut Runs,
-    ) -> Option<Waker> {
-        let slot = handle.slot?;
-        match self.slots.get(slot)?.as_ref()?.phase {
-            Phase::Waiting => {
-                self.unregister(slot, notifications, runs);
-            }
-            Phase::Offered => {
+    ) -> Option<LeafWaker> {
+        let phase = handle
+            .slot
+            .and_then(|slot| Some(self.slots.get(slot)?.as_ref()?.phase));
+        let waker = match (phase, handle.slot) {
+            (Some(Phase::Waiting), Some(slot)) => self.unregister(slot, runs),
+            (Some(Phase::Offered), _) => {
                 self.offered = None;
                 self.arrived(&handle.source, notifications);
+                None
             }
-            Phase::Cancelled => self.offered = None,
-            Phase::Woken => {}
-        }
-        self.release(handle)
+            (Some(Phase::Cancelled), _) => {
+                self.offered = None;
+                None
+            }
+            _ => None,
+        };
+        let released = self.release(handle, runs);
+        waker.or(released)
     }
 
-    fn release(&mut self, handle: &mut LeafHandle) -> Option<Waker> {
+    fn release(&mut self, handle: &mut LeafHandle, runs: &mut Runs) -> Option<LeafWaker> {
+        if let Some(run) = handle.run {
+            runs.remove(run);
+        }
         let slot = handle.slot.take()?;
-        let leaf = self.slots[slot].take()?;
+        let leaf = self.slots.get_mut(slot)?.take()?;
         self.free.push(slot);
         leaf.waker
     }
@@ -197,68 +230,157 @@ impl Leaves {
             return;
         };
         leaf.phase = Phase::Waiting;
+        self.waiting += 1;
         if !leaf.reported {
             self.unreported += 1;
-        }
-        if let Source::Completion(id) = leaf.source {
-            runs.leaf_waits(id, slot);
         }
         if leaf.cancelled {
             self.cancelled.insert((leaf.seq, slot));
         }
-        self.waiting.insert((leaf.source.clone(), leaf.seq), slot);
-        if let Some(order) = notifications.order(&leaf.source) {
-            self.offerable.insert(order, leaf.source.clone());
+        let order = notifications.order(&leaf.source);
+        if let Some(run) = leaf.run {
+            runs.leaf_waits(run, slot, order.is_some());
+        }
+        if let Some(order) = order {
+            self.offerable.push(Reverse((order, leaf.seq, slot)));
+        }
+        let seq = leaf.seq;
+        let source = leaf.source.clone();
+        self.link(&source, seq, slot);
+    }
+
+    /// The first leaf that waits for this source.
+    fn first_waiting(&self, source: &Source) -> Option<usize> {
+        match source {
+            Source::Completion(id) => *self.completions.get(*id as usize)?,
+            source => self.signals.get(source).copied(),
         }
     }
 
-    /// The leaf stops waiting; its waker, if it has one.
-    fn unregister(
-        &mut self,
-        slot: usize,
-        notifications: &Notifications,
-        runs: &mut Runs,
-    ) -> Option<Waker> {
+    fn set_first(&mut self, source: &Source, first: Option<usize>) {
+        match (source, first) {
+            (Source::Completion(id), _) => {
+                let at = *id as usize;
+                if self.completions.len() <= at {
+                    self.completions.resize(at + 1, None);
+                }
+                self.completions[at] = first;
+            }
+            (source, Some(slot)) => {
+                self.signals.insert(source.clone(), slot);
+            }
+            (source, None) => {
+                self.signals.remove(source);
+            }
+        }
+    }
+
+    /// The leaf behind this one, among those that wait for the same source.
+    fn next(&self, slot: usize) -> Option<usize> {
+        self.slots.get(slot)?.as_ref()?.next
+    }
+
+    fn set_next(&mut self, slot: usize, next: Option<usize>) {
+        if let Some(Some(leaf)) = self.slots.get_mut(slot) {
+            leaf.next = next;
+        }
+    }
+
+    /// Puts a leaf into its place, by creation, among those that wait for its source. There is
+    /// rarely another one.
+    fn link(&mut self, source: &Source, seq: u64, slot: usize) {
+        let mut before = None;
+        let mut behind = self.first_waiting(source);
+        while let Some(other) = behind
+            && let Some(Some(leaf)) = self.slots.get(other)
+            && leaf.seq < seq
+        {
+            before = Some(other);
+            behind = leaf.next;
+        }
+        self.set_next(slot, behind);
+        match before {
+            None => self.set_first(source, Some(slot)),
+            Some(before) => self.set_next(before, Some(slot)),
+        }
+    }
+
+    fn unlink(&mut self, source: &Source, slot: usize) {
+        let behind = self.next(slot);
+        self.set_next(slot, None);
+        let Some(first) = self.first_waiting(source) else {
+            return;
+        };
+        if first == slot {
+            return self.set_first(source, behind);
+        }
+        let mut before = first;
+        while let Some(next) = self.next(before) {
+            if next == slot {
+                return self.set_next(before, behind);
+            }
+            before = next;
+        }
+    }
+
+    /// The leaf stops waiting; its waker.
+    fn unregister(&mut self, slot: usize, runs: &mut Runs) -> Option<LeafWaker> {
         let leaf = self.slots.get_mut(slot)?.as_mut()?;
         if leaf.phase != Phase::Waiting {
             return None;
         }
         leaf.phase = Phase::Woken;
+        self.waiting -= 1;
         if !leaf.reported {
             self.unreported -= 1;
         }
-        if let Source::Completion(id) = leaf.source {
-            runs.leaf_stops(id);
+        if let Some(run) = leaf.run {
+            runs.leaf_stops(run);
         }
-        let key = (leaf.source.clone(), leaf.seq);
         let waker = leaf.waker.take();
-        self.waiting.remove(&key);
-        self.cancelled.remove(&(key.1, slot));
-        if let Some(order) = notifications.order(&key.0)
-            && self.first_waiting(&key.0).is_none()
-        {
-            self.offerable.remove(&order);
+        if leaf.cancelled {
+            self.cancelled.remove(&(leaf.seq, slot));
         }
+        let source = leaf.source.clone();
+        self.unlink(&source, slot);
         waker
-    }
-
-    fn first_waiting(&self, source: &Source) -> Option<usize> {
-        let ((first, _), slot) = self.waiting.range((source.clone(), 0)..).next()?;
-        (first == source).then_some(*slot)
     }
 
     /// A notification has arrived for this source, or is there still.
     pub(crate) fn arrived(&mut self, source: &Source, notifications: &Notifications) {
-        if let Some(order) = notifications.order(source)
-            && self.first_waiting(source).is_some()
-        {
-            self.offerable.insert(order, source.clone());
+        let mut waiting = self.first_waiting(source);
+        if waiting.is_none() {
+            return;
+        }
+        if let Some(order) = notifications.order(source) {
+            while let Some(slot) = waiting
+                && let Some(Some(leaf)) = self.slots.get(slot)
+            {
+                self.offerable.push(Reverse((order, leaf.seq, slot)));
+                waiting = leaf.next;
+            }
         }
     }
 
     /// The place in the order of what would be offered next.
-    pub(crate) fn next_offer(&self) -> Option<Order> {
-        self.offerable.first_key_value().map(|(order, _)| *order)
+    pub(crate) fn next_offer(&mut self, notifications: &Notifications) -> Option<Order> {
+        self.next_offered(notifications).map(|(order, _)| order)
+    }
+
+    /// What would be offered next, and a leaf that waits for it. Entries above it that do not hold any
+    /// more are dropped.
+    fn next_offered(&mut self, notifications: &Notifications) -> Option<(Order, usize)> {
+        loop {
+            let Reverse((order, seq, slot)) = *self.offerable.peek()?;
+            if let Some(Some(leaf)) = self.slots.get(slot)
+                && leaf.seq == seq
+                && leaf.phase == Phase::Waiting
+                && notifications.order(&leaf.source) == Some(order)
+            {
+                return Some((order, slot));
+            }
+            self.offerable.pop();
+        }
     }
 
     /// Offers the first notification in order that some waiting leaf wants; wake what is returned.
@@ -266,10 +388,13 @@ impl Leaves {
         &mut self,
         notifications: &Notifications,
         runs: &mut Runs,
-    ) -> Option<Waker> {
-        let (_, source) = self.offerable.pop_first()?;
-        let slot = self.first_waiting(&source)?;
-        let waker = self.unregister(slot, notifications, runs);
+    ) -> Option<LeafWaker> {
+        let (_, slot) = self.next_offered(notifications)?;
+        self.offerable.pop();
+        // Of several that wait for it, the one that was created first.
+        let source = &self.slots.get(slot)?.as_ref()?.source;
+        let slot = self.first_waiting(source)?;
+        let waker = self.unregister(slot, runs);
         self.present(slot, Phase::Offered);
         waker
     }
@@ -291,13 +416,9 @@ impl Leaves {
 
     /// Offers the failure to the first leaf that a cancellation has reached and that waits; wake what
     /// is returned.
-    pub(crate) fn offer_cancellation(
-        &mut self,
-        notifications: &Notifications,
-        runs: &mut Runs,
-    ) -> Option<Waker> {
+    pub(crate) fn offer_cancellation(&mut self, runs: &mut Runs) -> Option<LeafWaker> {
         let (_, slot) = *self.cancelled.first()?;
-        let waker = self.unregister(slot, notifications, runs);
+        let waker = self.unregister(slot, runs);
         self.present(slot, Phase::Cancelled);
         waker
     }
@@ -321,43 +442,44 @@ impl Leaves {
     }
 
     /// Takes the waker of a waiting leaf, for its run's closure to be polled.
-    pub(crate) fn wake_for_run(
-        &mut self,
-        slot: usize,
-        notifications: &Notifications,
-        runs: &mut Runs,
-    ) -> Option<Waker> {
-        self.unregister(slot, notifications, runs)
+    pub(crate) fn wake_for_run(&mut self, slot: usize, runs: &mut Runs) -> Option<LeafWaker> {
+        self.unregister(slot, runs)
     }
 
     /// Takes the wakers of all waiting leaves, by creation. Those that are polled and wait again
     /// afterwards are active.
-    pub(crate) fn probe(&mut self, notifications: &Notifications, runs: &mut Runs) -> Vec<Waker> {
+    pub(crate) fn probe(&mut self, runs: &mut Runs) -> Vec<LeafWaker> {
         self.active()
             .into_iter()
-            .filter_map(|(_, slot)| self.unregister(slot, notifications, runs))
+            .filter_map(|(_, slot)| self.unregister(slot, runs))
             .collect()
     }
 
     /// The waiting leaves, by creation.
     pub(crate) fn active(&self) -> Vec<(u64, usize)> {
         let mut leaves: Vec<_> = self
-            .waiting
-            .iter()
-            .map(|((_, seq), slot)| (*seq, *slot))
+            .each_waiting()
+            .map(|(slot, leaf)| (leaf.seq, slot))
             .collect();
         leaves.sort_unstable();
         leaves
     }
 
+    fn each_waiting(&self) -> impl Iterator<Item = (usize, &Leaf)> {
+        let leaves = self.slots.iter().enumerate();
+        leaves
+            .filter_map(|(slot, leaf)| Some((slot, leaf.as_ref()?)))
+            .filter(|(_, leaf)| leaf.phase == Phase::Waiting)
+    }
+
     /// The sources that are waited for.
     pub(crate) fn sources(&self) -> impl Iterator<Item = &Source> {
-        self.waiting.keys().map(|(source, _)| source)
+        self.each_waiting().map(|(_, leaf)| &leaf.source)
     }
 
     /// How many leaves wait.
     pub(crate) fn len(&self) -> usize {
-        self.waiting.len()
+        self.waiting
     }
 
     /// How many waiting leaves no report has named.
@@ -368,10 +490,15 @@ impl Leaves {
     /// A report names all that wait now.
     pub(crate) fn mark_reported(&mut self) {
         self.unreported = 0;
-        for slot in self.waiting.values() {
-            if let Some(Some(leaf)) = self.slots.get_mut(*slot) {
-                leaf.reported = true;
-            }
+        for leaf in self.slots.iter_mut().flatten() {
+            leaf.reported |= leaf.phase == Phase::Waiting;
         }
+    }
+}
+
+impl LeafWaker {
+    /// `None` stands for the handler's own waker.
+    fn new(waker: Option<&Waker>) -> Self {
+        waker.map_or(Self::Handler, |waker| Self::Own(waker.clone()))
     }
 }

@@ -35,12 +35,16 @@ use std::{
 
 use bytes::Bytes;
 
-use self::decide::{Decider, Step};
 pub(crate) use self::{
     cell::{Cell, InvocationInfo},
     clock::Clock,
     ephemeral::EphemeralRead,
     leaves::{Delivery, LeafHandle},
+    runs::RunRef,
+};
+use self::{
+    decide::{Decider, Step},
+    leaves::LeafWaker,
 };
 use crate::{
     error::{Behavior, Failure, HandlerError, TerminalError},
@@ -107,7 +111,7 @@ impl Attempt {
     pub(crate) fn new(request: AttemptRequest, invoke: HandlerFn) -> Self {
         let decoder = FrameDecoder::new(request.limits.incoming);
         let cell = Arc::new(Cell::new(request));
-        let waker = Waker::from(Arc::clone(&cell.task));
+        let waker = Waker::from(Arc::clone(&cell));
         Self {
             cell,
             invoke,
@@ -219,23 +223,21 @@ impl Attempt {
             self.fail(error);
             return Poll::Ready(());
         }
-        let task = Arc::clone(&self.cell.task);
-        task.begin(cx.waker());
+        let cell = Arc::clone(&self.cell);
+        let wakes = &cell.wakes;
+        wakes.begin(cx.waker());
         let mut turns = 0;
         loop {
             if self.turn() {
-                task.release();
+                wakes.release();
                 return Poll::Ready(());
             }
-            if self.at_rest && !task.end() {
+            if self.at_rest && !wakes.end() {
                 return Poll::Pending;
             }
             turns += 1;
-            if turns >= TURNS
-                || !self.at_rest
-                || self.cell.lock().journal.buffered_output() > OUTPUT_HIGH
-            {
-                task.release();
+            if turns >= TURNS || !self.at_rest || self.decider.output_high {
+                wakes.release();
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -247,7 +249,7 @@ impl Attempt {
     fn turn(&mut self) -> bool {
         let mut deliveries = 0;
         loop {
-            if self.cell.task.take_woken() && self.at_rest {
+            if self.cell.wakes.take_woken() && self.at_rest {
                 // Neither an offer nor a closure did that.
                 self.decider.foreign_wake(&self.cell);
                 self.at_rest = false;
@@ -267,19 +269,14 @@ impl Attempt {
                 self.at_rest = true;
             }
             match self.decider.decide(&self.cell) {
-                Step::Wake(wakers) => {
-                    for waker in wakers {
-                        waker.wake();
-                    }
-                    self.at_rest = false;
-                    self.cell.task.take_woken();
+                Step::Wake(waker) => {
+                    self.wake(waker);
                     deliveries += 1;
-                    if deliveries >= TURNS
-                        || self.cell.lock().journal.buffered_output() > OUTPUT_HIGH
-                    {
+                    if deliveries >= TURNS || self.decider.output_high {
                         return false;
                     }
                 }
+                Step::Probe(wakers) => self.wake(wakers),
                 Step::Wait => return false,
                 Step::Suspend(awaited) => {
                     self.cell.lock().journal.close_suspended(&awaited);
@@ -295,6 +292,17 @@ impl Attempt {
         }
     }
 
+    /// Wakes leaves: the handler is to be polled, and that was no wake of its own.
+    fn wake(&mut self, wakers: impl IntoIterator<Item = LeafWaker>) {
+        for waker in wakers {
+            if let LeafWaker::Own(waker) = waker {
+                waker.wake();
+            }
+        }
+        self.at_rest = false;
+        self.cell.wakes.take_woken();
+    }
+
     /// Polls the handler until it is pending and not woken by its own poll. The cooperative budget
     /// of tokio is lifted: it would make channels wake themselves.
     fn poll_to_rest(&mut self) -> Result<Option<Result<Bytes, HandlerError>>, StillAwake> {
@@ -308,7 +316,7 @@ impl Attempt {
             match polled {
                 Ok(Poll::Ready(result)) => return Ok(Some(result)),
                 Err(panic) => return Ok(Some(Err(panicked(panic).into()))),
-                Ok(Poll::Pending) if self.cell.task.take_woken() => {}
+                Ok(Poll::Pending) if self.cell.wakes.take_woken() => {}
                 Ok(Poll::Pending) => return Ok(None),
             }
         }

@@ -1,15 +1,26 @@
 //! Runs: which closures wait to be started, which execute, which want to be polled.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, BinaryHeap},
+};
 
 use crate::{
     journal::{CommandRef, Issued},
     protocol::MessageType,
 };
 
+/// A run as its future holds it: its completion id, and its slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct RunRef {
+    pub(crate) id: u32,
+    slot: usize,
+}
+
 /// A run whose closure has not ended.
 #[derive(Debug)]
 struct Run {
+    id: u32,
     executing: bool,
     /// The closure's waker was woken.
     woken: bool,
@@ -23,58 +34,68 @@ struct Run {
     started: u64,
 }
 
-/// The runs of an attempt, by completion id.
+/// The runs of an attempt.
 #[derive(Debug, Default)]
 pub(crate) struct Runs {
-    runs: BTreeMap<u32, Run>,
-    /// Not started, and their leaf waits.
-    startable: BTreeSet<u32>,
-    /// Executing and woken, and their leaf waits.
-    resumable: BTreeSet<u32>,
+    slots: Vec<Option<Run>>,
+    free: Vec<usize>,
+    /// By completion id. Entries that do not hold any more are passed over: a run that is granted from
+    /// here is not started, and its leaf waits.
+    startable: BinaryHeap<Reverse<RunRef>>,
+    /// The same: the run executes and is woken, and its leaf waits.
+    resumable: BinaryHeap<Reverse<RunRef>>,
     executing: usize,
-    /// The run whose closure may be polled in the poll at hand.
-    granted: Option<u32>,
 }
 
 impl Runs {
-    pub(crate) fn create(&mut self, issued: Issued) {
-        let Issued {
-            first,
-            index,
-            replayed,
-        } = issued;
+    pub(crate) fn create(&mut self, issued: Issued) -> RunRef {
         let run = Run {
+            id: issued.first,
             executing: false,
             woken: false,
             leaf: None,
-            replayed,
-            command: index,
+            replayed: issued.replayed,
+            command: issued.index,
             started: 0,
         };
-        self.runs.insert(first, run);
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        self.slots[slot] = Some(run);
+        RunRef {
+            id: issued.first,
+            slot,
+        }
+    }
+
+    fn get(&self, run: RunRef) -> Option<&Run> {
+        let found = self.slots.get(run.slot)?.as_ref()?;
+        (found.id == run.id).then_some(found)
+    }
+
+    fn get_mut(&mut self, run: RunRef) -> Option<&mut Run> {
+        let found = self.slots.get_mut(run.slot)?.as_mut()?;
+        (found.id == run.id).then_some(found)
     }
 
     /// The closure has ended, or the run's future is dropped.
-    pub(crate) fn remove(&mut self, id: u32) {
-        if let Some(run) = self.runs.remove(&id) {
-            self.startable.remove(&id);
-            self.resumable.remove(&id);
-            self.executing -= usize::from(run.executing);
+    pub(crate) fn remove(&mut self, run: RunRef) {
+        if let Some(found) = self.get(run) {
+            self.executing -= usize::from(found.executing);
+            self.slots[run.slot] = None;
+            self.free.push(run.slot);
         }
     }
 
-    /// Whether the closure may be polled now. The first time it starts. Taken once.
-    pub(crate) fn take_grant(&mut self, id: u32, now: impl FnOnce() -> u64) -> bool {
-        if self.granted != Some(id) {
-            return false;
-        }
-        self.granted = None;
-        let Some(run) = self.runs.get_mut(&id) else {
+    /// The closure is polled; the first time it starts.
+    pub(crate) fn start(&mut self, run: RunRef, now: impl FnOnce() -> u64) -> bool {
+        let Some(found) = self.get_mut(run) else {
             return false;
         };
-        if !run.executing {
-            run.executing = true;
-            run.started = now();
+        if !found.executing {
+            found.executing = true;
+            found.started = now();
             self.executing += 1;
         }
         true
@@ -82,77 +103,85 @@ impl Runs {
 
     /// What a failure needs to know of the run: whether its command was replayed, and when the
     /// closure was started.
-    pub(crate) fn record(&self, id: u32) -> (bool, u64) {
-        self.runs
-            .get(&id)
+    pub(crate) fn record(&self, run: RunRef) -> (bool, u64) {
+        self.get(run)
             .map_or((false, 0), |run| (run.replayed, run.started))
     }
 
     /// The command of the run, for reports.
-    pub(crate) fn command(&self, id: u32, name: &str) -> CommandRef {
+    pub(crate) fn command(&self, run: RunRef, name: &str) -> CommandRef {
         CommandRef {
-            index: self.runs.get(&id).map_or(0, |run| run.command),
+            index: self.get(run).map_or(0, |run| run.command),
             ty: MessageType::RUN,
             name: name.to_owned(),
         }
     }
 
-    pub(super) fn leaf_waits(&mut self, id: u32, slot: usize) {
-        if let Some(run) = self.runs.get_mut(&id) {
-            run.leaf = Some(slot);
-            if !run.executing {
-                self.startable.insert(id);
-            } else if run.woken {
-                self.resumable.insert(id);
+    /// Its leaf waits. With its result there (`completed`) it is not started: it gets that first.
+    pub(super) fn leaf_waits(&mut self, run: RunRef, leaf: usize, completed: bool) {
+        if let Some(found) = self.get_mut(run) {
+            found.leaf = Some(leaf);
+            if found.executing {
+                if found.woken {
+                    self.resumable.push(Reverse(run));
+                }
+            } else if !completed {
+                self.startable.push(Reverse(run));
             }
         }
     }
 
-    pub(super) fn leaf_stops(&mut self, id: u32) {
-        if let Some(run) = self.runs.get_mut(&id) {
-            run.leaf = None;
-            self.startable.remove(&id);
-            self.resumable.remove(&id);
+    pub(super) fn leaf_stops(&mut self, run: RunRef) {
+        if let Some(found) = self.get_mut(run) {
+            found.leaf = None;
         }
     }
 
     /// The closures of these runs were woken.
-    pub(crate) fn woken(&mut self, ids: BTreeSet<u32>) {
-        for id in ids {
-            if let Some(run) = self.runs.get_mut(&id) {
-                run.woken = true;
-                if run.executing && run.leaf.is_some() {
-                    self.resumable.insert(id);
+    pub(crate) fn woken(&mut self, runs: BTreeSet<RunRef>) {
+        for run in runs {
+            if let Some(found) = self.get_mut(run) {
+                found.woken = true;
+                if found.executing && found.leaf.is_some() {
+                    self.resumable.push(Reverse(run));
                 }
             }
         }
     }
 
-    /// Grants the next woken closure a poll; the slot of its leaf.
-    pub(crate) fn grant_resumable(&mut self) -> Option<usize> {
-        let id = self.resumable.pop_first()?;
-        self.grant(id)
+    /// Grants the next woken closure a poll: the run, and the slot of its leaf.
+    pub(crate) fn grant_resumable(&mut self) -> Option<(RunRef, usize)> {
+        loop {
+            let Reverse(run) = self.resumable.pop()?;
+            if let Some(found) = self.get_mut(run)
+                && found.executing
+                && found.woken
+                && let Some(leaf) = found.leaf
+            {
+                found.woken = false;
+                return Some((run, leaf));
+            }
+        }
     }
 
-    /// Grants the next run that was not started a poll; the slot of its leaf.
-    pub(crate) fn grant_startable(&mut self) -> Option<usize> {
-        let id = self.startable.pop_first()?;
-        self.grant(id)
-    }
-
-    fn grant(&mut self, id: u32) -> Option<usize> {
-        let run = self.runs.get_mut(&id)?;
-        run.woken = false;
-        self.granted = Some(id);
-        run.leaf
+    /// Grants the next run that was not started a poll: the run, and the slot of its leaf.
+    pub(crate) fn grant_startable(&mut self) -> Option<(RunRef, usize)> {
+        loop {
+            let Reverse(run) = self.startable.pop()?;
+            if let Some(found) = self.get_mut(run)
+                && !found.executing
+                && let Some(leaf) = found.leaf
+            {
+                found.woken = false;
+                return Some((run, leaf));
+            }
+        }
     }
 
     /// At rest: a grant that was not taken is void. A closure that was woken stays so.
-    pub(crate) fn withdraw(&mut self) {
-        if let Some(id) = self.granted.take()
-            && let Some(run) = self.runs.get_mut(&id)
-        {
-            run.woken = true;
+    pub(crate) fn withdraw(&mut self, run: RunRef) {
+        if let Some(found) = self.get_mut(run) {
+            found.woken = true;
         }
     }
 
@@ -164,8 +193,9 @@ impl Runs {
     pub(crate) fn any_active(&self) -> bool {
         self.executing > 0
             && self
-                .runs
-                .values()
+                .slots
+                .iter()
+                .flatten()
                 .any(|run| run.executing && run.leaf.is_some())
     }
 }

@@ -12,20 +12,22 @@ use std::{
 
 use futures::task::AtomicWaker;
 
-/// The waker of the handler. A wake while the executor is at work only sets a flag that the
-/// executor looks at when the handler rests; otherwise it wakes the task that drives the attempt.
+use super::{cell::Cell, runs::RunRef};
+
+/// Who was woken. A wake while the executor is at work only sets a flag that the executor looks at
+/// when the handler rests; otherwise it wakes the task that drives the attempt.
 #[derive(Debug, Default)]
-pub(crate) struct TaskWaker {
+pub(crate) struct Wakes {
     woken: AtomicBool,
     /// The executor is at work and will look at the flags before it returns.
     working: AtomicBool,
     outer: AtomicWaker,
     /// Runs whose closures want to be polled, in id order.
-    runs: Mutex<BTreeSet<u32>>,
+    runs: Mutex<BTreeSet<RunRef>>,
     any_run: AtomicBool,
 }
 
-impl TaskWaker {
+impl Wakes {
     /// The executor begins to work on behalf of `outer`.
     pub(crate) fn begin(&self, outer: &Waker) {
         self.outer.register(outer);
@@ -49,12 +51,13 @@ impl TaskWaker {
 
     /// Whether the handler was woken since the last call.
     pub(crate) fn take_woken(&self) -> bool {
-        self.woken.swap(false, Ordering::SeqCst)
+        // Looking is cheap, and the answer is usually no.
+        self.woken.load(Ordering::SeqCst) && self.woken.swap(false, Ordering::SeqCst)
     }
 
     /// The runs whose closures were woken since the last call.
-    pub(crate) fn take_runs(&self) -> BTreeSet<u32> {
-        if !self.any_run.swap(false, Ordering::SeqCst) {
+    pub(crate) fn take_runs(&self) -> BTreeSet<RunRef> {
+        if !self.any_run.load(Ordering::SeqCst) || !self.any_run.swap(false, Ordering::SeqCst) {
             return BTreeSet::new();
         }
         mem::take(&mut self.runs.lock().unwrap_or_else(PoisonError::into_inner))
@@ -67,22 +70,23 @@ impl TaskWaker {
     }
 }
 
-impl Wake for TaskWaker {
+/// The waker of the handler as a whole.
+impl Wake for Cell {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.woken.store(true, Ordering::SeqCst);
-        self.notify();
+        self.wakes.woken.store(true, Ordering::SeqCst);
+        self.wakes.notify();
     }
 }
 
 /// The waker of one run's closure: its wakes are queued and applied at rest.
 #[derive(Debug)]
 pub(crate) struct RunWaker {
-    pub(crate) task: Arc<TaskWaker>,
-    pub(crate) id: u32,
+    pub(crate) cell: Arc<Cell>,
+    pub(crate) run: RunRef,
 }
 
 impl Wake for RunWaker {
@@ -91,12 +95,13 @@ impl Wake for RunWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.task
+        let wakes = &self.cell.wakes;
+        wakes
             .runs
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(self.id);
-        self.task.any_run.store(true, Ordering::SeqCst);
-        self.task.notify();
+            .insert(self.run);
+        wakes.any_run.store(true, Ordering::SeqCst);
+        wakes.notify();
     }
 }

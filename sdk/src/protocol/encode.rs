@@ -41,10 +41,6 @@ pub(crate) struct FrameStart {
 }
 
 impl Encoder {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.buffer.is_empty() && self.splices.is_empty()
-    }
-
     /// Bytes held, splices included.
     pub(crate) fn len(&self) -> usize {
         self.buffer.len()
@@ -361,7 +357,7 @@ mod tests {
                 .collect::<Vec<_>>(),
             whole
         );
-        assert!(encoder.is_empty());
+        assert_eq!(encoder.len(), 0);
     }
 
     #[test]
