@@ -189,7 +189,7 @@ pub(crate) fn value<T: Decode>(
     match result {
         NotificationResult::Value(value) => T::decode(value.content).map(Ok),
         NotificationResult::Void(_) => T::decode(Bytes::new()).map(Ok),
-        NotificationResult::Failure(failure) => Ok(Err(terminal(failure))),
+        NotificationResult::Failure(failure) => Ok(Err(terminal(*failure))),
         other => Err(unexpected(&other)),
     }
 }
@@ -202,7 +202,7 @@ pub(crate) fn optional<T: Decode>(
     match result {
         NotificationResult::Void(_) => Ok(Ok(None)),
         NotificationResult::Value(value) => T::decode(value.content).map(|value| Ok(Some(value))),
-        NotificationResult::Failure(failure) => Ok(Err(terminal(failure))),
+        NotificationResult::Failure(failure) => Ok(Err(terminal(*failure))),
         other => Err(unexpected(&other)),
     }
 }
@@ -214,7 +214,7 @@ pub(crate) fn void(
 ) -> Result<Result<(), TerminalError>, BoxError> {
     match result {
         NotificationResult::Void(_) => Ok(Ok(())),
-        NotificationResult::Failure(failure) => Ok(Err(terminal(failure))),
+        NotificationResult::Failure(failure) => Ok(Err(terminal(*failure))),
         other => Err(unexpected(&other)),
     }
 }

@@ -33,6 +33,7 @@ const TURN_CHUNKS: usize = 512;
 /// How many bytes of the request one turn reads, except for the chunk that goes beyond.
 const TURN_BYTES: usize = 1024 * 1024;
 
+pin_project! {
 /// The body of an [`Endpoint`](super::Endpoint)'s response.
 ///
 /// For an invocation it reads the request's body and runs the handler whenever it is polled; it must be
@@ -57,12 +58,20 @@ const TURN_BYTES: usize = 1024 * 1024;
 /// ```
 #[must_use = "an invocation only runs while its response body is polled"]
 pub struct EndpointBody<B> {
+    #[pin]
     inner: Inner<B>,
 }
+}
 
-enum Inner<B> {
-    Answer(Answer<B>),
-    Attempt(Pin<Box<AttemptBody<B, Attempt>>>),
+pin_project! {
+    #[project = InnerProjection]
+    enum Inner<B> {
+        Answer { answer: Answer<B> },
+        Attempt {
+            #[pin]
+            body: AttemptBody<B, Attempt>,
+        },
+    }
 }
 
 impl<B> EndpointBody<B>
@@ -74,14 +83,18 @@ where
         let request = (!request.is_end_stream()).then(|| Box::pin(request));
         let text = Some(text).filter(|text| !text.is_empty());
         Self {
-            inner: Inner::Answer(Answer { text, request }),
+            inner: Inner::Answer {
+                answer: Answer { text, request },
+            },
         }
     }
 
     /// The stream of an attempt.
     pub(super) fn attempt(attempt: Attempt, request: B, drain: Option<DrainWatch>) -> Self {
         Self {
-            inner: Inner::Attempt(Box::pin(AttemptBody::new(attempt, request, drain))),
+            inner: Inner::Attempt {
+                body: AttemptBody::new(attempt, request, drain),
+            },
         }
     }
 }
@@ -98,10 +111,11 @@ where
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        match &mut self.get_mut().inner {
-            Inner::Answer(answer) => Poll::Ready(answer.next(cx).map(|text| Ok(Frame::data(text)))),
-            Inner::Attempt(body) => body
-                .as_mut()
+        match self.project().inner.project() {
+            InnerProjection::Answer { answer } => {
+                Poll::Ready(answer.next(cx).map(|text| Ok(Frame::data(text))))
+            }
+            InnerProjection::Attempt { body } => body
                 .poll_output(cx)
                 .map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk)))),
         }
@@ -109,17 +123,17 @@ where
 
     fn is_end_stream(&self) -> bool {
         match &self.inner {
-            Inner::Answer(answer) => answer.text.is_none(),
-            Inner::Attempt(body) => body.is_finished(),
+            Inner::Answer { answer } => answer.text.is_none(),
+            Inner::Attempt { body } => body.is_finished(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.inner {
-            Inner::Answer(answer) => {
+            Inner::Answer { answer } => {
                 SizeHint::with_exact(answer.text.as_ref().map_or(0, |text| text.len() as u64))
             }
-            Inner::Attempt(_) => SizeHint::default(),
+            Inner::Attempt { .. } => SizeHint::default(),
         }
     }
 }
@@ -127,8 +141,8 @@ where
 impl<B> fmt::Debug for EndpointBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match &self.inner {
-            Inner::Answer(_) => "answer",
-            Inner::Attempt(_) => "attempt",
+            Inner::Answer { .. } => "answer",
+            Inner::Attempt { .. } => "attempt",
         };
         f.debug_tuple("EndpointBody").field(&what).finish()
     }

@@ -81,15 +81,13 @@ impl Decider {
         }
         let offer = state.leaves.next_offer(&state.journal.notifications);
         if let Some(cancel) = state.journal.notifications.cancel()
-            && offer.is_none_or(|offer| cancel < offer)
+            && offer.is_none_or(|(order, _)| cancel < order)
             && let Some(step) = self.begin_cancelling(state, cancel)
         {
             return step;
         }
-        if offer.is_some() {
-            let waker = state
-                .leaves
-                .offer(&state.journal.notifications, &mut state.runs);
+        if let Some((_, slot)) = offer {
+            let waker = state.leaves.offer(slot, &mut state.runs);
             return self.wake(waker);
         }
         self.block(cell, state)

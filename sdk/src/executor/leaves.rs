@@ -362,14 +362,9 @@ impl Leaves {
         }
     }
 
-    /// The place in the order of what would be offered next.
-    pub(crate) fn next_offer(&mut self, notifications: &Notifications) -> Option<Order> {
-        self.next_offered(notifications).map(|(order, _)| order)
-    }
-
-    /// What would be offered next, and a leaf that waits for it. Entries above it that do not hold any
-    /// more are dropped.
-    fn next_offered(&mut self, notifications: &Notifications) -> Option<(Order, usize)> {
+    /// The place in the order of what would be offered next, and a leaf that waits for it. Entries above
+    /// it that do not hold any more are dropped.
+    pub(crate) fn next_offer(&mut self, notifications: &Notifications) -> Option<(Order, usize)> {
         loop {
             let Reverse((order, seq, slot)) = *self.offerable.peek()?;
             if let Some(Some(leaf)) = self.slots.get(slot)
@@ -383,13 +378,8 @@ impl Leaves {
         }
     }
 
-    /// Offers the first notification in order that some waiting leaf wants; wake what is returned.
-    pub(crate) fn offer(
-        &mut self,
-        notifications: &Notifications,
-        runs: &mut Runs,
-    ) -> Option<LeafWaker> {
-        let (_, slot) = self.next_offered(notifications)?;
+    /// Offers what [`Leaves::next_offer`] has just found for this leaf; wake what is returned.
+    pub(crate) fn offer(&mut self, slot: usize, runs: &mut Runs) -> Option<LeafWaker> {
         self.offerable.pop();
         // Of several that wait for it, the one that was created first.
         let source = &self.slots.get(slot)?.as_ref()?.source;

@@ -53,7 +53,8 @@ use crate::{
     protocol::{
         ProtocolVersion,
         frame::{FrameDecoder, Limits},
-        message::{Incoming, Start},
+        message::Incoming,
+        start::Start,
     },
     random::seed_from_id,
     service::{HandlerFn, HandlerFuture},

@@ -8,9 +8,8 @@ use prost::Message as _;
 use super::{AttemptError, Change, Journal, Order, Phase, Recorded, Source, state_view::StateView};
 use crate::protocol::{
     MessageType,
-    message::{
-        Header, Incoming, InputCommand, Notification, NotificationId, NotificationResult, Start,
-    },
+    message::{Header, Incoming, InputCommand, Notification, NotificationId, NotificationResult},
+    start::Start,
 };
 
 /// For how many commands there is space from the start. What Start announces is only believed so far.
@@ -109,7 +108,7 @@ impl Journal {
                 "Start says that 0 entries are known, but the Input command is always there",
             ));
         }
-        self.state = StateView::new(std::mem::take(&mut start.state_map), start.partial_state);
+        self.state = StateView::new(std::mem::take(&mut start.state), start.partial_state);
         self.phase = Phase::Entries {
             remaining: start.known_entries,
         };

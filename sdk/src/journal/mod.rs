@@ -45,7 +45,8 @@ use self::{error::JOURNAL_MISMATCH, state_view::StateView};
 use crate::protocol::{
     MessageType, ProtocolVersion,
     encode::{Encoder, FrameStart},
-    message::{NotificationResult, Start},
+    message::NotificationResult,
+    start::Start,
 };
 
 /// A recorded command.

@@ -43,7 +43,7 @@ impl Journal {
         if wants_ack {
             let kept = match result {
                 Ok(content) => NotificationResult::Value(Value { content }),
-                Err(error) => NotificationResult::Failure(Failure {
+                Err(error) => NotificationResult::Failure(Box::new(Failure {
                     code: error.code().into(),
                     message: error.message().to_owned(),
                     metadata: error
@@ -54,7 +54,7 @@ impl Journal {
                             value: value.clone(),
                         })
                         .collect(),
-                }),
+                })),
             };
             self.proposed.insert(id, kept);
         }

@@ -147,7 +147,7 @@ impl Journal {
     }
 
     /// What the local view knows of a key, for an ephemeral read.
-    pub(crate) fn known_state(&self, key: &str) -> Known {
+    pub(crate) fn known_state(&mut self, key: &str) -> Known {
         self.state.get(key)
     }
 

@@ -1,10 +1,10 @@
 //! The state as the handler sees it: what the runtime sent along, and what was set since.
 
-use std::collections::BTreeMap;
+use std::{cmp::Ordering, collections::BTreeMap};
 
 use bytes::Bytes;
 
-use crate::protocol::message::StateEntry;
+use crate::protocol::start::StateMap;
 
 /// What is known of a key.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,61 +18,116 @@ pub(crate) enum Known {
 /// The local view of the state. Sets and clears change it, during replay too.
 #[derive(Debug, Default)]
 pub(crate) struct StateView {
-    /// What came with Start, sorted by key.
-    base: Vec<(Bytes, Bytes)>,
-    /// What was set or cleared since; `None` is cleared.
-    changes: BTreeMap<Bytes, Option<Bytes>>,
+    /// What came with Start.
+    base: StateMap,
+    /// Whether the base is sorted by key. It is once enough was looked for.
+    sorted: bool,
+    searches: usize,
+    /// What entries of the base, by their place, were set to since; `None` is cleared.
+    replaced: BTreeMap<usize, Option<Bytes>>,
+    /// The same for keys that are not in the base.
+    added: BTreeMap<Bytes, Option<Bytes>>,
     partial: bool,
 }
 
+/// So many keys are looked for by going through all of them; for more, the base is sorted.
+const SEARCHES: usize = 4;
+
 impl StateView {
-    pub(crate) fn new(entries: Vec<StateEntry>, partial: bool) -> Self {
-        let mut base: Vec<_> = entries.into_iter().map(|e| (e.key, e.value)).collect();
-        base.sort_by(|(a, _), (b, _)| a.cmp(b));
+    pub(crate) fn new(base: StateMap, partial: bool) -> Self {
         Self {
             base,
-            changes: BTreeMap::new(),
             partial,
+            ..Self::default()
         }
     }
 
-    pub(crate) fn get(&self, key: &str) -> Known {
-        if let Some(changed) = self.changes.get(key.as_bytes()) {
-            return changed.clone().map_or(Known::Absent, Known::Value);
+    pub(crate) fn get(&mut self, key: &str) -> Known {
+        let changed = match self.find(key.as_bytes()) {
+            Some(at) => match self.replaced.get(&at) {
+                Some(changed) => changed,
+                None => return Known::Value(self.base.value(at)),
+            },
+            None => match self.added.get(key.as_bytes()) {
+                Some(changed) => changed,
+                None if self.partial => return Known::Unknown,
+                None => return Known::Absent,
+            },
+        };
+        changed.clone().map_or(Known::Absent, Known::Value)
+    }
+
+    /// The place of a key in the base. A key that came twice counts as it came last.
+    fn find(&mut self, key: &[u8]) -> Option<usize> {
+        if !self.sorted {
+            self.searches += 1;
+            if self.searches <= SEARCHES {
+                return (0..self.base.len())
+                    .rev()
+                    .find(|at| self.base.key(*at) == key);
+            }
+            self.sort();
         }
-        match self
-            .base
-            .binary_search_by(|(k, _)| k.as_ref().cmp(key.as_bytes()))
-        {
-            Ok(at) => Known::Value(self.base[at].1.clone()),
-            Err(_) if self.partial => Known::Unknown,
-            Err(_) => Known::Absent,
+        let (mut low, mut high) = (0, self.base.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            match self.base.key(middle).cmp(key) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Equal => return Some(middle),
+                Ordering::Greater => high = middle,
+            }
+        }
+        None
+    }
+
+    fn sort(&mut self) {
+        if self.sorted {
+            return;
+        }
+        let replaced = std::mem::take(&mut self.replaced);
+        let replaced: Vec<_> = replaced
+            .into_iter()
+            .map(|(at, change)| (self.base.key_slice(at), change))
+            .collect();
+        self.base.sort();
+        self.sorted = true;
+        for (key, change) in replaced {
+            self.change(&key, change);
         }
     }
 
     /// All keys, sorted; `None` if the view is partial.
-    pub(crate) fn keys(&self) -> Option<Vec<Bytes>> {
+    pub(crate) fn keys(&mut self) -> Option<Vec<Bytes>> {
         if self.partial {
             return None;
         }
-        let mut keys: BTreeMap<&Bytes, ()> = self.base.iter().map(|(key, _)| (key, ())).collect();
-        for (key, change) in &self.changes {
-            match change {
-                Some(_) => keys.insert(key, ()),
-                None => keys.remove(key),
-            };
-        }
-        Some(keys.into_keys().cloned().collect())
+        self.sort();
+        let base = (0..self.base.len())
+            .filter(|at| !matches!(self.replaced.get(at), Some(None)))
+            .map(|at| self.base.key_slice(at));
+        let added = self.added.iter();
+        let added = added.filter_map(|(key, change)| change.as_ref().map(|_| key.clone()));
+        let mut keys: Vec<_> = base.chain(added).collect();
+        keys.sort_unstable();
+        Some(keys)
     }
 
     pub(crate) fn set(&mut self, key: &str, value: Bytes) {
-        self.changes
-            .insert(Bytes::copy_from_slice(key.as_bytes()), Some(value));
+        self.change(key.as_bytes(), Some(value));
     }
 
     pub(crate) fn clear(&mut self, key: &str) {
-        self.changes
-            .insert(Bytes::copy_from_slice(key.as_bytes()), None);
+        self.change(key.as_bytes(), None);
+    }
+
+    fn change(&mut self, key: &[u8], change: Option<Bytes>) {
+        if let Some(at) = self.find(key) {
+            self.replaced.insert(at, change);
+        } else if let Some(added) = self.added.get_mut(key) {
+            *added = change;
+        } else {
+            self.added.insert(Bytes::copy_from_slice(key), change);
+        }
     }
 
     /// Afterwards the view is complete and empty.
@@ -83,18 +138,67 @@ impl StateView {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use proptest::prelude::*;
+    use prost::Message as _;
 
-    fn entry(key: &'static str, value: &'static str) -> StateEntry {
-        StateEntry {
-            key: Bytes::from(key),
-            value: Bytes::from(value),
-        }
+    use super::*;
+    use crate::protocol::{
+        message::{self, StateEntry},
+        start::Start,
+    };
+
+    fn view(entries: &[(&'static str, &'static str)], partial: bool) -> StateView {
+        let entries = entries.iter().map(|(key, value)| StateEntry {
+            key: Bytes::from(*key),
+            value: Bytes::from(*value),
+        });
+        let message = message::Start {
+            state_map: entries.collect(),
+            ..message::Start::default()
+        };
+        let start = Start::decode(message.encode_to_vec().into()).unwrap();
+        StateView::new(start.state, partial)
+    }
+
+    /// However often and in whatever order it is asked, it is a map.
+    #[test]
+    fn the_view_is_a_map() {
+        let keys = ["", "a", "b", "ba", "c", "z"];
+        proptest!(|(
+            entries in prop::collection::vec((0..keys.len(), 0..9u32), 0..12),
+            operations in prop::collection::vec((0..4u8, 0..keys.len(), 0..9u32), 0..40),
+        )| {
+            let text = |n: u32| -> &'static str { ["0", "1", "2", "3", "4", "5", "6", "7", "8"][n as usize] };
+            let entries: Vec<_> = entries.into_iter().map(|(key, n)| (keys[key], text(n))).collect();
+            let mut view = view(&entries, false);
+            let mut map: BTreeMap<_, _> = entries.into_iter().collect();
+            for (operation, key, n) in operations {
+                let key = keys[key];
+                match operation {
+                    0 => {
+                        view.set(key, Bytes::from(text(n)));
+                        map.insert(key, text(n));
+                    }
+                    1 => {
+                        view.clear(key);
+                        map.remove(key);
+                    }
+                    2 => {
+                        let due: Vec<_> = map.keys().map(|key| Bytes::from(*key)).collect();
+                        prop_assert_eq!(view.keys(), Some(due));
+                    }
+                    _ => {
+                        let due = map.get(key).map_or(Known::Absent, |text| Known::Value((*text).into()));
+                        prop_assert_eq!(view.get(key), due);
+                    }
+                }
+            }
+        });
     }
 
     #[test]
     fn a_complete_view_answers_everything() {
-        let mut view = StateView::new(vec![entry("b", "2"), entry("a", "1")], false);
+        let mut view = view(&[("b", "2"), ("a", "1")], false);
         assert_eq!(view.get("a"), Known::Value(Bytes::from("1")));
         assert_eq!(view.get("c"), Known::Absent);
         view.set("c", Bytes::from("3"));
@@ -105,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_partial_view_knows_what_it_holds_and_becomes_complete_when_cleared() {
-        let mut view = StateView::new(vec![entry("a", "1")], true);
+        let mut view = view(&[("a", "1")], true);
         assert_eq!(view.get("b"), Known::Unknown);
         assert_eq!(view.keys(), None);
         view.clear("b");

@@ -1,5 +1,6 @@
 //! JSON for every `serde` type: one pass in the ordinary case, a second one only to explain an error.
 
+use std::cell::Cell;
 use std::error::Error;
 use std::fmt;
 
@@ -18,13 +19,32 @@ impl<T: Serialize + ?Sized> Encode for T {
     const STABLE: bool = true;
 
     fn encode(&self) -> Result<Bytes, BoxError> {
-        let json = serde_json::to_vec(self)?;
-        // A unit is an empty body. `None`, NaN and `Value::Null` are `null` too, but have a size.
-        if size_of_val(self) == 0 && json == b"null" {
-            return Ok(Bytes::new());
+        let mut json = SCRATCH.try_with(Cell::take).unwrap_or_default();
+        json.clear();
+        serde_json::to_writer(&mut json, self)?;
+        if json.len() > KEPT {
+            return Ok(json.into());
         }
-        Ok(json.into())
+        // A unit is an empty body. `None`, NaN and `Value::Null` are `null` too, but have a size.
+        let body = if size_of_val(self) == 0 && json == b"null" {
+            Bytes::new()
+        } else {
+            Bytes::copy_from_slice(&json)
+        };
+        // Nobody sees it but the next value that is written here.
+        let _ = SCRATCH.try_with(|scratch| scratch.set(json));
+        Ok(body)
     }
+}
+
+/// A buffer of up to this many bytes is kept for the next value.
+const KEPT: usize = 16 * 1024;
+
+thread_local! {
+    /// What a value is written to: its length is known only afterwards, and a body of just that length
+    /// is one allocation, where a growing one is several. A value that writes another one within its own
+    /// serialization finds it taken, and gets a new one.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 #[diagnostic::do_not_recommend]

@@ -5,9 +5,9 @@
 //! order, as the usual encoders write it, so that equal messages have equal bytes and replay can
 //! compare encodings.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, mem};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use prost::encoding::{encoded_len_varint, key_len};
 
 use super::{
@@ -19,13 +19,16 @@ use crate::error::TerminalError;
 /// Payloads larger than this many bytes travel as a segment of their own, without a copy.
 pub(crate) const SPLICE_ABOVE: usize = 4096;
 
+/// A buffer of up to this many bytes is copied out and used again, instead of given away.
+const KEPT: usize = 16 * 1024;
+
 /// How many bytes there is space for when a frame begins and there is none.
 const RESERVED: usize = 256;
 
 /// Writes protobuf fields, and frames around them.
 #[derive(Debug, Default)]
 pub(crate) struct Encoder {
-    buffer: BytesMut,
+    buffer: Vec<u8>,
     /// Payloads that belong at an offset of `buffer`, in order.
     splices: Vec<(usize, Bytes)>,
 }
@@ -69,10 +72,10 @@ impl Encoder {
             ty,
             requested_ack,
         };
-        if self.buffer.capacity() - self.buffer.len() < HEADER_LEN {
+        if self.buffer.capacity() == 0 {
             self.buffer.reserve(RESERVED);
         }
-        self.buffer.put_bytes(0, HEADER_LEN);
+        self.buffer.extend_from_slice(&[0; HEADER_LEN]);
         start
     }
 
@@ -107,19 +110,30 @@ impl Encoder {
     /// Takes everything written: the first segment, and into `output` those behind it, if payloads
     /// travel as segments of their own.
     pub(crate) fn drain(&mut self, output: &mut VecDeque<Bytes>) -> Option<Bytes> {
+        if self.buffer.is_empty() {
+            return None;
+        }
+        let mut written = if self.buffer.len() > KEPT {
+            Bytes::from(mem::take(&mut self.buffer))
+        } else {
+            // In a piece of its own size, and the buffer serves again.
+            let written = Bytes::copy_from_slice(&self.buffer);
+            self.buffer.clear();
+            written
+        };
         if self.splices.is_empty() {
-            return (!self.buffer.is_empty()).then(|| self.buffer.split().freeze());
+            return Some(written);
         }
         let mut taken = 0;
         for (offset, payload) in self.splices.drain(..) {
             if offset > taken {
-                output.push_back(self.buffer.split_to(offset - taken).freeze());
+                output.push_back(written.split_to(offset - taken));
                 taken = offset;
             }
             output.push_back(payload);
         }
-        if !self.buffer.is_empty() {
-            output.push_back(self.buffer.split().freeze());
+        if !written.is_empty() {
+            output.push_back(written);
         }
         output.pop_front()
     }
@@ -143,7 +157,7 @@ impl Encoder {
 
     /// A copy of what was written, in one piece.
     pub(crate) fn to_bytes(&self) -> Bytes {
-        let mut joined = BytesMut::with_capacity(self.len());
+        let mut joined = Vec::with_capacity(self.len());
         let mut taken = 0;
         for (offset, payload) in &self.splices {
             joined.extend_from_slice(&self.buffer[taken..*offset]);
@@ -151,7 +165,7 @@ impl Encoder {
             taken = *offset;
         }
         joined.extend_from_slice(&self.buffer[taken..]);
-        joined.freeze()
+        joined.into()
     }
 
     /// A number; zero is the default and not written.
@@ -178,7 +192,7 @@ impl Encoder {
         self.length_prefix(tag, length);
         for value in values {
             let (bytes, length) = varint(u64::from(*value));
-            self.buffer.put_slice(&bytes[..length]);
+            self.buffer.extend_from_slice(&bytes[..length]);
         }
     }
 
@@ -193,7 +207,7 @@ impl Encoder {
     pub(crate) fn bytes_always(&mut self, tag: u32, value: impl AsRef<[u8]>) {
         let value = value.as_ref();
         self.length_prefix(tag, value.len());
-        self.buffer.put_slice(value);
+        self.buffer.extend_from_slice(value);
     }
 
     /// A payload as a bytes field; empty is not written.
@@ -209,7 +223,7 @@ impl Encoder {
         if payload.len() > SPLICE_ABOVE {
             self.splices.push((self.buffer.len(), payload.clone()));
         } else {
-            self.buffer.put_slice(payload);
+            self.buffer.extend_from_slice(payload);
         }
     }
 
@@ -260,13 +274,13 @@ impl Encoder {
     /// A nested message, written by `write`, without payloads. It moves up when its length is known.
     pub(crate) fn nested(&mut self, tag: u32, write: impl FnOnce(&mut Self)) {
         let (key, key_length) = varint(u64::from(tag) << 3 | LENGTH_DELIMITED);
-        self.buffer.put_slice(&key[..key_length]);
+        self.buffer.extend_from_slice(&key[..key_length]);
         let (at, splices) = (self.buffer.len(), self.splices.len());
         write(self);
         debug_assert_eq!(self.splices.len(), splices, "a payload in a nested message");
         let end = self.buffer.len();
         let (bytes, length) = varint((end - at) as u64);
-        self.buffer.put_slice(&bytes[..length]);
+        self.buffer.extend_from_slice(&bytes[..length]);
         self.buffer.copy_within(at..end, at + length);
         self.buffer[at..at + length].copy_from_slice(&bytes[..length]);
     }
@@ -281,12 +295,12 @@ impl Encoder {
             && key < 0x80
             && number < 0x80
         {
-            self.buffer.put_slice(&[key, number]);
+            self.buffer.extend_from_slice(&[key, number]);
             return;
         }
         for number in [key, number] {
             let (bytes, length) = varint(number);
-            self.buffer.put_slice(&bytes[..length]);
+            self.buffer.extend_from_slice(&bytes[..length]);
         }
     }
 }
@@ -397,18 +411,20 @@ mod tests {
             encoder.failure(6, &error);
             let expected = message::Notification {
                 id: None,
-                result: Some(message::NotificationResult::Failure(message::Failure {
-                    code: error.code().into(),
-                    message: error.message().to_owned(),
-                    metadata: error
-                        .metadata()
-                        .iter()
-                        .map(|(key, value)| message::Header {
-                            key: key.clone(),
-                            value: value.clone(),
-                        })
-                        .collect(),
-                })),
+                result: Some(message::NotificationResult::Failure(Box::new(
+                    message::Failure {
+                        code: error.code().into(),
+                        message: error.message().to_owned(),
+                        metadata: error
+                            .metadata()
+                            .iter()
+                            .map(|(key, value)| message::Header {
+                                key: key.clone(),
+                                value: value.clone(),
+                            })
+                            .collect(),
+                    },
+                ))),
             };
             assert_eq!(encoder.to_bytes(), expected.encode_to_vec());
         }

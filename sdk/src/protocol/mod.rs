@@ -8,6 +8,8 @@
 pub(crate) mod encode;
 pub(crate) mod frame;
 pub(crate) mod message;
+pub(crate) mod reader;
+pub(crate) mod start;
 mod types;
 mod version;
 

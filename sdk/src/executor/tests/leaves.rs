@@ -40,9 +40,10 @@ impl Table {
     }
 
     fn offer(&mut self) -> bool {
-        self.leaves
-            .offer(&self.notifications, &mut self.runs)
-            .is_some()
+        let Some((_, slot)) = self.leaves.next_offer(&self.notifications) else {
+            return false;
+        };
+        self.leaves.offer(slot, &mut self.runs).is_some()
     }
 }
 

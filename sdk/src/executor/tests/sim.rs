@@ -535,7 +535,7 @@ impl Sim {
                     assert!(run.proposed.insert(proposal.id), "proposed twice");
                     let result = match (proposal.value, proposal.failure) {
                         (Some(content), None) => NotificationResult::Value(Value { content }),
-                        (None, Some(failure)) => NotificationResult::Failure(failure),
+                        (None, Some(failure)) => NotificationResult::Failure(failure.into()),
                         other => panic!("{other:?}"),
                     };
                     if self.scripted {
@@ -573,11 +573,11 @@ impl Sim {
             MessageType::CALL => {
                 let ids = ids(payload);
                 let result = if self.chance(4) {
-                    NotificationResult::Failure(Failure {
+                    NotificationResult::Failure(Box::new(Failure {
                         code: 500,
                         message: format!("call {}", ids.result),
                         metadata: vec![],
-                    })
+                    }))
                 } else {
                     json(&format!("call {}", ids.result))
                 };

@@ -333,7 +333,7 @@ pub(super) fn bytes(id: u32, content: &'static str) -> Msg {
 
 pub(super) fn failed(id: u32, code: u32, message: &str) -> Msg {
     let failure = fail(code, message).unwrap_or_default();
-    completion(id, NotificationResult::Failure(failure))
+    completion(id, NotificationResult::Failure(failure.into()))
 }
 
 pub(super) fn invoked(id: u32, invocation: &str) -> Msg {
