@@ -75,12 +75,13 @@ impl<'a> Reader<'a> {
     }
 
     /// The tag and the value of the next field; `None` at the end.
+    #[inline]
     pub(crate) fn field(&mut self) -> Result<Option<(u32, Wire)>, Malformed> {
         if self.is_at_end() {
             return Ok(None);
         }
-        let key = self.varint()?;
-        let tag = u32::try_from(key >> 3).map_err(|_| Malformed(Fault::Key))?;
+        let key = u32::try_from(self.varint()?).map_err(|_| Malformed(Fault::Key))?;
+        let tag = key >> 3;
         if tag == 0 {
             return Err(Malformed(Fault::Key));
         }
@@ -95,7 +96,19 @@ impl<'a> Reader<'a> {
         Ok(Some((tag, wire)))
     }
 
+    #[inline]
     pub(crate) fn varint(&mut self) -> Result<u64, Malformed> {
+        // Nearly all numbers of the protocol are one byte.
+        match self.message.get(self.at) {
+            Some(byte) if *byte < 0x80 => {
+                self.at += 1;
+                Ok(u64::from(*byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, Malformed> {
         let rest = self.message.get(self.at..).unwrap_or_default();
         let mut value = 0;
         for (count, byte) in rest.iter().enumerate() {
@@ -113,6 +126,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A length, and where that many bytes lie.
+    #[inline]
     pub(crate) fn bytes(&mut self) -> Result<Range<usize>, Malformed> {
         let length = self.varint()?;
         let from = self.at;

@@ -82,6 +82,28 @@ fn owned(message: &Bytes, text: Range<usize>) -> Result<String, Malformed> {
 
 impl StateEntry {
     fn decode(message: &Bytes, entry: Range<usize>) -> Result<Self, Malformed> {
+        match Self::short(message, entry.start, entry.end) {
+            Some(decoded) => Ok(decoded),
+            None => Self::any(message, entry),
+        }
+    }
+
+    /// The usual: a key and a value, each shorter than 128 bytes. `None` for all else.
+    #[inline]
+    fn short(message: &[u8], start: usize, end: usize) -> Option<Self> {
+        let (key, rest) = short_field(message.get(start..end)?, 1 << 3 | 2)?;
+        let (value, rest) = short_field(rest, 2 << 3 | 2)?;
+        if !rest.is_empty() {
+            return None;
+        }
+        let (key_at, end) = (start as u32 + 2, end as u32);
+        Some(Self {
+            key: (key_at, key_at + key.len() as u32),
+            value: (end - value.len() as u32, end),
+        })
+    }
+
+    fn any(message: &Bytes, entry: Range<usize>) -> Result<Self, Malformed> {
         let position = |range: Range<usize>| (range.start as u32, range.end as u32);
         let mut decoded = Self::default();
         let mut reader = Reader::within(message, entry);
@@ -94,6 +116,17 @@ impl StateEntry {
             }
         }
         Ok(decoded)
+    }
+}
+
+/// The bytes of a field with this key byte, and what follows it.
+#[inline]
+fn short_field(bytes: &[u8], key: u8) -> Option<(&[u8], &[u8])> {
+    match bytes {
+        [found, length, rest @ ..] if *found == key && *length < 0x80 => {
+            rest.split_at_checked(usize::from(*length))
+        }
+        _ => None,
     }
 }
 
