@@ -29,6 +29,7 @@ use crate::{
     error::{Behavior, Failure, HandlerError, TerminalError},
     journal::{AttemptError, Command, CommandRef, Issued, Journal, Order, Source},
     payload::Headers,
+    protocol::start::RawId,
     random::Rng,
     retry::{Decision, RetryPolicy},
 };
@@ -71,7 +72,7 @@ pub(crate) struct State {
 #[derive(Debug, Default)]
 pub(crate) struct InvocationInfo {
     pub(crate) id: String,
-    pub(crate) raw_id: Bytes,
+    pub(crate) raw_id: RawId,
     pub(crate) key: String,
     pub(crate) headers: Headers,
     pub(crate) retry_count: u32,

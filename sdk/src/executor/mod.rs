@@ -328,7 +328,7 @@ impl Attempt {
     fn open(&mut self) -> Result<Input, AttemptError> {
         let (start, input) = {
             let mut state = self.cell.lock();
-            (state.journal.take_start(), state.journal.input())
+            (state.journal.take_start(), state.journal.take_input())
         };
         let start = start.unwrap_or_default();
         let (headers, body) = input?;

@@ -197,12 +197,12 @@ impl Journal {
         Ok(())
     }
 
-    /// The input of the invocation: its headers in order, and its body.
-    pub(crate) fn input(&self) -> Result<(Vec<(String, String)>, Bytes), AttemptError> {
+    /// The input of the invocation, once: its headers in order, and its body.
+    pub(crate) fn take_input(&mut self) -> Result<(Vec<(String, String)>, Bytes), AttemptError> {
         let payload = self
             .recorded
-            .first()
-            .map(|input| input.payload.clone())
+            .first_mut()
+            .map(|input| std::mem::take(&mut input.payload))
             .unwrap_or_default();
         let input = InputCommand::decode(payload).map_err(|error| {
             AttemptError::violation(format!("the Input command cannot be decoded: {error}"))

@@ -49,7 +49,7 @@ use crate::protocol::{
     start::Start,
 };
 
-/// A recorded command.
+/// A recorded command; its payload is dropped once it was issued again.
 #[derive(Debug)]
 struct Recorded {
     ty: MessageType,
@@ -234,6 +234,7 @@ impl Journal {
         let replayed = self.is_replaying();
         if replayed {
             self.replay(&command, ty, name, first)?;
+            self.forget_recorded();
         } else {
             let frame = self.encoder.begin(ty);
             command.encode(name, first, &mut self.encoder);
@@ -283,6 +284,14 @@ impl Journal {
             ))
         };
         report.map_err(|report| self.mismatch(report, ty, name))
+    }
+
+    /// The recorded command was issued again: it is not looked at any more, and what it lies in, with
+    /// what was read together with it, need not be kept.
+    fn forget_recorded(&mut self) {
+        if let Some(recorded) = self.recorded.get_mut(self.next) {
+            recorded.payload = Bytes::new();
+        }
     }
 
     fn mismatch(&self, report: String, ty: MessageType, name: &str) -> AttemptError {

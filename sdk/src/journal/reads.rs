@@ -40,7 +40,9 @@ impl Journal {
     fn issue_read(&mut self, read: Read<'_>) -> Result<Issued, AttemptError> {
         let replayed = self.is_replaying();
         let (ty, answer) = if replayed {
-            self.replay_read(read)?
+            let read = self.replay_read(read)?;
+            self.forget_recorded();
+            read
         } else {
             self.write_read(read)?
         };

@@ -282,7 +282,7 @@ fn an_input_that_cannot_be_decoded_is_a_violation() {
     journal.handle_message(start(1)).unwrap();
     let input = Incoming::Command(MessageType::INPUT, Bytes::from_static(&[0x0A, 0x7F]));
     journal.handle_message(input).unwrap();
-    assert_eq!(journal.input().unwrap_err().code, 571);
+    assert_eq!(journal.take_input().unwrap_err().code, 571);
 }
 
 #[test]
@@ -301,7 +301,7 @@ fn the_input_has_its_headers_in_order() {
     journal.handle_message(start(1)).unwrap();
     let input = Incoming::Command(MessageType::INPUT, message.encode_to_vec().into());
     journal.handle_message(input).unwrap();
-    let (headers, body) = journal.input().unwrap();
+    let (headers, body) = journal.take_input().unwrap();
     let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
     assert_eq!(headers, [pair("b", "1"), pair("a", "2"), pair("b", "3")]);
     assert_eq!(body, "body");

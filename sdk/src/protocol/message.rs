@@ -325,7 +325,7 @@ mod tests {
     }
 
     fn assert_same(decoded: &start::Start, due: &Start) {
-        assert_eq!(decoded.id, due.id);
+        assert_eq!(*decoded.id, due.id);
         assert_eq!(decoded.debug_id, due.debug_id);
         assert_eq!(decoded.known_entries, due.known_entries);
         assert_eq!(decoded.partial_state, due.partial_state);

@@ -4,7 +4,7 @@
 //! numbers that say where its key and value lie in the message, and nothing is copied, counted or sorted
 //! before it is asked for.
 
-use std::ops::Range;
+use std::ops::{Deref, Range};
 
 use bytes::Bytes;
 
@@ -13,7 +13,7 @@ use super::reader::{Malformed, Reader, Wire};
 /// What `Start`, the first message of every attempt, says.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Start {
-    pub(crate) id: Bytes,
+    pub(crate) id: RawId,
     pub(crate) debug_id: String,
     /// Commands and notifications that follow before the handler may run; at least 1 (Input).
     pub(crate) known_entries: u32,
@@ -27,6 +27,39 @@ pub(crate) struct Start {
     pub(crate) scope: Option<String>,
     pub(crate) limit_key: Option<String>,
     pub(crate) idempotency_key: Option<String>,
+}
+
+/// The bytes of an invocation's id. They are kept for as long as the attempt lasts, so they are no slice
+/// of the message, which would keep all that was read together with it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum RawId {
+    /// As a server makes them.
+    Usual([u8; 24]),
+    Other(Box<[u8]>),
+}
+
+impl RawId {
+    fn new(id: &[u8]) -> Self {
+        id.try_into()
+            .map_or_else(|_| Self::Other(id.into()), Self::Usual)
+    }
+}
+
+impl Default for RawId {
+    fn default() -> Self {
+        Self::Other(Box::default())
+    }
+}
+
+impl Deref for RawId {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Usual(id) => id,
+            Self::Other(id) => id,
+        }
+    }
 }
 
 /// The eager state as it came.
@@ -50,7 +83,7 @@ impl Start {
         let mut reader = Reader::new(&message);
         while let Some((tag, wire)) = reader.field()? {
             match (tag, wire) {
-                (1, Wire::Bytes(id)) => start.id = message.slice(id),
+                (1, Wire::Bytes(id)) => start.id = RawId::new(message.get(id).unwrap_or_default()),
                 (2, Wire::Bytes(text)) => start.debug_id = owned(&message, text)?,
                 (3, Wire::Number(known)) => start.known_entries = known as u32,
                 (4, Wire::Bytes(entry)) => entries.push(StateEntry::decode(&message, entry)?),
