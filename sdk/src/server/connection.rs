@@ -32,13 +32,11 @@ use crate::error::BoxError;
 /// The largest window that HTTP/2 knows.
 const MAX_WINDOW: u32 = (1 << 31) - 1;
 
-/// How much header data one request may have. A virtual object's key stands in a header, and its
-/// signature in another repeats it, so more than hyper's 16 KiB.
-const MAX_HEADERS: u32 = 256 * 1024;
+/// hyper panics below this for what HTTP/1.1 reads into.
+pub(super) const MIN_HEADER_SIZE: u32 = 8 * 1024;
 
-/// How many streams of a connection may be reset by the peer before they were looked at. h2's default
-/// of 20 is soon passed by a server that gives up many invocations at once.
-const MAX_EARLY_RESETS: usize = 4096;
+/// Less than this makes many small frames of everything.
+pub(super) const MIN_SEND_BUFFER: usize = 8 * 1024;
 
 /// How many streams of a connection may be reset by us, in its whole life, because of frames that
 /// came for streams already closed. They come whenever a request is refused while it is still being
@@ -55,6 +53,11 @@ pub(super) struct Settings {
     pub(super) header_read_timeout: Duration,
     pub(super) keep_alive_interval: Option<Duration>,
     pub(super) keep_alive_timeout: Duration,
+    pub(super) request_idle_timeout: Option<Duration>,
+    pub(super) max_connections: usize,
+    pub(super) max_header_size: u32,
+    pub(super) send_buffer: usize,
+    pub(super) max_early_resets: usize,
 }
 
 impl Default for Settings {
@@ -67,6 +70,11 @@ impl Default for Settings {
             header_read_timeout: Duration::from_secs(120),
             keep_alive_interval: Some(Duration::from_secs(30)),
             keep_alive_timeout: Duration::from_secs(20),
+            request_idle_timeout: Some(Duration::from_secs(120)),
+            max_connections: 8192,
+            max_header_size: 256 * 1024,
+            send_buffer: 256 * 1024,
+            max_early_resets: 4096,
         }
     }
 }
@@ -82,14 +90,17 @@ impl Connections {
         let mut http = auto::Builder::new(TokioExecutor::new());
         http.http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(settings.header_read_timeout);
+            .header_read_timeout(settings.header_read_timeout)
+            // The one size of both buffers: what a head may have, and what may wait to be read.
+            .max_buf_size(settings.max_header_size as usize);
         http.http2()
             .timer(TokioTimer::new())
             .initial_stream_window_size(settings.stream_window.min(MAX_WINDOW))
             .initial_connection_window_size(settings.connection_window.min(MAX_WINDOW))
             .max_concurrent_streams(settings.max_concurrent_streams)
-            .max_header_list_size(MAX_HEADERS)
-            .max_pending_accept_reset_streams(MAX_EARLY_RESETS)
+            .max_header_list_size(settings.max_header_size)
+            .max_send_buf_size(settings.send_buffer)
+            .max_pending_accept_reset_streams(settings.max_early_resets)
             .max_local_error_reset_streams(MAX_LATE_FRAMES)
             .keep_alive_interval(settings.keep_alive_interval)
             .keep_alive_timeout(settings.keep_alive_timeout);
