@@ -46,6 +46,9 @@ impl Default for Limits {
 /// Chunks below this many bytes are copied together.
 const SMALL_CHUNK: usize = 1024;
 
+/// They go into blocks of up to this many bytes.
+const SMALL_BLOCK: usize = 4096;
+
 /// One frame as it came.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Frame {
@@ -109,6 +112,12 @@ impl FrameDecoder {
     pub(crate) fn push(&mut self, chunk: Bytes) {
         self.buffered += chunk.len();
         if chunk.len() < SMALL_CHUNK {
+            if self.small.capacity() - self.small.len() < chunk.len() {
+                // Of a long journal many fit into one allocation; a short one takes no more than
+                // it needs.
+                self.small
+                    .reserve(chunk.len().max(self.journal.min(SMALL_BLOCK)));
+            }
             self.small.extend_from_slice(&chunk);
         } else {
             self.flush_small();

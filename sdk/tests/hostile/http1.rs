@@ -60,6 +60,17 @@ fn a_peer_that_waits_for_100_continue_is_told_to_go_on() {
         assert_eq!(peer.answer().await.0, 100);
         peer.send(journal).await;
         assert_eq!(wire::output(&peer.answer().await.2), "x");
+
+        // Not if its body is not wanted.
+        let mut peer = Wild::connect(server.address).await;
+        let head = crate::rig::head("/invoke/Plain/nothing");
+        peer.send(format!(
+            "{head}expect: 100-continue\r\ncontent-length: {length}\r\n\r\n"
+        ))
+        .await;
+        let (status, _, body) = peer.answer().await;
+        assert_eq!(status, 404);
+        assert!(body.starts_with(b"service `Plain` has no handler"));
     });
 }
 
