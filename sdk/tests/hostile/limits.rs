@@ -1,5 +1,6 @@
 //! The limits that are options: what happens at them, and what does not.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::rig::{
@@ -138,24 +139,36 @@ fn a_journal_that_comes_slowly_is_waited_for() {
 
 #[test]
 fn what_is_buffered_for_a_stream_has_a_limit() {
+    const STREAMS: u32 = 256;
     run(async {
-        let server = Server::with(|server| server.send_buffer(64 * 1024)).await;
-        // A window without end: only the buffer and the connection hold the handler back.
-        let mut builder = h2::client::Builder::new();
-        builder
-            .initial_window_size(1 << 30)
-            .initial_connection_window_size(1 << 30);
-        let mut client = Client::connect_with(server.address, &builder).await;
-        let commands = 2000;
-        let (response, mut request) = client
-            .invoke("/invoke/Keyed/spam", journal(commands.to_string()))
-            .await;
-        request.send_data(bytes::Bytes::new(), true).unwrap();
-        let (_, body) = crate::rig::read(response.await.unwrap()).await;
-        let sets = ended(&body)
-            .into_iter()
-            .filter(|message| message.ty == SET_STATE);
-        assert!(sets.map(|message| message.payload.len()).sum::<usize>() > commands * SPAM);
-        until(|| server.counts.open() == 0).await;
+        let mut issued = Vec::new();
+        for buffer in [8 * 1024, 256 * 1024] {
+            let server = Server::with(|server| server.send_buffer(buffer)).await;
+            // Windows without end: only the buffers and the connection hold the handlers back.
+            let mut peer = Wild::connect(server.address).await;
+            peer.send(raw::hello(1 << 30)).await;
+            for stream in 0..STREAMS {
+                let path = "/invoke/Keyed/spam";
+                let request = raw::request(2 * stream + 1, path, &journal("1000"));
+                peer.send(request).await;
+            }
+            let counts = &server.counts;
+            until(|| counts.open() == STREAMS as usize).await;
+            let (mut last, mut same) = (0, 0);
+            while same < 3 {
+                tokio::time::sleep(Duration::from_millis(400)).await;
+                let now = counts.issued.load(Ordering::SeqCst);
+                same = if now == last { same + 1 } else { 0 };
+                last = now;
+            }
+            issued.push(last);
+            drop(peer);
+            until(|| counts.open() == 0).await;
+        }
+        let [small, large] = issued[..] else { panic!() };
+        // The kernel takes some megabytes in both cases.
+        assert!(small * SPAM < STREAMS as usize * 200 * 1024, "{small}");
+        let more = STREAMS as usize * 200 * 1024 / SPAM;
+        assert!(large > small + more, "{small} and {large}");
     });
 }

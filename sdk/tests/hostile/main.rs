@@ -3,9 +3,10 @@
 //!
 //! Whatever comes, there is an answer that says what is wrong, or the stream or connection ends; others
 //! are served meanwhile; attempts whose peer has gone are dropped; and memory stays within bounds.
-//! Memory is measured on a server in a process of its own (`child`). Nothing is timed here, but every
+//! Memory is measured on a server in a process of its own (`child`), as Linux tells it. Nothing is timed here, but every
 //! test has a deadline.
 
+#![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod backpressure;
