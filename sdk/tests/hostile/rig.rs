@@ -22,7 +22,7 @@ use crate::wire;
 pub(crate) const V7: &str = "application/vnd.restate.invocation.v7";
 
 /// How long a test may take; on a busy machine it is far from that.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// How much a command of `Keyed/spam` holds.
 pub(crate) const SPAM: usize = 10 * 1024;
