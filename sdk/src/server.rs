@@ -6,6 +6,7 @@
 //! for TLS, put a proxy in front, or mount the endpoint in a server that does it.
 
 mod connection;
+mod open;
 mod shutdown;
 
 use std::fmt;

@@ -11,7 +11,7 @@ use futures::channel::mpsc;
 use http::{StatusCode, Version, header};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody};
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::{http1, http2, http2::SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::oneshot;
@@ -415,8 +415,8 @@ impl Body for BlockedBody {
     }
 }
 
-#[tokio::test]
-async fn blocked_attempts_suspend_when_the_server_drains() {
+/// A server of attempts that are blocked, and the task that serves them.
+async fn serve_blocked() -> (SocketAddr, oneshot::Sender<()>, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
@@ -442,7 +442,12 @@ async fn blocked_attempts_suspend_when_the_server_drains() {
         ..Settings::default()
     };
     let serving = tokio::spawn(serve(listener, service, drain, settings, triggers));
+    (address, stop, serving)
+}
 
+#[tokio::test]
+async fn blocked_attempts_suspend_when_the_server_drains() {
+    let (address, stop, serving) = serve_blocked().await;
     let (mut client, connection) = h2(address).await;
     let mut open = Vec::new();
     for _ in 0..3 {
@@ -458,6 +463,62 @@ async fn blocked_attempts_suspend_when_the_server_drains() {
         drop(sender);
         assert_ends(body).await;
     }
+    serving.await.unwrap();
+    connection.await.unwrap().unwrap();
+}
+
+/// The runtime would drop the connection with what is open on it if it could open no more streams.
+#[tokio::test]
+async fn a_connection_serves_on_until_no_stream_is_open() {
+    let (address, stop, serving) = serve_blocked().await;
+    let (mut client, connection) = h2(address).await;
+    let attempt = async |client: &mut SendRequest<Fed>| {
+        let (sender, body) = fed();
+        feed(&sender, "journal");
+        let response = client.send_request(invoke("/any", body)).await.unwrap();
+        (sender, response.into_body())
+    };
+    let (first, mut first_body) = attempt(&mut client).await;
+    drop(stop);
+    let frame = first_body.frame().await.unwrap().unwrap();
+    assert_eq!(frame.into_data().unwrap(), "suspended");
+    // The first stream is still open.
+    let (second, mut second_body) = attempt(&mut client).await;
+    let frame = second_body.frame().await.unwrap().unwrap();
+    assert_eq!(frame.into_data().unwrap(), "suspended");
+    drop(first);
+    assert_ends(first_body).await;
+    drop(second);
+    assert_ends(second_body).await;
+    // Now there is none.
+    serving.await.unwrap();
+    connection.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_that_is_never_quiet_goes_away_all_the_same() {
+    let (address, stop, serving) = serve_blocked().await;
+    let (mut client, connection) = h2(address).await;
+    let (sender, body) = fed();
+    feed(&sender, "journal");
+    let response = client.send_request(invoke("/any", body)).await.unwrap();
+    drop(stop);
+    // No stream can be opened any more, while the first is open.
+    let refused = async {
+        loop {
+            let (other, body) = fed();
+            feed(&other, "journal");
+            if client.send_request(invoke("/any", body)).await.is_err() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let limit = Duration::from_secs(20);
+    tokio::time::timeout(limit, refused).await.unwrap();
+    drop(sender);
+    let body = response.into_body().collect().await.unwrap();
+    assert_eq!(body.to_bytes(), "suspended");
     serving.await.unwrap();
     connection.await.unwrap().unwrap();
 }

@@ -22,11 +22,12 @@ use std::{
 };
 
 use durably::test_server::{RestateServer, RestateServerBuilder};
+use futures::future::{join_all, try_join_all};
 use tokio::sync::Mutex;
 
 use crate::{
     ledger::{Records, check, failed_attempts, matches_of},
-    load::{Blocked, Driver, Load, block},
+    load::{Blocked, Driver, Load, Stuck, block},
     random::Random,
     world::World,
 };
@@ -234,11 +235,9 @@ async fn scenario(
         foul(false);
         driver.stop();
         let (blocked, mut problems) = rolled;
-        for blocked in blocked {
-            if let Err(stuck) = blocked.release(driver).await {
-                problems.push(format!("{stuck:?}"));
-            }
-        }
+        let released = blocked.into_iter().map(|blocked| blocked.release(driver));
+        let released = join_all(released).await.into_iter();
+        problems.extend(released.filter_map(|released| Some(format!("{:?}", released.err()?))));
         load.finish().await;
         problems
     };
@@ -393,19 +392,14 @@ async fn roll(
     let mut problems = Vec::new();
     let mut pause = random.millis(100, 300);
     while wait(pause, end).await {
-        let blocking = async {
-            let mut blocked = Vec::new();
-            for _ in 0..BLOCKED {
-                blocked.push(block(driver).await?);
-            }
-            for blocked in &blocked {
-                blocked.has_begun(driver).await?;
-            }
+        let blocking = (0..BLOCKED).map(|_| async {
+            let blocked = block(driver).await?;
+            blocked.has_begun(driver).await?;
             Ok(blocked)
-        };
-        match blocking.await {
+        });
+        match try_join_all(blocking).await {
             Ok(blocked) => all_blocked.extend(blocked),
-            Err::<_, load::Stuck>(stuck) => problems.push(format!("{stuck:?}")),
+            Err::<_, Stuck>(stuck) => problems.push(format!("{stuck:?}")),
         }
         problems.extend(world.roll().await);
         pause = random.millis(300, 1_500);
