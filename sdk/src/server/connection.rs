@@ -15,9 +15,9 @@
 //! The runtime (1.7) does not take GOAWAY as it is meant: as soon as it wants to open another stream on
 //! a connection that goes away, it drops the connection with all attempts on it, and tries them again.
 //! So a connection of a server that drains goes away in a moment in which no stream is open, which comes
-//! soon when all that was blocked has suspended. Under a load that leaves no such moment it goes away
-//! after [`QUIET_LIMIT`] nevertheless, and takes only what executes just then with it. Until then it
-//! serves what comes.
+//! soon when all that was blocked has suspended, and until then it serves what comes. Under a load that
+//! leaves no such moment it goes away all the same when half of the time for draining is over, and takes
+//! only what executes just then with it.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -55,10 +55,6 @@ const MAX_EARLY_RESETS: usize = 4096;
 /// sent, and connections live long.
 const MAX_LATE_FRAMES: usize = 64 * 1024;
 
-/// How long a connection of a server that drains waits for a moment without open streams. It is at most a
-/// quarter of the time that there is for draining.
-const QUIET_LIMIT: Duration = Duration::from_secs(1);
-
 /// What can be set on a server; the setters of `HttpServer` document each.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
@@ -89,6 +85,7 @@ impl Default for Settings {
 pub(super) struct Connections {
     http: Arc<auto::Builder<TokioExecutor>>,
     header_read_timeout: Duration,
+    /// How long a connection of a server that drains waits for a moment without open streams.
     quiet_limit: Duration,
 }
 
@@ -111,7 +108,7 @@ impl Connections {
         Self {
             http: Arc::new(http),
             header_read_timeout: settings.header_read_timeout,
-            quiet_limit: QUIET_LIMIT.min(settings.drain_deadline / 4),
+            quiet_limit: settings.drain_deadline / 2,
         }
     }
 

@@ -79,7 +79,7 @@ async fn connect(address: SocketAddr) -> TokioIo<TcpStream> {
     TokioIo::new(TcpStream::connect(address).await.unwrap())
 }
 
-async fn h2<B>(address: SocketAddr) -> (http2::SendRequest<B>, JoinHandle<hyper::Result<()>>)
+async fn h2<B>(address: SocketAddr) -> (SendRequest<B>, JoinHandle<hyper::Result<()>>)
 where
     B: Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
 {
@@ -416,7 +416,9 @@ impl Body for BlockedBody {
 }
 
 /// A server of attempts that are blocked, and the task that serves them.
-async fn serve_blocked() -> (SocketAddr, oneshot::Sender<()>, JoinHandle<()>) {
+async fn serve_blocked(
+    drain_deadline: Duration,
+) -> (SocketAddr, oneshot::Sender<()>, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
@@ -438,7 +440,7 @@ async fn serve_blocked() -> (SocketAddr, oneshot::Sender<()>, JoinHandle<()>) {
         shutdown: Some(shutdown),
     };
     let settings = Settings {
-        drain_deadline: Duration::from_secs(60),
+        drain_deadline,
         ..Settings::default()
     };
     let serving = tokio::spawn(serve(listener, service, drain, settings, triggers));
@@ -447,7 +449,7 @@ async fn serve_blocked() -> (SocketAddr, oneshot::Sender<()>, JoinHandle<()>) {
 
 #[tokio::test]
 async fn blocked_attempts_suspend_when_the_server_drains() {
-    let (address, stop, serving) = serve_blocked().await;
+    let (address, stop, serving) = serve_blocked(Duration::from_secs(60)).await;
     let (mut client, connection) = h2(address).await;
     let mut open = Vec::new();
     for _ in 0..3 {
@@ -470,7 +472,7 @@ async fn blocked_attempts_suspend_when_the_server_drains() {
 /// The runtime would drop the connection with what is open on it if it could open no more streams.
 #[tokio::test]
 async fn a_connection_serves_on_until_no_stream_is_open() {
-    let (address, stop, serving) = serve_blocked().await;
+    let (address, stop, serving) = serve_blocked(Duration::from_secs(60)).await;
     let (mut client, connection) = h2(address).await;
     let attempt = async |client: &mut SendRequest<Fed>| {
         let (sender, body) = fed();
@@ -497,7 +499,7 @@ async fn a_connection_serves_on_until_no_stream_is_open() {
 
 #[tokio::test]
 async fn a_connection_that_is_never_quiet_goes_away_all_the_same() {
-    let (address, stop, serving) = serve_blocked().await;
+    let (address, stop, serving) = serve_blocked(Duration::from_secs(6)).await;
     let (mut client, connection) = h2(address).await;
     let (sender, body) = fed();
     feed(&sender, "journal");

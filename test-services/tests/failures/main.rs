@@ -44,6 +44,14 @@ const CHECK_LIMIT: Duration = Duration::from_secs(180);
 /// How many handlers are blocked, besides the load, when a process is told to end.
 const BLOCKED: usize = 40;
 
+/// How the names of these begin.
+const BLOCKED_PREFIX: &str = "blocked-";
+
+/// How many attempts may fail for each process that ends, on average. The server opens streams on a
+/// connection until it has read that it goes away, and then drops the connection; that is a handful
+/// at the most, as such an attempt has only just begun, and they are tried again at once.
+const TURNED_AWAY: u64 = 12;
+
 /// Scenarios run one at a time: two at once would only slow each other down.
 static TURN: Mutex<()> = Mutex::const_new(());
 
@@ -159,10 +167,13 @@ async fn run(name: &str, server: RestateServerBuilder, plan: Plan) {
     println!("{name}: {time:.1?}, seed {seed} …");
     let mut random = Random::new(seed);
 
-    // A connection that has become a black hole is to be noticed soon.
+    // A connection that has become a black hole is to be noticed soon; and what has failed is to be
+    // tried again soon, so that it can fail again, however often.
     let server = server
         .env("RESTATE_WORKER__INVOKER__HTTP2_KEEP_ALIVE_INTERVAL", "2s")
-        .env("RESTATE_WORKER__INVOKER__HTTP2_KEEP_ALIVE_TIMEOUT", "3s");
+        .env("RESTATE_WORKER__INVOKER__HTTP2_KEEP_ALIVE_TIMEOUT", "3s")
+        .env("RESTATE_DEFAULT_RETRY_POLICY__MAX_INTERVAL", "250ms")
+        .env("RESTATE_DEFAULT_RETRY_POLICY__MAX_ATTEMPTS", "unlimited");
     let proxy = (plan.bad_network || plan.roll).then(|| random.next());
     let world = World::start(server, proxy).await;
     let give_up = Instant::now() + time + SETTLE_LIMIT;
@@ -203,12 +214,8 @@ async fn scenario(
     let started = Instant::now();
     let end = started + time;
     let load = Load::start(driver, random);
-    let foul = |foul: bool| {
-        if let Some(proxy) = &world.proxy {
-            proxy.foul(foul);
-        }
-    };
-    foul(plan.bad_network);
+    let proxy = world.proxy.as_ref().filter(|_| plan.bad_network);
+    proxy.inspect(|proxy| proxy.turn_foul());
     let (mut for_services, mut for_server, mut for_rolls) =
         (random.fork(), random.fork(), random.fork());
     let trouble = async {
@@ -232,7 +239,7 @@ async fn scenario(
             },
             tokio::time::sleep_until(end.into()),
         );
-        foul(false);
+        proxy.inspect(|proxy| proxy.turn_fair());
         driver.stop();
         let (blocked, mut problems) = rolled;
         let released = blocked.into_iter().map(|blocked| blocked.release(driver));
@@ -279,10 +286,20 @@ async fn scenario(
         "warnings in the services' logs",
         sum(&[" WARN "]) - by_design,
     );
-    if plan.roll {
-        expect_none("failed attempts", failed.values().sum());
-    }
     let (drains, slowest_drain) = world.drains();
+    if plan.roll {
+        let target = format!("target=BlockAndWaitWorkflow/{BLOCKED_PREFIX}");
+        let blocked = matches_of(&server_log, &["restate.error.code", &target]);
+        expect_none("failed attempts of blocked handlers", blocked);
+        let all: u64 = failed.values().sum();
+        let turned_away = failed.get("RT0010").copied().unwrap_or_default();
+        expect_none("attempts that failed in another way", all - turned_away);
+        let bound = TURNED_AWAY * drains as u64;
+        expect_none(
+            "too many failed attempts",
+            turned_away.saturating_sub(bound),
+        );
+    }
     let mut at_least_once = |what: &str, wanted: bool, count: u64| {
         if wanted && count == 0 {
             problems.push(format!("{what}: none"));
@@ -393,7 +410,7 @@ async fn roll(
     let mut pause = random.millis(100, 300);
     while wait(pause, end).await {
         let blocking = (0..BLOCKED).map(|_| async {
-            let blocked = block(driver).await?;
+            let blocked = block(driver, BLOCKED_PREFIX).await?;
             blocked.has_begun(driver).await?;
             Ok(blocked)
         });

@@ -6,6 +6,7 @@
 
 use std::{
     net::Ipv4Addr,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed},
@@ -20,6 +21,7 @@ use tokio::{
         TcpListener, TcpStream,
         tcp::{ReadHalf, WriteHalf},
     },
+    sync::Notify,
     task::{JoinHandle, JoinSet},
 };
 
@@ -35,6 +37,8 @@ pub(crate) struct Proxy {
 struct Shared {
     target: AtomicU16,
     foul: AtomicBool,
+    /// Cuts what is open.
+    clear: Notify,
     counts: Counts,
 }
 
@@ -67,6 +71,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             target: AtomicU16::new(target),
             foul: AtomicBool::new(false),
+            clear: Notify::new(),
             counts: Counts::default(),
         });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared), Random::new(seed)));
@@ -86,9 +91,15 @@ impl Proxy {
         self.shared.target.store(target, Relaxed);
     }
 
-    /// Foul weather does all that this proxy can do; in fair weather everything passes at once.
-    pub(crate) fn foul(&self, foul: bool) {
-        self.shared.foul.store(foul, Relaxed);
+    /// Does from now on all that this proxy can do. Before, everything passes at once.
+    pub(crate) fn turn_foul(&self) {
+        self.shared.foul.store(true, Relaxed);
+    }
+
+    /// Cuts all connections, and lets from now on everything pass.
+    pub(crate) fn turn_fair(&self) {
+        self.shared.foul.store(false, Relaxed);
+        self.shared.clear.notify_waiters();
     }
 
     pub(crate) fn counts(&self) -> &Counts {
@@ -141,21 +152,31 @@ async fn connection(mut server: TcpStream, shared: Arc<Shared>, mut random: Rand
     };
     let _ = server.set_nodelay(true);
     let _ = services.set_nodelay(true);
+    let lifetime = random.millis(100, 6_000);
     let end = {
         let (from_server, to_server) = server.split();
         let (from_services, to_services) = services.split();
         let there = pass(from_server, to_services, &shared, random.fork());
         let back = pass(from_services, to_server, &shared, random.fork());
-        let (mut there, mut back) = (std::pin::pin!(there), std::pin::pin!(back));
+        let both = async {
+            let (mut there, mut back) = (pin!(there), pin!(back));
+            tokio::select! {
+                end = &mut there => match end {
+                    End::Closed => back.await,
+                    cut => cut,
+                },
+                end = &mut back => match end {
+                    End::Closed => there.await,
+                    cut => cut,
+                },
+            }
+        };
+        let reset = random.chance(500);
         tokio::select! {
-            end = &mut there => match end {
-                End::Closed => back.await,
-                cut => cut,
-            },
-            end = &mut back => match end {
-                End::Closed => there.await,
-                cut => cut,
-            },
+            end = both => end,
+            // Also when nothing passes.
+            () = tokio::time::sleep(lifetime), if shared.is_foul() => End::Cut { reset },
+            () = shared.clear.notified() => End::Cut { reset },
         }
     };
     if let End::Cut { reset } = end {
@@ -272,7 +293,7 @@ impl Random {
     /// From a few bytes (the middle of a preface) to a megabyte (the middle of a long exchange), each
     /// order of magnitude as often.
     fn budget(&mut self) -> usize {
-        let magnitude = 1 << self.between(6, 20);
+        let magnitude = 1 << self.between(8, 20);
         1 + self.index(magnitude)
     }
 

@@ -23,9 +23,9 @@ use crate::{load::VARIABLE, proxy::Proxy};
 /// How long a process may take until it listens.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long a process may take from SIGTERM to its end. It is well below the deadline of its own at
-/// which it would cut off what is open, and far above what it takes.
-const DRAIN_LIMIT: Duration = Duration::from_secs(6);
+/// How long a process may take from SIGTERM to its end: less than until it would cut off what is open,
+/// and far more than it takes.
+const DRAIN_LIMIT: Duration = Duration::from_secs(7);
 
 pub(crate) struct World {
     pub(crate) server: RestateServer,

@@ -218,7 +218,7 @@ async fn nested_calls(t: &Driver, random: &mut Random) -> Result {
 
 /// A workflow that waits for a promise.
 async fn workflow(t: &Driver, random: &mut Random) -> Result {
-    let blocked = block(t).await?;
+    let blocked = block(t, "workflow-").await?;
     if random.chance(500) {
         tokio::time::sleep(random.millis(1, 300)).await;
     }
@@ -233,9 +233,9 @@ pub(crate) struct Blocked {
 
 const WORKFLOW: &str = "BlockAndWaitWorkflow";
 
-/// Starts a workflow that waits.
-pub(crate) async fn block(t: &Driver) -> Result<Blocked> {
-    let key = t.name("workflow-");
+/// Starts a workflow that waits, under a name that begins like this.
+pub(crate) async fn block(t: &Driver, prefix: &str) -> Result<Blocked> {
+    let key = t.name(prefix);
     let request = t.ingress.object(WORKFLOW, &key, "run").json("begin");
     {
         let mut ledger = t.ledger();
