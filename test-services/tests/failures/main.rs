@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// How many scenarios share the time.
-const SCENARIOS: u32 = 8;
+const SCENARIOS: u32 = 9;
 
 /// How long the load may take to its end once nothing is hurt any more.
 const SETTLE_LIMIT: Duration = Duration::from_secs(120);
@@ -62,6 +62,8 @@ struct Plan {
     kill_server: bool,
     /// The server talks to the services through a proxy that is no good.
     bad_network: bool,
+    /// The server uses HTTP/1.1.
+    http1: bool,
     /// Processes are replaced in an orderly manner.
     roll: bool,
 }
@@ -127,6 +129,16 @@ async fn the_network_is_bad_and_services_are_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_network_is_bad_over_http1() {
+    let plan = Plan {
+        bad_network: true,
+        http1: true,
+        ..Plan::default()
+    };
+    run("bad network, HTTP/1.1", RestateServer::builder(), plan).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn services_are_replaced() {
     let plan = Plan {
         roll: true,
@@ -175,7 +187,7 @@ async fn run(name: &str, server: RestateServerBuilder, plan: Plan) {
         .env("RESTATE_DEFAULT_RETRY_POLICY__MAX_INTERVAL", "250ms")
         .env("RESTATE_DEFAULT_RETRY_POLICY__MAX_ATTEMPTS", "unlimited");
     let proxy = (plan.bad_network || plan.roll).then(|| random.next());
-    let world = World::start(server, proxy).await;
+    let world = World::start(server, proxy, plan.http1).await;
     let give_up = Instant::now() + time + SETTLE_LIMIT;
     let orderly = plan.roll;
     let driver = Arc::new(Driver::new(world.server.ingress(), !orderly, give_up));

@@ -40,7 +40,11 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) async fn start(settings: RestateServerBuilder, proxy: Option<u64>) -> Self {
+    pub(crate) async fn start(
+        settings: RestateServerBuilder,
+        proxy: Option<u64>,
+        http1: bool,
+    ) -> Self {
         let (process, port) = spawn();
         let server = settings.start().await.unwrap();
         let proxy = match proxy {
@@ -49,7 +53,12 @@ impl World {
         };
         let port = proxy.as_ref().map_or(port, Proxy::port);
         let uri = format!("http://127.0.0.1:{port}");
-        server.register(&uri).await.unwrap();
+        let registered = if http1 {
+            server.register_http1(&uri).await
+        } else {
+            server.register(&uri).await
+        };
+        registered.unwrap();
         Self {
             server,
             proxy,
