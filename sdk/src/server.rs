@@ -6,6 +6,7 @@
 //! for TLS, put a proxy in front, or mount the endpoint in a server that does it.
 
 mod connection;
+mod open;
 mod patience;
 mod shutdown;
 
@@ -38,10 +39,10 @@ const DEFAULT_PORT: u16 = 9080;
 /// # Shutdown
 ///
 /// On SIGTERM, on ctrl-c and when the future given to
-/// [`with_graceful_shutdown`](Self::with_graceful_shutdown) ends, the server *drains*: it accepts
-/// nothing more, tells its peers to open no more streams, and tells open attempts to suspend as soon
-/// as they are blocked, so that the runtime continues them elsewhere; steps (`run`) that execute are
-/// finished first. What is still open at the [deadline](Self::drain_deadline), or at a
+/// [`with_graceful_shutdown`](Self::with_graceful_shutdown) ends, the server *drains*: it accepts no
+/// more connections, and tells open attempts to suspend as soon as they are blocked, so that the runtime
+/// continues them elsewhere; steps (`run`) that execute are finished first. A connection tells its peer to
+/// open no more streams once none is open, or half of the time is over. What is still open at the [deadline](Self::drain_deadline), or at a
 /// second signal, is cut off. Nothing is lost by that: the runtime tries again.
 ///
 /// # Examples

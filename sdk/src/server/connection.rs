@@ -9,11 +9,19 @@
 //! a few thousand entries, replayed at once, do that. Hence a very large connection window, and
 //! memory bounded by the windows of the *streams*: the budget for 1 GiB is that of some hundred
 //! streams whose windows of 256 KiB are full of the smallest entries.
+//!
+//! # Going away
+//!
+//! The runtime (1.7) does not take GOAWAY as it is meant: as soon as it wants to open another stream on
+//! a connection that goes away, it drops the connection with all attempts on it, and tries them again.
+//! So a connection of a server that drains goes away in a moment in which no stream is open, which comes
+//! soon when all that was blocked has suspended, and until then it serves what comes. Under a load that
+//! leaves no such moment it goes away all the same when half of the time for draining is over, and takes
+//! only what executes just then with it.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -28,6 +36,8 @@ use tokio::net::TcpStream;
 
 use crate::endpoint::drain::DrainWatch;
 use crate::error::BoxError;
+
+use super::open::{OpenRequests, Watched};
 
 /// The largest window that HTTP/2 knows.
 const MAX_WINDOW: u32 = (1 << 31) - 1;
@@ -83,6 +93,8 @@ impl Default for Settings {
 pub(super) struct Connections {
     http: Arc<auto::Builder<TokioExecutor>>,
     header_read_timeout: Duration,
+    /// How long a connection of a server that drains waits for a moment without open streams.
+    quiet_limit: Duration,
 }
 
 impl Connections {
@@ -107,6 +119,7 @@ impl Connections {
         Self {
             http: Arc::new(http),
             header_read_timeout: settings.header_read_timeout,
+            quiet_limit: settings.drain_deadline / 2,
         }
     }
 
@@ -126,37 +139,50 @@ impl Connections {
     {
         let http = Arc::clone(&self.http);
         let timeout = self.header_read_timeout;
+        let quiet_limit = self.quiet_limit;
         async move {
             // Without this, small frames wait for acknowledgements: some 40 ms each.
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "cannot set TCP_NODELAY");
             }
-            let used = Arc::new(AtomicBool::new(false));
-            let service = MarkUse {
+            let requests = Arc::new(OpenRequests::default());
+            let service = Watched {
                 service,
-                used: Arc::clone(&used),
+                requests: Arc::clone(&requests),
             };
             let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
             // A peer that never says which protocol it speaks is nobody else's to time out.
             let mut unused = Some(Box::pin(tokio::time::sleep(timeout)));
+            let mut waiting = None;
             let mut closing = false;
             let result = poll_fn(|cx| {
-                let mut close = drain.poll(cx);
-                if let Some(sleep) = &mut unused {
-                    if used.load(Ordering::Relaxed) {
-                        unused = None;
-                    } else if sleep.as_mut().poll(cx).is_ready() {
-                        unused = None;
-                        close = true;
+                loop {
+                    // Before anything is decided: what has come already counts.
+                    if let Poll::Ready(result) = connection.as_mut().poll(cx) {
+                        return Poll::Ready(result);
                     }
-                }
-                if close && !closing {
-                    closing = true;
+                    if closing {
+                        return Poll::Pending;
+                    }
+                    if requests.is_used() {
+                        unused = None;
+                    } else if let Some(sleep) = &mut unused
+                        && sleep.as_mut().poll(cx).is_ready()
+                    {
+                        closing = true;
+                    }
+                    if drain.poll(cx) {
+                        let waiting = waiting
+                            .get_or_insert_with(|| Box::pin(tokio::time::sleep(quiet_limit)));
+                        // A connection of HTTP/1 closes after the request that is open.
+                        closing |= !requests.is_http2()
+                            || requests.poll_none(cx)
+                            || waiting.as_mut().poll(cx).is_ready();
+                    }
+                    if !closing {
+                        return Poll::Pending;
+                    }
                     connection.as_mut().graceful_shutdown();
-                }
-                match connection.as_mut().poll(cx) {
-                    Poll::Ready(result) => Poll::Ready(result),
-                    Poll::Pending => Poll::Pending,
                 }
             })
             .await;
@@ -164,23 +190,6 @@ impl Connections {
                 tracing::debug!(error = %Chain(&*error), "a connection ended with an error");
             }
         }
-    }
-}
-
-/// Remembers whether a connection has brought a request.
-struct MarkUse<S> {
-    service: S,
-    used: Arc<AtomicBool>,
-}
-
-impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for MarkUse<S> {
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn call(&self, request: Request<Incoming>) -> S::Future {
-        self.used.store(true, Ordering::Relaxed);
-        self.service.call(request)
     }
 }
 
