@@ -102,6 +102,31 @@
 //! suspension is no failure, and is said at level DEBUG. No byte of a payload is ever logged by this crate;
 //! the texts of your own errors are.
 //!
+//! # Limits
+//!
+//! Whatever a peer can make grow has a limit, and each is an option:
+//!
+//! | option | limits | default | what happens there |
+//! | --- | --- | --- | --- |
+//! | [`EndpointBuilder::max_message_size`] | one message from the runtime | 64 MiB | the attempt fails (571), before anything is allocated |
+//! | [`EndpointBuilder::max_outgoing_message_size`] | one message to the runtime | 32 MiB − 1 | the attempt fails, before anything is sent |
+//! | [`EndpointBuilder::max_journal_size`] | what an attempt keeps: its journal and eager state | 1 GiB | the attempt fails (571) |
+//! | [`HttpServer::max_connections`] | connections | 8192 | further ones wait |
+//! | [`HttpServer::max_concurrent_streams`] | streams, so attempts, of an HTTP/2 connection | 8192 | further ones are refused, and may be tried again |
+//! | [`HttpServer::max_header_size`] | headers of a request | 256 KiB, over HTTP/1.1 also 100 of them | 431, or the connection is closed |
+//! | [`HttpServer::header_read_timeout`] | time for the head of a connection's first request, over HTTP/1.1 of each | 2 min | the connection is closed |
+//! | [`HttpServer::request_idle_timeout`] | a pause of a request that nothing can go on without | 2 min | the attempt is given up |
+//! | [`HttpServer::stream_window`] | what an HTTP/2 stream sends before the attempt takes it | 256 KiB | the peer waits |
+//! | [`HttpServer::connection_window`] | the same for all streams of a connection | 1 GiB | the peer waits |
+//! | [`HttpServer::send_buffer`] | output that the peer of a stream does not read | 256 KiB | the handler waits |
+//! | [`HttpServer::max_early_resets`] | streams reset before anybody has looked at them | 4096 | the connection is closed |
+//! | [`HttpServer::keep_alive_interval`], [`keep_alive_timeout`](HttpServer::keep_alive_timeout) | time without a sign of life, over HTTP/2 | 30 s and 20 s | the connection is closed |
+//! | [`HttpServer::drain_deadline`] | time to end at shutdown | 8 s | what is open is cut off |
+//!
+//! They are for accidents, and for a peer that is trusted and errs: multiplied, they are more than a
+//! machine has. Whoever is not trusted must not reach the port, or gets no further than the head of
+//! a request: see `EndpointBuilder::identity_key`.
+//!
 //! # Features
 //!
 //! | feature | default | adds |

@@ -6,6 +6,8 @@
 //! for TLS, put a proxy in front, or mount the endpoint in a server that does it.
 
 mod connection;
+mod open;
+mod patience;
 mod shutdown;
 
 use std::fmt;
@@ -24,9 +26,10 @@ use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::task::JoinSet;
 
 use crate::endpoint::drain::{Drain, DrainWatch};
-use crate::endpoint::{Endpoint, EndpointBody, EndpointFuture};
+use crate::endpoint::{Endpoint, EndpointFuture};
 use crate::error::BoxError;
 use connection::{Connections, Settings};
+use patience::{Patient, PatientFuture};
 
 /// The port that [`HttpServer::run`] listens on unless `PORT` names another.
 const DEFAULT_PORT: u16 = 9080;
@@ -36,10 +39,10 @@ const DEFAULT_PORT: u16 = 9080;
 /// # Shutdown
 ///
 /// On SIGTERM, on ctrl-c and when the future given to
-/// [`with_graceful_shutdown`](Self::with_graceful_shutdown) ends, the server *drains*: it accepts
-/// nothing more, tells its peers to open no more streams, and tells open attempts to suspend as soon
-/// as they are blocked, so that the runtime continues them elsewhere; steps (`run`) that execute are
-/// finished first. What is still open at the [deadline](Self::drain_deadline), or at a
+/// [`with_graceful_shutdown`](Self::with_graceful_shutdown) ends, the server *drains*: it accepts no
+/// more connections, and tells open attempts to suspend as soon as they are blocked, so that the runtime
+/// continues them elsewhere; steps (`run`) that execute are finished first. A connection tells its peer to
+/// open no more streams once none is open, or half of the time is over. What is still open at the [deadline](Self::drain_deadline), or at a
 /// second signal, is cut off. Nothing is lost by that: the runtime tries again.
 ///
 /// # Examples
@@ -72,7 +75,12 @@ const DEFAULT_PORT: u16 = 9080;
 ///     .connection_window(256 * 1024 * 1024)
 ///     .header_read_timeout(Duration::from_secs(100))
 ///     .keep_alive_interval(Duration::from_secs(60))
-///     .keep_alive_timeout(Duration::from_secs(10));
+///     .keep_alive_timeout(Duration::from_secs(10))
+///     .request_idle_timeout(Duration::from_secs(30))
+///     .max_connections(256)
+///     .max_header_size(64 * 1024)
+///     .send_buffer(64 * 1024)
+///     .max_early_resets(1_000);
 /// # drop(server);
 /// # Ok::<(), durably::BuildError>(())
 /// ```
@@ -194,6 +202,61 @@ impl HttpServer {
         self
     }
 
+    /// How long a request may pause while nothing can go on without more of it; `None`: for ever. The
+    /// default is 2 minutes.
+    ///
+    /// That is while the recorded journal comes in, and once the attempt has ended and only the end of
+    /// its request is missing; then the stream is reset, or over HTTP/1.1 the connection closed. A
+    /// large journal over a slow link takes as long as it takes: only a pause counts, and one of less
+    /// than this is never too long, one of twice this always. An attempt whose journal is in may wait
+    /// for ever.
+    pub fn request_idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.settings.request_idle_timeout = timeout.into();
+        self
+    }
+
+    /// How many connections may be open. The default is 8192.
+    ///
+    /// Further ones wait in the system's queue until one ends. Over HTTP/2 a server needs a handful;
+    /// over HTTP/1.1 one for each attempt at a time. At least 1 is allowed.
+    pub fn max_connections(mut self, connections: usize) -> Self {
+        self.settings.max_connections = connections.max(1);
+        self
+    }
+
+    /// How much header data one request may have, in bytes: over HTTP/2 as its SETTINGS count it (32
+    /// bytes more for each header), over HTTP/1.1 the whole head, with at most 100 headers. The default
+    /// is 256 KiB; less than 8 KiB counts as 8 KiB.
+    ///
+    /// A virtual object's key stands in a header, and its signature (request identity) in another
+    /// repeats it, so longer keys need more. Over HTTP/1.1 this is also what
+    /// [`send_buffer`](Self::send_buffer) is over HTTP/2.
+    pub fn max_header_size(mut self, bytes: u32) -> Self {
+        self.settings.max_header_size = bytes.max(connection::MIN_HEADER_SIZE);
+        self
+    }
+
+    /// How many bytes of output of each HTTP/2 stream wait for a peer that does not read. The default
+    /// is 256 KiB; less than 8 KiB counts as 8 KiB.
+    ///
+    /// When it is full, the handler is not polled any more until the peer reads. What the handler has
+    /// written by then comes on top: the commands of one poll, about 128 KiB unless it issues more
+    /// without awaiting anything.
+    pub fn send_buffer(mut self, bytes: usize) -> Self {
+        self.settings.send_buffer = bytes.max(connection::MIN_SEND_BUFFER);
+        self
+    }
+
+    /// How many streams of one HTTP/2 connection may have been reset by the peer before anybody has
+    /// looked at them; beyond, the connection is closed. The default is 4096.
+    ///
+    /// It stops peers that open and reset streams as fast as they can. A runtime that gives up many
+    /// invocations at once may send hundreds of resets in a row, so do not be too strict.
+    pub fn max_early_resets(mut self, streams: usize) -> Self {
+        self.settings.max_early_resets = streams;
+        self
+    }
+
     /// Listens on port `PORT` of all IPv4 interfaces, or 9080 if that variable is unset or empty, and
     /// serves until told to stop.
     ///
@@ -262,6 +325,7 @@ impl HttpServer {
         let service = EndpointService {
             endpoint,
             drain: drain.watch(),
+            patience: settings.request_idle_timeout,
         };
         serve(
             listener,
@@ -301,15 +365,19 @@ fn default_address(port: Option<&str>) -> io::Result<SocketAddr> {
 struct EndpointService {
     endpoint: Endpoint,
     drain: DrainWatch,
+    patience: Option<Duration>,
 }
 
 impl Service<Request<Incoming>> for EndpointService {
-    type Response = Response<EndpointBody<Incoming>>;
+    type Response = Response<Patient<Incoming>>;
     type Error = std::convert::Infallible;
-    type Future = EndpointFuture<Incoming>;
+    type Future = PatientFuture<Incoming>;
 
-    fn call(&self, request: Request<Incoming>) -> EndpointFuture<Incoming> {
-        EndpointFuture::new(self.endpoint.clone(), request, Some(self.drain.clone()))
+    fn call(&self, request: Request<Incoming>) -> PatientFuture<Incoming> {
+        let drain = Some(self.drain.clone());
+        let expects = request.headers().contains_key(http::header::EXPECT);
+        let answer = EndpointFuture::new(self.endpoint.clone(), request, drain);
+        PatientFuture::new(answer, self.patience, expects)
     }
 }
 
@@ -332,6 +400,7 @@ async fn serve<S, B>(
         Err(_) => tracing::info!("listening"),
     }
     let deadline = settings.drain_deadline;
+    let most = settings.max_connections;
     let connections = Connections::new(settings);
     let mut tasks = JoinSet::new();
     {
@@ -341,8 +410,15 @@ async fn serve<S, B>(
                 biased;
                 () = &mut stop => break,
                 Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
-                stream = accept(&listener) => {
+                stream = accept(&listener), if tasks.len() < most => {
                     tasks.spawn(connections.serve(stream, service.clone(), drain.watch()));
+                    if tasks.len() == most {
+                        tracing::warn!(
+                            connections = most,
+                            "as many connections are open as may be: further ones wait (see \
+                             `HttpServer::max_connections`)"
+                        );
+                    }
                 }
             }
         }

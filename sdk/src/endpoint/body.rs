@@ -89,6 +89,24 @@ where
         }
     }
 
+    /// See [`AttemptBody::awaits_request`].
+    #[cfg(feature = "http-server")]
+    pub(crate) fn awaits_request(&self) -> Option<u64> {
+        match &self.inner {
+            Inner::Answer { .. } => None,
+            Inner::Attempt { body } => body.awaits_request(),
+        }
+    }
+
+    /// Whether what there is to say has been said.
+    #[cfg(feature = "http-server")]
+    pub(crate) fn has_answered(&self) -> bool {
+        match &self.inner {
+            Inner::Answer { answer } => answer.text.is_none(),
+            Inner::Attempt { body } => body.attempt.is_none() && body.ahead.is_none(),
+        }
+    }
+
     /// The stream of an attempt.
     pub(super) fn attempt(attempt: Attempt, request: B, drain: Option<DrainWatch>) -> Self {
         Self {
@@ -244,6 +262,8 @@ pin_project! {
         // Looked up in advance once the attempt has ended, to know the last frame for the last.
         ahead: Option<Bytes>,
         input: Input,
+        // Bytes of the request so far.
+        received: u64,
         drain: Option<DrainWatch>,
     }
 }
@@ -259,8 +279,17 @@ where
             attempt: Some(attempt),
             ahead: None,
             input: Input::Open,
+            received: 0,
             drain,
         }
+    }
+
+    /// If nothing can go on before more of the request comes (known entries are missing, or all is
+    /// said and only the request's end is awaited): how many bytes of it have come.
+    #[cfg(feature = "http-server")]
+    fn awaits_request(&self) -> Option<u64> {
+        let works = self.attempt.as_ref().is_some_and(Drive::is_ready);
+        (self.input != Input::Ended && !works).then_some(self.received)
     }
 
     /// Whether there is nothing more to come: the response may end with the frame before.
@@ -335,6 +364,7 @@ where
                 continue;
             };
             bytes += chunk.len();
+            *this.received += chunk.len() as u64;
             if let (Input::Open, Some(attempt)) = (*this.input, this.attempt.as_mut())
                 && !chunk.is_empty()
                 && !attempt.is_ended()

@@ -111,6 +111,28 @@ impl EndpointBuilder {
         self
     }
 
+    /// The largest journal of one invocation, in bytes, that is taken from the runtime: its messages
+    /// and the eager state, recorded or arriving while the attempt runs.
+    ///
+    /// An attempt keeps its journal in memory until it ends. One whose journal is larger fails, again
+    /// at each retry; the server's limit on a journal, if it has one, should be below. The default is
+    /// 1 GiB, far above what a handler should let its journal grow to, so that a single invocation
+    /// does not take a process down with it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use durably::Endpoint;
+    ///
+    /// // In a container with little memory.
+    /// let endpoint = Endpoint::builder().max_journal_size(32 * 1024 * 1024).build()?;
+    /// # Ok::<(), durably::BuildError>(())
+    /// ```
+    pub fn max_journal_size(mut self, bytes: usize) -> Self {
+        self.limits.journal = bytes;
+        self
+    }
+
     /// Offers version 8 of the service protocol, which no released server speaks yet.
     ///
     /// What it brings may change until one does.

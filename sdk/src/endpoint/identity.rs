@@ -56,7 +56,12 @@ impl Identity {
             return Ok(());
         }
         let header = |name: &'static str| {
-            let value = headers.get(name).ok_or(Distrust::MissingHeader(name))?;
+            let mut values = headers.get_all(name).iter();
+            let value = values.next().ok_or(Distrust::MissingHeader(name))?;
+            // Which of two is meant, somebody in between might see otherwise.
+            if values.next().is_some() {
+                return Err(Distrust::RepeatedHeader(name));
+            }
             value.to_str().map_err(|_| Distrust::UnreadableHeader(name))
         };
         match header(SCHEME)? {
@@ -165,23 +170,31 @@ impl Claims {
 /// Why a request is not trusted. For the log only: an answer that explained it would help forgers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Distrust {
-    #[error("the header {0} is missing")]
+    #[error("the header {0} is missing: give the server that calls a request identity key")]
     MissingHeader(&'static str),
-    #[error("the header {0} is not text")]
+    #[error("the header {0} is there twice: find out which proxy in between adds it")]
+    RepeatedHeader(&'static str),
+    #[error("the header {0} is not text: find out who sends it, the server does not")]
     UnreadableHeader(&'static str),
-    #[error("the request is not signed: give the server a request identity key")]
+    #[error("the request is not signed: give the server that calls a request identity key")]
     Unsigned,
-    #[error("the signature scheme is neither `v1` nor `unsigned`")]
+    #[error(
+        "the signature scheme is neither `v1` nor `unsigned`: update this program, if the server \
+         was updated"
+    )]
     UnknownScheme,
-    #[error("the token's {0} cannot be read")]
+    #[error("the token's {0} cannot be read: find out who sends it, the server does not")]
     Malformed(&'static str),
-    #[error("the token's algorithm is not EdDSA")]
+    #[error("the token's algorithm is not EdDSA: find out who sends it, the server does not")]
     WrongAlgorithm,
-    #[error("no configured key matches the token's signature")]
+    #[error(
+        "no configured key matches the token's signature: add the public key of the server that \
+         calls, which it logs when it starts, with `EndpointBuilder::identity_key`"
+    )]
     WrongSignature,
-    #[error("the token lacks the claim {0}")]
+    #[error("the token lacks the claim {0}: find out who sends it, the server does not")]
     MissingClaim(&'static str),
-    #[error("the token is for another path")]
+    #[error("the token is for another path: find out whether a proxy in between changes paths")]
     WrongAudience,
     #[error("the token has expired: if this goes on, compare the clocks")]
     Expired,

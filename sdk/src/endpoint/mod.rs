@@ -230,6 +230,8 @@ impl Endpoint {
             .identity
             .check(&request.headers, signed_path, now_secs)
             .map_err(|reason| {
+                // No more of it than an answer would repeat: whoever may write may not write much.
+                let path = printable(path);
                 tracing::warn!(path, reason = %reason, "refused a request that is not trusted");
                 RequestError::Unauthorized
             })

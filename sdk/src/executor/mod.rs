@@ -110,7 +110,7 @@ impl fmt::Debug for Attempt {
 
 impl Attempt {
     pub(crate) fn new(request: AttemptRequest, invoke: HandlerFn) -> Self {
-        let decoder = FrameDecoder::new(request.limits.incoming);
+        let decoder = FrameDecoder::new(request.limits);
         let cell = Arc::new(Cell::new(request));
         let waker = Waker::from(Arc::clone(&cell));
         Self {

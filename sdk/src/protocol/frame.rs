@@ -3,6 +3,9 @@
 //! The decoder takes chunks of any size, cut at any byte, and hands out whole frames. A frame
 //! that lies within one chunk is a slice of it; one that spans chunks is copied together once,
 //! when its last byte is there, so that a declared length costs nothing until the bytes come.
+//!
+//! Small chunks that have to wait for others are copied together at once: a large message in chunks of one
+//! byte would cost a hundred times what it holds.
 
 use std::collections::VecDeque;
 
@@ -16,13 +19,15 @@ pub(crate) const HEADER_LEN: usize = 8;
 /// The flag by which a proposal asks for an acknowledgement (v7).
 const REQUESTED_ACK: u64 = 0x0000_8000_0000_0000;
 
-/// How large messages may be, in bytes of their payloads.
+/// How large messages may be, in bytes of their payloads, and how much of them is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
     /// The largest message that is taken from the runtime.
     pub(crate) incoming: usize,
     /// The largest message that is sent to the runtime.
     pub(crate) outgoing: usize,
+    /// All messages that an attempt may have to keep, headers included.
+    pub(crate) journal: usize,
 }
 
 impl Default for Limits {
@@ -32,9 +37,13 @@ impl Default for Limits {
         Self {
             incoming: 64 * 1024 * 1024,
             outgoing: 32 * 1024 * 1024 - 1,
+            journal: 1024 * 1024 * 1024,
         }
     }
 }
+
+/// Chunks below this many bytes that have to wait are copied together.
+const SMALL_CHUNK: usize = 1024;
 
 /// One frame as it came.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,7 +56,7 @@ pub(crate) struct Frame {
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub(crate) enum FrameError {
     #[error(
-        "a {ty} message of {length} bytes is larger than the limit of {limit} bytes \
+        "a message of type {ty} and {length} bytes is larger than the limit of {limit} bytes \
          (see `EndpointBuilder::max_message_size`)"
     )]
     TooLarge {
@@ -55,6 +64,12 @@ pub(crate) enum FrameError {
         length: usize,
         limit: usize,
     },
+    #[error(
+        "the journal is larger than the limit of {limit} bytes (see \
+         `EndpointBuilder::max_journal_size`): begin a new invocation before it grows so far, or \
+         raise the limit"
+    )]
+    JournalTooLarge { limit: usize },
 }
 
 /// The header of a frame with this type and payload length.
@@ -70,21 +85,26 @@ pub(crate) struct FrameDecoder {
     front: Bytes,
     /// The chunks behind it; none of them is empty.
     behind: VecDeque<Bytes>,
-    /// The bytes of the chunks behind.
+    /// Small chunks behind all of them, copied together.
+    small: BytesMut,
+    /// The bytes behind the chunk that is being cut.
     behind_len: usize,
-    limit: usize,
+    limits: Limits,
+    /// The messages so far that count for the journal.
+    journal: usize,
     /// The header of the frame whose payload is awaited.
     pending: Option<(MessageType, usize)>,
 }
 
 impl FrameDecoder {
-    /// `limit` is the largest payload taken, in bytes.
-    pub(crate) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limits: Limits) -> Self {
         Self {
             front: Bytes::new(),
             behind: VecDeque::new(),
+            small: BytesMut::new(),
             behind_len: 0,
-            limit,
+            limits,
+            journal: 0,
             pending: None,
         }
     }
@@ -93,8 +113,15 @@ impl FrameDecoder {
     pub(crate) fn push(&mut self, chunk: Bytes) {
         if self.front.is_empty() {
             self.front = chunk;
-        } else if !chunk.is_empty() {
-            self.behind_len += chunk.len();
+            return;
+        }
+        self.behind_len += chunk.len();
+        if chunk.len() < SMALL_CHUNK {
+            self.small.extend_from_slice(&chunk);
+        } else {
+            if !self.small.is_empty() {
+                self.behind.push_back(self.small.split().freeze());
+            }
             self.behind.push_back(chunk);
         }
     }
@@ -109,12 +136,20 @@ impl FrameDecoder {
                 };
                 let ty = MessageType((header >> 48) as u16);
                 let length = (header & 0xFFFF_FFFF) as usize;
-                if length > self.limit {
+                if length > self.limits.incoming {
                     return Err(FrameError::TooLarge {
                         ty,
                         length,
-                        limit: self.limit,
+                        limit: self.limits.incoming,
                     });
+                }
+                if ty.is_kept() {
+                    self.journal = self.journal.saturating_add(HEADER_LEN + length);
+                    if self.journal > self.limits.journal {
+                        return Err(FrameError::JournalTooLarge {
+                            limit: self.limits.journal,
+                        });
+                    }
                 }
                 self.pending = Some((ty, length));
                 (ty, length)
@@ -150,13 +185,10 @@ impl FrameDecoder {
             self.front.split_to(length)
         } else {
             let mut joined = BytesMut::with_capacity(length);
-            while joined.len() < length {
+            while joined.len() < length && !self.front.is_empty() {
                 let part = self.front.len().min(length - joined.len());
                 joined.extend_from_slice(&self.front.split_to(part));
                 self.refill();
-                if self.front.is_empty() {
-                    break;
-                }
             }
             joined.freeze()
         };
@@ -166,12 +198,21 @@ impl FrameDecoder {
 
     /// Goes on to the next chunk when one is cut up.
     fn refill(&mut self) {
-        if self.front.is_empty()
-            && let Some(next) = self.behind.pop_front()
-        {
-            self.behind_len -= next.len();
-            self.front = next;
+        if self.front.is_empty() && self.behind_len > 0 {
+            self.front = match self.behind.pop_front() {
+                Some(next) => next,
+                None => self.small.split().freeze(),
+            };
+            self.behind_len -= self.front.len();
         }
+    }
+
+    /// What the decoder holds: bytes, and pieces that they lie in.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn held(&self) -> (usize, usize) {
+        let pieces = [self.front.is_empty(), self.small.is_empty()];
+        let pieces = pieces.into_iter().filter(|empty| !empty).count();
+        (self.buffered(), self.behind.len() + pieces)
     }
 }
 
@@ -179,6 +220,13 @@ impl FrameDecoder {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn decoder(message: usize) -> FrameDecoder {
+        FrameDecoder::new(Limits {
+            incoming: message,
+            ..Limits::default()
+        })
+    }
 
     fn encode(frames: &[(u16, Vec<u8>)]) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -196,7 +244,7 @@ mod tests {
             cuts in prop::collection::vec(1usize..20, 1..30),
         ) {
             let bytes = Bytes::from(encode(&frames));
-            let mut decoder = FrameDecoder::new(64);
+            let mut decoder = decoder(64);
             let mut decoded = Vec::new();
             let (mut at, mut cut) = (0, 0);
             while at < bytes.len() {
@@ -211,12 +259,12 @@ mod tests {
                 decoded.push((frame.ty.0, frame.payload.to_vec()));
             }
             prop_assert_eq!(decoded, frames);
-            prop_assert_eq!(decoder.buffered(), 0);
+            prop_assert_eq!(decoder.held(), (0, 0));
         }
 
         #[test]
         fn garbage_never_panics(chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..30), 0..10)) {
-            let mut decoder = FrameDecoder::new(1 << 20);
+            let mut decoder = decoder(1 << 20);
             for chunk in chunks {
                 decoder.push(Bytes::from(chunk));
                 while let Ok(Some(_)) = decoder.next_frame() {}
@@ -226,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_length_above_the_limit_is_refused_before_its_bytes_come() {
-        let mut decoder = FrameDecoder::new(10);
+        let mut decoder = decoder(10);
         decoder.push(Bytes::copy_from_slice(&header(
             MessageType::START,
             false,
@@ -243,12 +291,58 @@ mod tests {
     }
 
     #[test]
+    fn messages_that_are_kept_count_for_the_journal() {
+        let mut decoder = FrameDecoder::new(Limits {
+            incoming: 100,
+            journal: 100,
+            ..Limits::default()
+        });
+        // Acks and answers of ephemeral reads are not kept; a header counts what it announces.
+        let kept = [
+            MessageType::START,
+            MessageType::SET_STATE,
+            MessageType::SIGNAL,
+        ];
+        for (ty, length) in [
+            (kept[0], 12),
+            (MessageType::RUN_ACK, 100),
+            (kept[1], 32),
+            (MessageType::STATE_EPHEMERAL, 100),
+            (kept[2], 32),
+        ] {
+            decoder.push(encode(&[(ty.0, vec![0; length])]).into());
+            assert!(decoder.next_frame().unwrap().is_some(), "{ty}");
+        }
+        decoder.push(header(MessageType::SIGNAL, false, 0).to_vec().into());
+        assert_eq!(
+            decoder.next_frame(),
+            Err(FrameError::JournalTooLarge { limit: 100 })
+        );
+    }
+
+    #[test]
     fn a_frame_within_one_chunk_is_not_copied() {
-        let bytes = Bytes::from(encode(&[(0x0400, vec![7; 32])]));
-        let mut decoder = FrameDecoder::new(64);
+        let bytes = Bytes::from(encode(&[(0x0400, vec![7; SMALL_CHUNK])]));
+        let mut decoder = decoder(SMALL_CHUNK);
         decoder.push(bytes.clone());
         let frame = decoder.next_frame().unwrap().unwrap();
         assert_eq!(frame.payload.as_ptr(), bytes[HEADER_LEN..].as_ptr());
+    }
+
+    #[test]
+    fn small_chunks_cost_what_they_hold() {
+        let length = 100_000;
+        let bytes = Bytes::from(encode(&[(0x0400, vec![7; length])]));
+        let mut decoder = decoder(length);
+        for at in 0..bytes.len() - 1 {
+            decoder.push(bytes.slice(at..=at));
+            assert_eq!(decoder.next_frame(), Ok(None));
+        }
+        assert_eq!(decoder.held(), (length - 1, 2));
+        assert!(decoder.small.capacity() <= 2 * length);
+        decoder.push(Bytes::from_static(&[7]));
+        let frame = decoder.next_frame().unwrap().unwrap();
+        assert_eq!(frame.payload, vec![7; length]);
     }
 
     #[test]

@@ -79,6 +79,12 @@ impl MessageType {
         (0x8000..=0xFBFF).contains(&self.0)
     }
 
+    /// Whether an attempt may have to keep what a message of this type holds until it ends. Acks and
+    /// the answers of ephemeral reads are done with when they have come.
+    pub(crate) fn is_kept(self) -> bool {
+        self == Self::START || self.is_command() || self.is_notification()
+    }
+
     /// How many completion ids a recorded command of this type has taken: a call two (invocation
     /// id, then result), every other completable command one.
     pub(crate) fn completion_ids(self) -> u32 {
@@ -105,7 +111,7 @@ impl fmt::Display for MessageType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.name() {
             Some(name) => f.write_str(name),
-            None => write!(f, "message type {:#06x}", self.0),
+            None => write!(f, "{:#06x}", self.0),
         }
     }
 }

@@ -9,11 +9,19 @@
 //! a few thousand entries, replayed at once, do that. Hence a very large connection window, and
 //! memory bounded by the windows of the *streams*: the budget for 1 GiB is that of some hundred
 //! streams whose windows of 256 KiB are full of the smallest entries.
+//!
+//! # Going away
+//!
+//! The runtime (1.7) does not take GOAWAY as it is meant: as soon as it wants to open another stream on
+//! a connection that goes away, it drops the connection with all attempts on it, and tries them again.
+//! So a connection of a server that drains goes away in a moment in which no stream is open, which comes
+//! soon when all that was blocked has suspended, and until then it serves what comes. Under a load that
+//! leaves no such moment it goes away all the same when half of the time for draining is over, and takes
+//! only what executes just then with it.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -29,16 +37,16 @@ use tokio::net::TcpStream;
 use crate::endpoint::drain::DrainWatch;
 use crate::error::BoxError;
 
+use super::open::{OpenRequests, Watched};
+
 /// The largest window that HTTP/2 knows.
 const MAX_WINDOW: u32 = (1 << 31) - 1;
 
-/// How much header data one request may have. A virtual object's key stands in a header, and its
-/// signature in another repeats it, so more than hyper's 16 KiB.
-const MAX_HEADERS: u32 = 256 * 1024;
+/// hyper panics below this for what HTTP/1.1 reads into.
+pub(super) const MIN_HEADER_SIZE: u32 = 8 * 1024;
 
-/// How many streams of a connection may be reset by the peer before they were looked at. h2's default
-/// of 20 is soon passed by a server that gives up many invocations at once.
-const MAX_EARLY_RESETS: usize = 4096;
+/// Less than this makes many small frames of everything.
+pub(super) const MIN_SEND_BUFFER: usize = 8 * 1024;
 
 /// How many streams of a connection may be reset by us, in its whole life, because of frames that
 /// came for streams already closed. They come whenever a request is refused while it is still being
@@ -55,6 +63,11 @@ pub(super) struct Settings {
     pub(super) header_read_timeout: Duration,
     pub(super) keep_alive_interval: Option<Duration>,
     pub(super) keep_alive_timeout: Duration,
+    pub(super) request_idle_timeout: Option<Duration>,
+    pub(super) max_connections: usize,
+    pub(super) max_header_size: u32,
+    pub(super) send_buffer: usize,
+    pub(super) max_early_resets: usize,
 }
 
 impl Default for Settings {
@@ -67,6 +80,11 @@ impl Default for Settings {
             header_read_timeout: Duration::from_secs(120),
             keep_alive_interval: Some(Duration::from_secs(30)),
             keep_alive_timeout: Duration::from_secs(20),
+            request_idle_timeout: Some(Duration::from_secs(120)),
+            max_connections: 8192,
+            max_header_size: 256 * 1024,
+            send_buffer: 256 * 1024,
+            max_early_resets: 4096,
         }
     }
 }
@@ -75,6 +93,8 @@ impl Default for Settings {
 pub(super) struct Connections {
     http: Arc<auto::Builder<TokioExecutor>>,
     header_read_timeout: Duration,
+    /// How long a connection of a server that drains waits for a moment without open streams.
+    quiet_limit: Duration,
 }
 
 impl Connections {
@@ -82,20 +102,24 @@ impl Connections {
         let mut http = auto::Builder::new(TokioExecutor::new());
         http.http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(settings.header_read_timeout);
+            .header_read_timeout(settings.header_read_timeout)
+            // The one size of both buffers: what a head may have, and what may wait to be read.
+            .max_buf_size(settings.max_header_size as usize);
         http.http2()
             .timer(TokioTimer::new())
             .initial_stream_window_size(settings.stream_window.min(MAX_WINDOW))
             .initial_connection_window_size(settings.connection_window.min(MAX_WINDOW))
             .max_concurrent_streams(settings.max_concurrent_streams)
-            .max_header_list_size(MAX_HEADERS)
-            .max_pending_accept_reset_streams(MAX_EARLY_RESETS)
+            .max_header_list_size(settings.max_header_size)
+            .max_send_buf_size(settings.send_buffer)
+            .max_pending_accept_reset_streams(settings.max_early_resets)
             .max_local_error_reset_streams(MAX_LATE_FRAMES)
             .keep_alive_interval(settings.keep_alive_interval)
             .keep_alive_timeout(settings.keep_alive_timeout);
         Self {
             http: Arc::new(http),
             header_read_timeout: settings.header_read_timeout,
+            quiet_limit: settings.drain_deadline / 2,
         }
     }
 
@@ -115,37 +139,50 @@ impl Connections {
     {
         let http = Arc::clone(&self.http);
         let timeout = self.header_read_timeout;
+        let quiet_limit = self.quiet_limit;
         async move {
             // Without this, small frames wait for acknowledgements: some 40 ms each.
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "cannot set TCP_NODELAY");
             }
-            let used = Arc::new(AtomicBool::new(false));
-            let service = MarkUse {
+            let requests = Arc::new(OpenRequests::default());
+            let service = Watched {
                 service,
-                used: Arc::clone(&used),
+                requests: Arc::clone(&requests),
             };
             let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
             // A peer that never says which protocol it speaks is nobody else's to time out.
             let mut unused = Some(Box::pin(tokio::time::sleep(timeout)));
+            let mut waiting = None;
             let mut closing = false;
             let result = poll_fn(|cx| {
-                let mut close = drain.poll(cx);
-                if let Some(sleep) = &mut unused {
-                    if used.load(Ordering::Relaxed) {
-                        unused = None;
-                    } else if sleep.as_mut().poll(cx).is_ready() {
-                        unused = None;
-                        close = true;
+                loop {
+                    // Before anything is decided: what has come already counts.
+                    if let Poll::Ready(result) = connection.as_mut().poll(cx) {
+                        return Poll::Ready(result);
                     }
-                }
-                if close && !closing {
-                    closing = true;
+                    if closing {
+                        return Poll::Pending;
+                    }
+                    if requests.is_used() {
+                        unused = None;
+                    } else if let Some(sleep) = &mut unused
+                        && sleep.as_mut().poll(cx).is_ready()
+                    {
+                        closing = true;
+                    }
+                    if drain.poll(cx) {
+                        let waiting = waiting
+                            .get_or_insert_with(|| Box::pin(tokio::time::sleep(quiet_limit)));
+                        // A connection of HTTP/1 closes after the request that is open.
+                        closing |= !requests.is_http2()
+                            || requests.poll_none(cx)
+                            || waiting.as_mut().poll(cx).is_ready();
+                    }
+                    if !closing {
+                        return Poll::Pending;
+                    }
                     connection.as_mut().graceful_shutdown();
-                }
-                match connection.as_mut().poll(cx) {
-                    Poll::Ready(result) => Poll::Ready(result),
-                    Poll::Pending => Poll::Pending,
                 }
             })
             .await;
@@ -153,23 +190,6 @@ impl Connections {
                 tracing::debug!(error = %Chain(&*error), "a connection ended with an error");
             }
         }
-    }
-}
-
-/// Remembers whether a connection has brought a request.
-struct MarkUse<S> {
-    service: S,
-    used: Arc<AtomicBool>,
-}
-
-impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for MarkUse<S> {
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn call(&self, request: Request<Incoming>) -> S::Future {
-        self.used.store(true, Ordering::Relaxed);
-        self.service.call(request)
     }
 }
 

@@ -1,6 +1,5 @@
 //! A server on loopback against hyper's client, over HTTP/2 with prior knowledge and HTTP/1.1.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,7 +10,7 @@ use futures::channel::mpsc;
 use http::{StatusCode, Version, header};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody};
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::{http1, http2, http2::SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::oneshot;
@@ -21,6 +20,7 @@ use super::*;
 use crate::endpoint::testutil::{END, SUSPENSION, echo, journal, sleeper, stuck, terminator};
 use crate::service::{HandlerDefinition, HandlerKind, ServiceDefinition, ServiceKind};
 
+mod drain;
 mod small_frames;
 
 const V7: &str = "application/vnd.restate.invocation.v7";
@@ -79,7 +79,7 @@ async fn connect(address: SocketAddr) -> TokioIo<TcpStream> {
     TokioIo::new(TcpStream::connect(address).await.unwrap())
 }
 
-async fn h2<B>(address: SocketAddr) -> (http2::SendRequest<B>, JoinHandle<hyper::Result<()>>)
+async fn h2<B>(address: SocketAddr) -> (SendRequest<B>, JoinHandle<hyper::Result<()>>)
 where
     B: Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
 {
@@ -360,106 +360,6 @@ async fn a_connection_without_a_request_is_closed() {
     let response = client.send_request(discover()).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     rig.stop().await;
-}
-
-/// An attempt that is blocked, and suspends when its input is closed.
-#[derive(Default)]
-struct Blocked {
-    output: VecDeque<Bytes>,
-    ended: bool,
-}
-
-impl crate::endpoint::body::Drive for Blocked {
-    fn is_ready(&self) -> bool {
-        true
-    }
-
-    fn handle_input(&mut self, _: Bytes) {}
-
-    fn handle_input_closed(&mut self) {
-        self.output.push_back(Bytes::from_static(b"suspended"));
-        self.ended = true;
-    }
-
-    fn poll(&mut self, _: &mut Context<'_>) -> Poll<()> {
-        if self.ended {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
-    }
-
-    fn take_output(&mut self) -> Option<Bytes> {
-        self.output.pop_front()
-    }
-
-    fn is_ended(&self) -> bool {
-        self.ended
-    }
-}
-
-struct BlockedBody(Pin<Box<crate::endpoint::body::AttemptBody<Incoming, Blocked>>>);
-
-impl Body for BlockedBody {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0
-            .as_mut()
-            .poll_output(cx)
-            .map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk))))
-    }
-}
-
-#[tokio::test]
-async fn blocked_attempts_suspend_when_the_server_drains() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let (stop, stopped) = oneshot::channel::<()>();
-    let shutdown: Pin<Box<dyn Future<Output = ()> + Send>> =
-        Box::pin(async { drop(stopped.await) });
-    let drain = Drain::default();
-    let watch = drain.watch();
-    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let watch = watch.clone();
-        async move {
-            let request = request.into_body();
-            let body =
-                crate::endpoint::body::AttemptBody::new(Blocked::default(), request, Some(watch));
-            Ok::<_, Infallible>(Response::new(BlockedBody(Box::pin(body))))
-        }
-    });
-    let triggers = shutdown::Triggers {
-        signals: false,
-        shutdown: Some(shutdown),
-    };
-    let settings = Settings {
-        drain_deadline: Duration::from_secs(60),
-        ..Settings::default()
-    };
-    let serving = tokio::spawn(serve(listener, service, drain, settings, triggers));
-
-    let (mut client, connection) = h2(address).await;
-    let mut open = Vec::new();
-    for _ in 0..3 {
-        let (sender, body) = fed();
-        feed(&sender, "journal");
-        let response = client.send_request(invoke("/any", body)).await.unwrap();
-        open.push((sender, response.into_body()));
-    }
-    drop(stop);
-    for (sender, mut body) in open {
-        let frame = body.frame().await.unwrap().unwrap();
-        assert_eq!(frame.into_data().unwrap(), "suspended");
-        drop(sender);
-        assert_ends(body).await;
-    }
-    serving.await.unwrap();
-    connection.await.unwrap().unwrap();
 }
 
 #[tokio::test]

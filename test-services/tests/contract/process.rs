@@ -6,8 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use durably::test_server::{ProcessUnderTest, free_port};
-use serde_json::Value;
+use durably::test_server::{ProcessUnderTest, RestateServer, free_port};
+use serde_json::{Value, json};
 
 const MANIFEST: &str = "application/vnd.restate.endpointmanifest.v4+json";
 
@@ -74,6 +74,69 @@ async fn requests_must_be_signed_if_there_is_a_key() {
         let (_process, port) = start(&[(variable, "")]).await;
         assert_eq!(discover(port).0, 200, "{variable}");
     }
+}
+
+/// Two pairs of keys: the private one as PKCS #8, and the public one.
+const PAIRS: [(&str, &str); 2] = [
+    (
+        "MC4CAQAwBQYDK2VwBCIEIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH",
+        "publickeyv1_GmaDrppBC7P5ARKV8g3djiwP89vz1jLK23V2GBjuAEGB",
+    ),
+    (
+        "MC4CAQAwBQYDK2VwBCIEIAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI",
+        "publickeyv1_2KW2XRd9kwqet15Aha2oK3tYvd3nWbTFH1MBiRAv1BE1",
+    ),
+];
+
+#[tokio::test]
+async fn a_server_that_signs_with_either_key_is_served() {
+    let [(private, public), (_, other)] = PAIRS;
+    let directory = tempfile::tempdir().unwrap();
+    let pem = directory.path().join("key.pem");
+    let text = format!("-----BEGIN PRIVATE KEY-----\n{private}\n-----END PRIVATE KEY-----\n");
+    std::fs::write(&pem, text).unwrap();
+    let server = RestateServer::builder()
+        .env("RESTATE_REQUEST_IDENTITY_PRIVATE_KEY_PEM_FILE", pem)
+        .start()
+        .await
+        .unwrap();
+    // The log names the key that is to be configured, as our own log tells people to look there.
+    assert!(server.log().contains(public), "{}", server.log());
+
+    for (variable, keys) in [
+        ("E2E_REQUEST_SIGNING", format!("{other},{public}")),
+        ("E2E_REQUEST_SIGNING_ENV", format!("{public}, {other}")),
+    ] {
+        let (_process, port) = start(&[(variable, &keys)]).await;
+        let uri = format!("http://127.0.0.1:{port}");
+        let deployment = server.register(&uri).await.unwrap();
+        assert_eq!(deployment.services.len(), 14, "{keys}");
+        let ingress = server.ingress();
+        let echo = json!("signed");
+        let echoed: Value = ingress
+            .call("TestUtilsService", "echo", &echo)
+            .await
+            .unwrap();
+        assert_eq!(echoed, echo, "{keys}");
+        // A key in the path is not part of what is signed.
+        let added: Value = ingress
+            .call_object("Counter", "a key/ü", "add", &1)
+            .await
+            .unwrap();
+        assert_eq!(added["newValue"].as_i64().unwrap() - 1, added["oldValue"]);
+        // Nobody else is.
+        assert_eq!(discover(port).0, 401, "{keys}");
+    }
+
+    // With the other key alone, not even this server is, and the log says why.
+    let (process, port) = start(&[("E2E_REQUEST_SIGNING", other)]).await;
+    let refused = server.register(&format!("http://127.0.0.1:{port}")).await;
+    assert!(refused.is_err(), "{refused:?}");
+    let limit = Duration::from_secs(10);
+    process
+        .wait_for_log("no configured key matches", limit)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

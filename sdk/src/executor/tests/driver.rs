@@ -37,6 +37,7 @@ pub(super) const MAX_OUTGOING: usize = 1 << 19;
 const LIMITS: Limits = Limits {
     incoming: MAX_MESSAGE,
     outgoing: MAX_OUTGOING,
+    journal: usize::MAX,
 };
 
 /// A handler of the tests; what it returns is the output as it is.

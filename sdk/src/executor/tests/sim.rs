@@ -248,7 +248,7 @@ impl Sim {
         }
         Run {
             attempt: Attempt::new(request, invoke),
-            decoder: FrameDecoder::new(1 << 20),
+            decoder: FrameDecoder::new(Limits::default()),
             to_sdk,
             input_open: true,
             proposed: BTreeSet::new(),

@@ -1,6 +1,7 @@
 //! One request to the ingress: its path, headers and body, put together step by step and exchanged
 //! for a reply.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ use super::reply::{IngressError, Reply, Sent, failure_message, invocation_id};
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "a request does nothing until it is called or sent"]
 pub struct IngressRequest {
     client: reqwest::Client,
@@ -272,5 +273,18 @@ impl IngressRequest {
                 })
             }
         }
+    }
+}
+
+impl fmt::Debug for IngressRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IngressRequest")
+            .field("method", &self.method)
+            .field("path", &self.path.join("/"))
+            .field("scope", &self.scope)
+            .field("headers", &self.headers)
+            .field("body", &self.body)
+            .field("delay", &self.delay)
+            .finish_non_exhaustive()
     }
 }

@@ -1,0 +1,168 @@
+//! What the server has recorded and what the logs say, compared with the ledger.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use durably::test_server::RestateServer;
+use serde_json::Value;
+
+use super::Ledger;
+
+/// How long the server has for what is still open when nothing is asked any more.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// What the server has recorded.
+#[derive(Debug, Default)]
+pub(crate) struct Records {
+    pub(crate) problems: Vec<String>,
+    pub(crate) invocations: u64,
+    /// Invocations that have ended as failures; those that should not are among the problems.
+    pub(crate) failed: u64,
+    /// Those of them that are journal mismatches or protocol violations.
+    pub(crate) mismatches: u64,
+}
+
+impl Records {
+    /// Waits until no invocation is open any more.
+    pub(crate) async fn all_ended(server: &RestateServer) -> Vec<String> {
+        let mut records = Self::default();
+        records.await_ends(server).await;
+        records.problems
+    }
+
+    /// Compares the invocations with the ledger, once they have all ended.
+    pub(crate) async fn of(server: &RestateServer, ledger: &Ledger) -> Self {
+        let mut records = Self::default();
+        records.await_ends(server).await;
+        records.counts(server, ledger).await;
+        records.failures(server, ledger).await;
+        records
+    }
+
+    async fn rows(&mut self, server: &RestateServer, sql: &str) -> Vec<Value> {
+        match server.query(sql).await {
+            Ok(rows) => rows,
+            Err(error) => {
+                self.problems.push(format!("{sql}: {error}"));
+                Vec::new()
+            }
+        }
+    }
+
+    async fn await_ends(&mut self, server: &RestateServer) {
+        let sql = "SELECT id, target, status, retry_count, last_failure FROM sys_invocation \
+             WHERE status <> 'completed'";
+        let start = Instant::now();
+        loop {
+            let open = self.rows(server, sql).await;
+            if open.is_empty() {
+                return;
+            }
+            if start.elapsed() > LIMIT {
+                let open = open.iter().map(|row| format!("not ended: {row}"));
+                self.problems.extend(open);
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Each handler was invoked as often as it should, and each idempotency key made one invocation.
+    async fn counts(&mut self, server: &RestateServer, ledger: &Ledger) {
+        let sql = "SELECT target_service_name || '/' || target_handler_name AS handler, \
+             COUNT(*) AS n FROM sys_invocation GROUP BY 1";
+        let mut found = BTreeMap::new();
+        for row in self.rows(server, sql).await {
+            let handler = row["handler"].as_str().unwrap_or_default().to_owned();
+            let n = row["n"].as_u64().unwrap_or_default();
+            self.invocations += n;
+            found.insert(handler, n);
+        }
+        for (handler, due) in &ledger.invocations {
+            let found = found.get(*handler).copied().unwrap_or_default();
+            // What is asked afterwards is not in the ledger.
+            if found != *due {
+                self.problems.push(format!(
+                    "{found} invocations of {handler}, there should be {due}"
+                ));
+            }
+        }
+        let sql = "SELECT COUNT(*) AS n, COUNT(DISTINCT idempotency_key) AS keys \
+             FROM sys_invocation WHERE idempotency_key LIKE 'key-%'";
+        for row in self.rows(server, sql).await {
+            let due = ledger.keys;
+            if row["n"].as_u64() != Some(due) || row["keys"].as_u64() != Some(due) {
+                self.problems
+                    .push(format!("{due} idempotency keys were used, and made {row}"));
+            }
+        }
+    }
+
+    /// What has ended as a failure is what should.
+    async fn failures(&mut self, server: &RestateServer, ledger: &Ledger) {
+        let sql = "SELECT id, target, idempotency_key, completion_failure FROM sys_invocation \
+             WHERE completion_result = 'failure'";
+        let mut by_key = 0;
+        for row in self.rows(server, sql).await {
+            self.failed += 1;
+            let text = |name: &str| row[name].as_str().unwrap_or_default();
+            let failure = text("completion_failure");
+            let target = text("target");
+            if is_mismatch(failure) {
+                self.mismatches += 1;
+            }
+            let due = ledger.failures.get(text("idempotency_key"));
+            let well = match due {
+                Some(message) => {
+                    by_key += 1;
+                    failure.starts_with(&format!("[500] {message}"))
+                }
+                None if target.starts_with("Failing/") => {
+                    target.ends_with("/terminallyFailingCall")
+                        && failure.starts_with("[500] fails by design")
+                }
+                None => {
+                    (target.starts_with("CancelTestBlockingService/")
+                        || target.starts_with("AwakeableHolder/"))
+                        && failure.starts_with("[409]")
+                }
+            };
+            if !well {
+                self.problems.push(format!("ended as a failure: {row}"));
+            }
+        }
+        if by_key != ledger.failures.len() {
+            let due = ledger.failures.len();
+            let problem = format!("{by_key} requests have failed, there should be {due}");
+            self.problems.push(problem);
+        }
+    }
+}
+
+fn is_mismatch(failure: &str) -> bool {
+    failure.contains("[570]") || failure.contains("[571]")
+}
+
+/// How many attempts have failed, by the code that the server's log gives.
+pub(crate) fn failed_attempts(server_log: &str) -> BTreeMap<String, u64> {
+    let mut codes = BTreeMap::new();
+    for entry in server_log.split("Invocation error").skip(1) {
+        let code = entry
+            .split_once("restate.error.code=")
+            .map_or("none", |(_, rest)| {
+                rest.split_whitespace().next().unwrap_or_default()
+            });
+        *codes.entry(code.to_owned()).or_default() += 1;
+    }
+    codes
+}
+
+/// How many lines of a log contain all of these.
+pub(crate) fn matches_of(log: &str, parts: &[&str]) -> u64 {
+    let lines = log
+        .lines()
+        .filter(|line| parts.iter().all(|part| line.contains(part)));
+    lines.count().try_into().unwrap()
+}
