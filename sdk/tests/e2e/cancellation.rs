@@ -4,7 +4,8 @@
 use durably::prelude::*;
 
 use crate::calls::CalleeClient;
-use crate::harness::{ALL, Env, Result, effect, effects, eventually, in_modes, ms};
+use crate::harness::{Env, Result, effect, effects, eventually, ms};
+use crate::suite::{ALL, Suite};
 
 pub(crate) struct Cancelled;
 
@@ -133,29 +134,26 @@ async fn cancel_waiting(env: &Env, how: &str) -> Result<String> {
     Ok(result)
 }
 
-#[test]
-fn a_cancelled_wait_ends_and_may_be_cleaned_up_after() {
-    in_modes(ALL, async |env| {
-        let waits = ["sleep", "awakeable", "signal", "call", "both"];
-        let results = waits.map(|how| cancel_waiting(env, how));
-        for (how, result) in waits.iter().zip(futures::future::join_all(results).await) {
-            assert_eq!(result?, "cancelled 8", "{how}");
-        }
-        Ok(())
-    });
-}
+pub(crate) fn cases(suite: &mut Suite) {
+    suite.case(
+        "a_cancelled_wait_ends_and_may_be_cleaned_up_after",
+        ALL,
+        async |env| {
+            let waits = ["sleep", "awakeable", "signal", "call", "both"];
+            let results = waits.map(|how| cancel_waiting(env, how));
+            for (how, result) in waits.iter().zip(futures::future::join_all(results).await) {
+                assert_eq!(result?, "cancelled 8", "{how}");
+            }
+            Ok(())
+        },
+    );
 
-#[test]
-fn a_cancelled_run_ends() {
-    in_modes(ALL, async |env| {
+    suite.case("a_cancelled_run_ends", ALL, async |env| {
         assert_eq!(cancel_waiting(env, "run").await?, "cancelled 8");
         Ok(())
     });
-}
 
-#[test]
-fn calls_are_cancelled_and_sends_are_not() {
-    in_modes(ALL, async |env| {
+    suite.case("calls_are_cancelled_and_sends_are_not", ALL, async |env| {
         let sent = env.ingress().send("Cancelled", "parent", &()).await?;
         let id = &sent.invocation_id;
         let child_sent = noted(&format!("{id} sent child"), 1).await?;
@@ -173,11 +171,8 @@ fn calls_are_cancelled_and_sends_are_not() {
         env.server.kill(&child_sent[0]).await?;
         Ok(())
     });
-}
 
-#[test]
-fn an_invocation_is_cancelled_twice() {
-    in_modes(ALL, async |env| {
+    suite.case("an_invocation_is_cancelled_twice", ALL, async |env| {
         let sent = env.ingress().send("Cancelled", "twice", &()).await?;
         let id = &sent.invocation_id;
         for time in ["first", "second"] {

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use durably::prelude::*;
 
 use crate::crash::{Child, trace};
-use crate::harness::{Env, Mode, Result, effect, effects, endpoint, eventually, in_modes, ms};
+use crate::harness::{Env, Result, effect, effects, endpoint, eventually, ms};
+use crate::suite::{ALL, Mode, Suite};
 
 pub(crate) struct Drained {
     pub(crate) traces: PathBuf,
@@ -64,9 +65,56 @@ fn assert_unfailed(env: &Env, ids: &[String]) {
     }
 }
 
-#[test]
-fn a_process_drains_on_sigterm() {
-    in_modes(&[Mode::Default, Mode::V7], async |env| {
+/// Its journals are long.
+struct Long;
+
+#[durably::object]
+impl Long {
+    #[handler]
+    async fn write(&self, ctx: &ObjectContext, entries: u32) -> HandlerResult<u32> {
+        for n in 0..entries {
+            ctx.set("n", &n);
+        }
+        effect(format!("{} awaits", ctx.invocation_id()), "");
+        let more = ctx.signal::<u32>("more").await?;
+        Ok(ctx.get::<u32>("n").await?.unwrap_or_default() + more)
+    }
+
+    #[handler]
+    async fn go_on(&self, ctx: &SharedObjectContext, ids: Vec<String>) -> HandlerResult<()> {
+        for id in ids {
+            ctx.invocation(&id)?.resolve_signal("more", &1);
+        }
+        Ok(())
+    }
+}
+
+/// Waits, and tells when its attempts end.
+struct Stopped;
+
+#[durably::service]
+impl Stopped {
+    #[handler]
+    async fn wait(&self, ctx: &Context) -> HandlerResult<u32> {
+        let id = ctx.invocation_id().to_owned();
+        let finished = ctx.attempt_finished();
+        tokio::spawn(async move {
+            finished.await;
+            effect(format!("{id} finished"), "");
+        });
+        effect(format!("{} begins", ctx.invocation_id()), "");
+        Ok(ctx.signal::<u32>("go").await?)
+    }
+
+    #[handler]
+    async fn go(&self, ctx: &Context, id: String) -> HandlerResult<()> {
+        ctx.invocation(&id)?.resolve_signal("go", &7);
+        Ok(())
+    }
+}
+
+pub(crate) fn cases(suite: &mut Suite) {
+    suite.case("a_process_drains_on_sigterm", ALL, async |env| {
         let child = Child::start(env, "Drained").await?;
         let blocked = ["signal", "call", "select"];
         let mut ids = Vec::new();
@@ -118,37 +166,10 @@ fn a_process_drains_on_sigterm() {
         assert_eq!(slow, 1);
         Ok(())
     });
-}
 
-/// Its journals are long.
-struct Long;
-
-#[durably::object]
-impl Long {
-    #[handler]
-    async fn write(&self, ctx: &ObjectContext, entries: u32) -> HandlerResult<u32> {
-        for n in 0..entries {
-            ctx.set("n", &n);
-        }
-        effect(format!("{} awaits", ctx.invocation_id()), "");
-        let more = ctx.signal::<u32>("more").await?;
-        Ok(ctx.get::<u32>("n").await?.unwrap_or_default() + more)
-    }
-
-    #[handler]
-    async fn go_on(&self, ctx: &SharedObjectContext, ids: Vec<String>) -> HandlerResult<()> {
-        for id in ids {
-            ctx.invocation(&id)?.resolve_signal("more", &1);
-        }
-        Ok(())
-    }
-}
-
-#[test]
-fn long_journals_replay_at_once() {
     const JOURNALS: usize = 12;
     const ENTRIES: u32 = 2_700;
-    in_modes(&[Mode::Default, Mode::V7], async |env| {
+    suite.case("long_journals_replay_at_once", ALL, async |env| {
         let mut served = env
             .server
             .serve(endpoint(|builder| builder.bind(Long)))
@@ -187,56 +208,33 @@ fn long_journals_replay_at_once() {
         assert_unfailed(env, &ids);
         Ok(())
     });
-}
 
-/// Waits, and tells when its attempts end.
-struct Stopped;
-
-#[durably::service]
-impl Stopped {
-    #[handler]
-    async fn wait(&self, ctx: &Context) -> HandlerResult<u32> {
-        let id = ctx.invocation_id().to_owned();
-        let finished = ctx.attempt_finished();
-        tokio::spawn(async move {
-            finished.await;
-            effect(format!("{id} finished"), "");
-        });
-        effect(format!("{} begins", ctx.invocation_id()), "");
-        Ok(ctx.signal::<u32>("go").await?)
-    }
-
-    #[handler]
-    async fn go(&self, ctx: &Context, id: String) -> HandlerResult<()> {
-        ctx.invocation(&id)?.resolve_signal("go", &7);
-        Ok(())
-    }
-}
-
-#[test]
-fn a_served_endpoint_stops_as_if_it_had_crashed() {
-    in_modes(&[Mode::Default, Mode::V7], async |env| {
-        let services = endpoint(|builder| builder.bind(Stopped));
-        let mut served = env.server.serve(services).await?;
-        let id = env
-            .ingress()
-            .send("Stopped", "wait", &())
-            .await?
-            .invocation_id;
-        let noted = async |what: &str, times: usize| -> Result {
-            let key = format!("{id} {what}");
-            eventually(&key, async || {
-                Ok((effects(&key).len() >= times).then_some(()))
-            })
-            .await
-        };
-        noted("begins", 1).await?;
-        served.stop().await;
-        noted("finished", 1).await?;
-        served.restart().await?;
-        noted("begins", 2).await?;
-        env.ingress().call::<()>("Stopped", "go", &id).await?;
-        assert_eq!(env.ingress().attach::<u32>(&id).await?, 7);
-        Ok(())
-    });
+    suite.case(
+        "a_served_endpoint_stops_as_if_it_had_crashed",
+        &[Mode::Default, Mode::V7],
+        async |env| {
+            let services = endpoint(|builder| builder.bind(Stopped));
+            let mut served = env.server.serve(services).await?;
+            let id = env
+                .ingress()
+                .send("Stopped", "wait", &())
+                .await?
+                .invocation_id;
+            let noted = async |what: &str, times: usize| -> Result {
+                let key = format!("{id} {what}");
+                eventually(&key, async || {
+                    Ok((effects(&key).len() >= times).then_some(()))
+                })
+                .await
+            };
+            noted("begins", 1).await?;
+            served.stop().await;
+            noted("finished", 1).await?;
+            served.restart().await?;
+            noted("begins", 2).await?;
+            env.ingress().call::<()>("Stopped", "go", &id).await?;
+            assert_eq!(env.ingress().attach::<u32>(&id).await?, 7);
+            Ok(())
+        },
+    );
 }

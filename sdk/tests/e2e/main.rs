@@ -1,7 +1,10 @@
 //! End-to-end tests: handlers written with this crate on a real server, in every mode in which the
 //! two can talk to each other.
 //!
-//! One module a topic, each with its services and their tests; `harness` has what they share.
+//! One module a topic, each with its services and their cases; `harness` has what they share, and
+//! says how a case is added.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 mod calls;
 mod cancellation;
@@ -20,8 +23,14 @@ mod scopes;
 mod signals;
 mod state;
 mod steps;
+#[path = "../suite/mod.rs"]
+mod suite;
+
+use std::process::ExitCode;
 
 use durably::Endpoint;
+
+use suite::Suite;
 
 /// All services that the shared servers call.
 fn services() -> Endpoint {
@@ -47,4 +56,33 @@ fn services() -> Endpoint {
             .bind(state::Ledger)
             .bind(steps::Steps)
     })
+}
+
+fn main() -> ExitCode {
+    // Some cases run this binary once more, as a process that serves handlers.
+    if let Some(code) = crash::serve_child() {
+        return code;
+    }
+    let mut suite = Suite::default();
+    for cases in [
+        calls::cases,
+        cancellation::cases,
+        combinators::cases,
+        crash::cases,
+        deployment::cases,
+        drain::cases,
+        errors::cases,
+        info::cases,
+        kafka::cases,
+        limits::cases,
+        payloads::cases,
+        retries::cases,
+        scopes::cases,
+        signals::cases,
+        state::cases,
+        steps::cases,
+    ] {
+        cases(&mut suite);
+    }
+    suite.run()
 }

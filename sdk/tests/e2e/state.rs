@@ -2,7 +2,8 @@
 
 use durably::{StateKey, prelude::*};
 
-use crate::harness::{ALL, in_modes, ms};
+use crate::harness::ms;
+use crate::suite::{ALL, Suite};
 
 const TOTAL: StateKey<u64> = StateKey::new("total");
 
@@ -62,9 +63,8 @@ async fn work(ctx: &ObjectContext) -> HandlerResult<Vec<String>> {
     Ok(seen)
 }
 
-#[test]
-fn state_is_read_written_and_kept() {
-    in_modes(ALL, async |env| {
+pub(crate) fn cases(suite: &mut Suite) {
+    suite.case("state_is_read_written_and_kept", ALL, async |env| {
         for (key, handler, read) in [
             ("eager", "work", "read"),
             ("lazy", "work_lazily", "read_lazily"),

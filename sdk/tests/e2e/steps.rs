@@ -5,7 +5,8 @@ use std::time::{Instant, SystemTime};
 use durably::prelude::*;
 use futures::future::join_all;
 
-use crate::harness::{ALL, effect, effects, in_modes, ms};
+use crate::harness::{effect, effects, ms};
+use crate::suite::{ALL, Suite};
 
 pub(crate) struct Steps;
 
@@ -65,19 +66,15 @@ impl Steps {
     }
 }
 
-#[test]
-fn sleeps_last() {
-    in_modes(ALL, async |env| {
+pub(crate) fn cases(suite: &mut Suite) {
+    suite.case("sleeps_last", ALL, async |env| {
         let start = Instant::now();
         env.ingress().call::<()>("Steps", "sleep", &300).await?;
         assert!(start.elapsed() >= ms(295), "{:?}", start.elapsed());
         Ok(())
     });
-}
 
-#[test]
-fn runs_execute_once() {
-    in_modes(ALL, async |env| {
+    suite.case("runs_execute_once", ALL, async |env| {
         let request = env
             .ingress()
             .service("Steps", "run")
@@ -88,24 +85,25 @@ fn runs_execute_once() {
         assert_eq!(effects(&id), ["first", "ab", "c", "def"]);
         Ok(())
     });
-}
 
-#[test]
-fn random_numbers_and_the_clock_are_the_same_after_a_replay() {
-    in_modes(ALL, async |env| {
-        let reply = env.ingress().service("Steps", "draw").call_raw().await?;
-        let id = reply.invocation_id().ok_or("no id")?.to_owned();
-        let (number, uuid, now): (u64, String, SystemTime) = reply.decode()?;
-        let drawn = effects(&id);
-        assert!(drawn.len() >= 2, "{drawn:?}");
-        assert!(drawn.iter().all(|other| *other == drawn[0]), "{drawn:?}");
-        assert!(uuid.parse::<durably::Uuid>().is_ok(), "{uuid}");
-        let age = SystemTime::now().duration_since(now)?;
-        assert!(age < ms(60_000), "{age:?}");
+    suite.case(
+        "random_numbers_and_the_clock_are_the_same_after_a_replay",
+        ALL,
+        async |env| {
+            let reply = env.ingress().service("Steps", "draw").call_raw().await?;
+            let id = reply.invocation_id().ok_or("no id")?.to_owned();
+            let (number, uuid, now): (u64, String, SystemTime) = reply.decode()?;
+            let drawn = effects(&id);
+            assert!(drawn.len() >= 2, "{drawn:?}");
+            assert!(drawn.iter().all(|other| *other == drawn[0]), "{drawn:?}");
+            assert!(uuid.parse::<durably::Uuid>().is_ok(), "{uuid}");
+            let age = SystemTime::now().duration_since(now)?;
+            assert!(age < ms(60_000), "{age:?}");
 
-        let (other, ..): (u64, String, SystemTime) =
-            env.ingress().call("Steps", "draw", &()).await?;
-        assert_ne!(number, other);
-        Ok(())
-    });
+            let (other, ..): (u64, String, SystemTime) =
+                env.ingress().call("Steps", "draw", &()).await?;
+            assert_ne!(number, other);
+            Ok(())
+        },
+    );
 }
