@@ -180,12 +180,15 @@ fn table<'a>(cases: impl Iterator<Item = (&'a str, &'a Outcomes)>, took: Duratio
     let mut line = |name: &str, cells: &[String], seconds: &str| {
         let _ = write!(text, "| {name:width$} |");
         for (mode, cell) in ALL.iter().zip(cells) {
-            let _ = write!(text, " {cell:^0$} |", mode.name().len());
+            let _ = write!(text, " {cell:^0$} |", mode.name().len().max(4));
         }
         let _ = writeln!(text, " {seconds:>7} |");
     };
     let heads: Vec<_> = ALL.iter().map(|mode| mode.name().to_owned()).collect();
-    let rules: Vec<_> = heads.iter().map(|head| "-".repeat(head.len())).collect();
+    let rules: Vec<_> = heads
+        .iter()
+        .map(|head| "-".repeat(head.len().max(4)))
+        .collect();
     line("case", &heads, "seconds");
     line(&"-".repeat(width), &rules, "------:");
     let (mut passed, mut failed) = ([0; ALL.len()], 0);
