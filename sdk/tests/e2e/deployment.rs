@@ -1,8 +1,10 @@
 //! How an endpoint meets the server: path prefixes, manifests with every option, identity.
 
+use std::time::Instant;
+
 use durably::prelude::*;
 
-use crate::harness::{endpoint, serve_in};
+use crate::harness::{endpoint, ms, serve_in};
 use crate::suite::{ALL, DEFAULT, Suite};
 
 struct Optioned;
@@ -166,6 +168,35 @@ pub(crate) fn cases(suite: &mut Suite) {
                 .await
                 .unwrap_err();
             assert_eq!(error.status(), Some(401), "{error}");
+            Ok(())
+        },
+    );
+
+    suite.case(
+        "a_registration_that_is_refused_ends_at_once",
+        DEFAULT,
+        async |env| {
+            let start = Instant::now();
+            // The ingress is no endpoint.
+            let error = env
+                .server
+                .register(env.server.ingress_url())
+                .await
+                .unwrap_err();
+            assert!(error.to_string().contains("'400 Bad Request'"), "{error}");
+            #[cfg(feature = "identity")]
+            {
+                let key = "publickeyv1_w7YHemBctH5Ck2nQRQ47iBBqhNHy4FV7t2Usbye2A6f";
+                let services = endpoint(|builder| builder.bind(Prefixed).identity_key(key));
+                let error = env
+                    .server
+                    .serve(services)
+                    .await
+                    .err()
+                    .ok_or("it was registered")?;
+                assert!(error.to_string().contains("'401 Unauthorized'"), "{error}");
+            }
+            assert!(start.elapsed() < ms(5_000), "{:?}", start.elapsed());
             Ok(())
         },
     );

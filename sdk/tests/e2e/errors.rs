@@ -1,4 +1,4 @@
-//! Failures: terminal, retried, paused; panics, mismatches, and misuse of the context.
+//! Failures: terminal, retried, paused; panics, and misuse of the context.
 
 use std::time::Instant;
 
@@ -138,30 +138,6 @@ impl Errors {
         Err(error.into())
     }
 
-    /// Takes another way in each attempt, on purpose.
-    #[handler]
-    async fn mismatch(&self, ctx: &Context, how: String) -> HandlerResult<()> {
-        let attempt = effect(format!("{} mismatch", ctx.invocation_id()), &how);
-        match how.as_str() {
-            // The journal holds the sleep of the first attempt.
-            "type" if attempt > 1 => {
-                ctx.run("on purpose", async || Ok::<_, std::io::Error>(()))
-                    .await?;
-            }
-            "field" => {
-                let note = format!("on purpose {attempt}");
-                ctx.service_client::<ErrorsClient>().once(note).send();
-            }
-            "missing" if attempt > 1 => {
-                ctx.signal::<()>("on purpose").await?;
-            }
-            _ => {}
-        }
-        ctx.sleep_named("on purpose", ms(1)).await?;
-        // A failure after something was recorded.
-        Err("this fails on purpose".into())
-    }
-
     /// Uses what cannot be used there.
     #[handler]
     async fn misuse(&self, ctx: &Context, how: String) -> HandlerResult<()> {
@@ -257,6 +233,9 @@ pub(crate) fn cases(suite: &mut Suite) {
                     .unwrap_err();
                 assert_eq!(error.status(), Some(418), "{how}: {error}");
                 assert_eq!(error.message(), Some("out of stock"), "{how}");
+                let metadata = error.metadata().iter();
+                let metadata: Vec<_> = metadata.map(|(k, v)| (k.as_str(), v.as_str())).collect();
+                assert_eq!(metadata, [("left", "0"), ("sku", "A-1")], "{how}");
                 let seen: (u16, String, String) =
                     env.ingress().call("Errors", "caller", how).await?;
                 let metadata = r#"[("left", "0"), ("sku", "A-1")]"#;
@@ -331,24 +310,6 @@ pub(crate) fn cases(suite: &mut Suite) {
         async |env| {
             let (id, _) = once(env, "pause").await?;
             assert_eq!(effects(&id).len(), 2);
-            Ok(())
-        },
-    );
-
-    suite.case(
-        "mismatches_are_detected_and_shown_by_the_server",
-        ALL,
-        async |env| {
-            for (how, parts) in [
-                ("type", ["Sleep", "Run"]),
-                ("field", ["parameter", "OneWayCall"]),
-                ("missing", ["Sleep", "signal `on purpose`"]),
-            ] {
-                let failure = failure(env, "mismatch", how, 570).await?;
-                for part in parts {
-                    assert!(failure.contains(part), "{how}: {failure}");
-                }
-            }
             Ok(())
         },
     );

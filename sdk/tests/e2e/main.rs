@@ -11,6 +11,7 @@ mod cancellation;
 mod combinators;
 mod crash;
 mod deployment;
+mod determinism;
 mod drain;
 mod errors;
 mod harness;
@@ -42,6 +43,7 @@ fn services() -> Endpoint {
             .bind(calls::Flow)
             .bind(cancellation::Cancelled)
             .bind(combinators::Combinators)
+            .bind(determinism::Deterministic)
             .bind(errors::Errors)
             .bind(info::Info)
             .bind(info::InfoObject)
@@ -70,6 +72,7 @@ fn main() -> ExitCode {
         combinators::cases,
         crash::cases,
         deployment::cases,
+        determinism::cases,
         drain::cases,
         errors::cases,
         info::cases,
