@@ -244,11 +244,13 @@ impl RestateServer {
         self.change(invocation, "kill").await
     }
 
-    /// Pauses an invocation until it is resumed. It may go on for a moment.
+    /// Pauses an invocation until it is resumed.
+    ///
+    /// Its attempt goes on until it would suspend: an executing run comes to its end.
     ///
     /// # Errors
     ///
-    /// As [`RestateServer::cancel`].
+    /// As [`RestateServer::cancel`], and when the invocation is suspended or has not started.
     ///
     /// # Examples
     ///

@@ -17,6 +17,7 @@ mod errors;
 mod harness;
 mod info;
 mod kafka;
+mod lifecycle;
 mod limits;
 mod payloads;
 mod retries;
@@ -49,6 +50,7 @@ fn services() -> Endpoint {
             .bind(info::InfoObject)
             .bind(kafka::Events)
             .bind(kafka::Observer)
+            .bind(lifecycle::Life)
             .bind(limits::Large)
             .bind(limits::Wide)
             .bind(payloads::Payloads)
@@ -77,6 +79,7 @@ fn main() -> ExitCode {
         errors::cases,
         info::cases,
         kafka::cases,
+        lifecycle::cases,
         limits::cases,
         payloads::cases,
         retries::cases,
