@@ -37,10 +37,10 @@ impl<E: fmt::Display> From<E> for Failure {
 }
 
 /// How long one case may take in one mode. On a busy machine the servers alone take a while.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// How long [`eventually`] asks.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(45);
 
 /// How much of a server's log and of our own a failing case shows.
 const TAIL_LINES: usize = 80;

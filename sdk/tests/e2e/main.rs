@@ -19,6 +19,7 @@ mod info;
 mod kafka;
 mod lifecycle;
 mod limits;
+mod order;
 mod payloads;
 mod retries;
 mod scopes;
@@ -27,6 +28,7 @@ mod state;
 mod steps;
 #[path = "../suite/mod.rs"]
 mod suite;
+mod workflows;
 
 use std::process::ExitCode;
 
@@ -53,12 +55,16 @@ fn services() -> Endpoint {
             .bind(lifecycle::Life)
             .bind(limits::Large)
             .bind(limits::Wide)
+            .bind(order::Sequence)
+            .bind(order::Sequencer)
             .bind(payloads::Payloads)
             .bind(retries::Retries)
             .bind(signals::Approval)
             .bind(signals::Waiter)
             .bind(state::Ledger)
             .bind(steps::Steps)
+            .bind(workflows::Pilgrimage)
+            .bind(workflows::Relay)
     })
 }
 
@@ -81,12 +87,14 @@ fn main() -> ExitCode {
         kafka::cases,
         lifecycle::cases,
         limits::cases,
+        order::cases,
         payloads::cases,
         retries::cases,
         scopes::cases,
         signals::cases,
         state::cases,
         steps::cases,
+        workflows::cases,
     ] {
         cases(&mut suite);
     }
