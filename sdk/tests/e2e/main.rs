@@ -14,11 +14,13 @@ mod deployment;
 mod determinism;
 mod drain;
 mod errors;
+mod handles;
 mod harness;
 mod info;
 mod kafka;
 mod lifecycle;
 mod limits;
+mod metadata;
 mod order;
 mod payloads;
 mod retries;
@@ -48,6 +50,7 @@ fn services() -> Endpoint {
             .bind(combinators::Combinators)
             .bind(determinism::Deterministic)
             .bind(errors::Errors)
+            .bind(handles::Handles)
             .bind(info::Info)
             .bind(info::InfoObject)
             .bind(kafka::Events)
@@ -55,6 +58,7 @@ fn services() -> Endpoint {
             .bind(lifecycle::Life)
             .bind(limits::Large)
             .bind(limits::Wide)
+            .bind(metadata::Chain)
             .bind(order::Sequence)
             .bind(order::Sequencer)
             .bind(payloads::Payloads)
@@ -83,10 +87,12 @@ fn main() -> ExitCode {
         determinism::cases,
         drain::cases,
         errors::cases,
+        handles::cases,
         info::cases,
         kafka::cases,
         lifecycle::cases,
         limits::cases,
+        metadata::cases,
         order::cases,
         payloads::cases,
         retries::cases,
