@@ -18,6 +18,7 @@ mod handles;
 mod harness;
 mod info;
 mod kafka;
+mod large;
 mod lifecycle;
 mod limits;
 mod metadata;
@@ -55,6 +56,8 @@ fn services() -> Endpoint {
             .bind(info::InfoObject)
             .bind(kafka::Events)
             .bind(kafka::Observer)
+            .bind(large::Big)
+            .bind(large::Journal)
             .bind(lifecycle::Life)
             .bind(limits::Large)
             .bind(limits::Wide)
@@ -90,6 +93,7 @@ fn main() -> ExitCode {
         handles::cases,
         info::cases,
         kafka::cases,
+        large::cases,
         lifecycle::cases,
         limits::cases,
         metadata::cases,
