@@ -93,7 +93,7 @@ pub(crate) fn cases(suite: &mut Suite) {
         Ok(())
     });
 
-    suite.case("large_state_is_read_in_parts", ALL, async |env| {
+    suite.case("large_state_is_read_at_once", ALL, async |env| {
         env.ingress()
             .call_object::<()>("Large", "state", "fill", &8)
             .await?;

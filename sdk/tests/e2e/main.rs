@@ -22,6 +22,7 @@ mod large;
 mod lifecycle;
 mod limits;
 mod metadata;
+mod nested;
 mod order;
 mod payloads;
 mod retries;
@@ -62,6 +63,7 @@ fn services() -> Endpoint {
             .bind(limits::Large)
             .bind(limits::Wide)
             .bind(metadata::Chain)
+            .bind(nested::Nested)
             .bind(order::Sequence)
             .bind(order::Sequencer)
             .bind(payloads::Payloads)
@@ -97,6 +99,7 @@ fn main() -> ExitCode {
         lifecycle::cases,
         limits::cases,
         metadata::cases,
+        nested::cases,
         order::cases,
         payloads::cases,
         retries::cases,

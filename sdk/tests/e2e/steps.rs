@@ -3,7 +3,9 @@
 use std::time::{Instant, SystemTime};
 
 use durably::prelude::*;
+use futures::FutureExt as _;
 use futures::future::join_all;
+use futures::stream::{FuturesUnordered, TryStreamExt as _};
 
 use crate::harness::{effect, effects, ms};
 use crate::suite::{ALL, Suite};
@@ -17,6 +19,17 @@ impl Steps {
         ctx.sleep(ms(millis / 2)).await?;
         ctx.sleep_named("the rest", ms(millis - millis / 2)).await?;
         Ok(())
+    }
+
+    /// Sleeps many times at once, and gives the order in which they ended.
+    #[handler]
+    async fn sleep_all(&self, ctx: &Context, n: u64) -> HandlerResult<Vec<u64>> {
+        let sleeps = (0..n).map(|n| {
+            ctx.sleep(ms(300 + n % 7))
+                .map(move |slept| slept.map(|()| n))
+        });
+        let sleeps: FuturesUnordered<_> = sleeps.collect();
+        Ok(sleeps.try_collect().await?)
     }
 
     /// Runs that borrow from the handler, one after the other and side by side.
@@ -71,6 +84,26 @@ pub(crate) fn cases(suite: &mut Suite) {
         let start = Instant::now();
         env.ingress().call::<()>("Steps", "sleep", &300).await?;
         assert!(start.elapsed() >= ms(295), "{:?}", start.elapsed());
+        Ok(())
+    });
+
+    suite.case("hundreds_sleep_at_once", ALL, async |env| {
+        const N: u64 = 400;
+        let start = Instant::now();
+        let mut slept: Vec<u64> = env.ingress().call("Steps", "sleep_all", &N).await?;
+        let took = start.elapsed();
+        assert!(took >= ms(295), "{took:?}");
+        // One after the other they would take two minutes.
+        assert!(took < ms(60_000), "{took:?}");
+        slept.sort_unstable();
+        assert_eq!(slept, (0..N).collect::<Vec<_>>());
+
+        // And as many invocations.
+        let ingress = env.ingress();
+        let sleeps = (0..N / 2).map(|_| ingress.send("Steps", "sleep", &300));
+        for sent in futures::future::try_join_all(sleeps.collect::<Vec<_>>()).await? {
+            env.ingress().attach::<()>(&sent.invocation_id).await?;
+        }
         Ok(())
     });
 
