@@ -1,4 +1,4 @@
-//! Much of everything: large values, wide fan-outs, state that is too large to be sent along.
+//! Much of everything: large values, wide fan-outs, large state. (See `large` for what is slow.)
 
 use bytes::Bytes;
 use durably::{Raw, prelude::*};
