@@ -22,7 +22,7 @@ impl Handles {
         let waiter = ctx.service_client::<WaiterClient>();
         let sent = waiter.awakeable(note.clone()).idempotency_key(&note).send();
         let sent = sent.await?;
-        let by_id = ctx.invocation(&sent.id().to_string())?;
+        let by_id = ctx.invocation(sent.id())?;
         let by_key = ctx.idempotent_invocation(Target::service("Waiter", "awakeable"), &note);
         let flow = ctx.workflow_client::<PilgrimageClient>(&note);
         flow.run(1).send().await?;

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use durably::Endpoint;
 use durably::test_server::{Ingress, RestateServer, Served, TestServerError};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 
 use crate::suite::{ALL, Mode, Suite, block_on, outcome};
 
@@ -114,15 +114,22 @@ impl Suite {
         modes: &'static [Mode],
         case: impl AsyncFn(&'static Env) -> Result + Send + Sync + 'static,
     ) {
+        self.add(name, modes, move |mode| block_on(on_shared(mode, &case)));
+    }
+
+    /// Adds a case that takes some hundred megabytes in server and handlers: few of them run at once.
+    #[track_caller]
+    pub(crate) fn heavy(
+        &mut self,
+        name: &str,
+        modes: &'static [Mode],
+        case: impl AsyncFn(&'static Env) -> Result + Send + Sync + 'static,
+    ) {
+        static TURNS: Semaphore = Semaphore::const_new(2);
         self.add(name, modes, move |mode| {
             block_on(async {
-                record_log();
-                let env = env(mode).await;
-                let outcome = outcome(LIMIT, case(env)).await;
-                with_logs(outcome, || {
-                    let log = tail(&env.server.log());
-                    format!("--- the end of the server's log ---\n{log}\n")
-                })
+                let _turn = TURNS.acquire().await;
+                on_shared(mode, &case).await
             })
         });
     }
@@ -142,6 +149,20 @@ impl Suite {
             })
         });
     }
+}
+
+/// Runs a case on the server that all share.
+async fn on_shared(
+    mode: Mode,
+    case: &impl AsyncFn(&'static Env) -> Result,
+) -> std::result::Result<(), String> {
+    record_log();
+    let env = env(mode).await;
+    let outcome = outcome(LIMIT, case(env)).await;
+    with_logs(outcome, || {
+        let log = tail(&env.server.log());
+        format!("--- the end of the server's log ---\n{log}\n")
+    })
 }
 
 /// A failure with all that helps to understand it. What nobody meant to happen is one, too.

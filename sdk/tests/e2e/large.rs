@@ -11,7 +11,6 @@ use durably::test_server::RestateServer;
 use durably::{EndpointBuilder, Raw, prelude::*};
 use futures::future::try_join_all;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
 
 use crate::harness::{
     Env, Result, effect, effects, endpoint, eventually, invocation, ms, serve_in,
@@ -19,9 +18,6 @@ use crate::harness::{
 use crate::suite::{ALL, DEFAULT, Mode, Suite};
 
 const LIMIT: usize = 32 << 20;
-
-/// Not all modes at once: each of these takes some hundred megabytes in server and handlers.
-static TURNS: Semaphore = Semaphore::const_new(2);
 
 fn body(n: usize) -> Raw {
     Raw(Bytes::from(vec![b'x'; n]))
@@ -171,8 +167,7 @@ async fn failure(server: &RestateServer, of: Via, n: usize) -> Result<String> {
 }
 
 pub(crate) fn cases(suite: &mut Suite) {
-    suite.case("payloads_just_below_the_limit_pass", ALL, async |env| {
-        let _turn = TURNS.acquire().await?;
+    suite.heavy("payloads_just_below_the_limit_pass", ALL, async |env| {
         let n = LIMIT - (64 << 10);
         let due = n.to_string();
         for by in [Via::State, Via::Run, Via::Call, Via::CallOutput] {
@@ -185,8 +180,7 @@ pub(crate) fn cases(suite: &mut Suite) {
         Ok(())
     });
 
-    suite.case("a_message_above_the_limit_is_not_sent", ALL, async |env| {
-        let _turn = TURNS.acquire().await?;
+    suite.heavy("a_message_above_the_limit_is_not_sent", ALL, async |env| {
         for (by, command) in [
             (Via::State, "SetState"),
             (Via::Run, "ProposeRunCompletion"),
@@ -214,11 +208,11 @@ pub(crate) fn cases(suite: &mut Suite) {
         Ok(())
     });
 
-    suite.alone(
+    suite.heavy(
         "the_limit_may_be_raised_to_the_servers_own",
         DEFAULT,
-        async |mode| {
-            let _turn = TURNS.acquire().await?;
+        async |env| {
+            let mode = env.mode;
             let server = mode.server().start().await?;
             let raised =
                 |builder: EndpointBuilder| builder.bind(Big).max_outgoing_message_size(2 * LIMIT);
@@ -238,19 +232,14 @@ pub(crate) fn cases(suite: &mut Suite) {
     suite.case(
         "a_journal_of_ten_thousand_entries_replays",
         ALL,
-        async |env| {
-            let _turn = TURNS.acquire().await?;
-            replay(env, 1, 10_000).await
-        },
+        async |env| replay(env, 1, 10_000).await,
     );
 
     suite.case("several_long_journals_replay_at_once", ALL, async |env| {
-        let _turn = TURNS.acquire().await?;
         replay(env, 5, 4_000).await
     });
 
     suite.case("a_journal_grows_step_by_step", ALL, async |env| {
-        let _turn = TURNS.acquire().await?;
         // Where each step is a new attempt, the sum of all replays grows with the square.
         let steps = match env.mode {
             Mode::Default | Mode::V7 => 1_000,

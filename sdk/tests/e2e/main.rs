@@ -95,7 +95,6 @@ fn main() -> ExitCode {
         handles::cases,
         info::cases,
         kafka::cases,
-        large::cases,
         lifecycle::cases,
         limits::cases,
         metadata::cases,
@@ -108,6 +107,8 @@ fn main() -> ExitCode {
         state::cases,
         steps::cases,
         workflows::cases,
+        // The slow half: its cases wait for each other.
+        large::cases,
     ] {
         cases(&mut suite);
     }
