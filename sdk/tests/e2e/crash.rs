@@ -150,58 +150,56 @@ fn assert_recorded_once(traces: &[String], key: &str) {
     }
 }
 
-pub(crate) fn cases(suite: &mut Suite) {
-    suite.case(
-        "a_handler_process_is_killed_between_steps",
-        ALL,
-        async |env| {
-            let child = Child::start(env, "Journey").await?;
-            let input = ("between", STEPS);
-            let sent = env.ingress().send("Journey", "travel", &input).await?;
-            for step in [1, 4, 5, 9] {
-                child.traced(&format!("between recorded {step}")).await?;
-                child.process.kill9();
-                child.process.restart()?;
-            }
-            let lucky: Vec<u64> = env.ingress().attach(&sent.invocation_id).await?;
-            assert_eq!(lucky, squares());
-            let sum: u64 = env
-                .ingress()
-                .call_object("Adder", "between", "sum", &())
-                .await?;
-            assert_eq!(sum, squares().iter().sum::<u64>());
-            assert_recorded_once(&child.traces(), "between");
-            Ok(())
-        },
-    );
+async fn kill_between_steps(env: &Env, child: &Child) -> Result {
+    let ingress = env.ingress();
+    let input = ("between", STEPS);
+    let sent = ingress.send("Journey", "travel", &input).await?;
+    for step in [1, 4, 5, 9] {
+        child.traced(&format!("between recorded {step}")).await?;
+        child.process.kill9();
+        child.process.restart()?;
+    }
+    arrived(env, child, "between", &sent.invocation_id).await
+}
 
-    suite.case(
-        "a_handler_process_is_killed_at_any_time",
-        ALL,
-        async |env| {
-            let child = Child::start(env, "Journey").await?;
-            let mut sent = Vec::new();
-            for n in 0..5 {
-                let input = (format!("any {n}"), STEPS);
-                sent.push(env.ingress().send("Journey", "travel", &input).await?);
-            }
-            for round in 0..4 {
-                tokio::time::sleep(ms(110 + 13 * round)).await;
-                child.process.kill9();
-                child.process.restart()?;
-            }
-            for (n, sent) in sent.iter().enumerate() {
-                let lucky: Vec<u64> = env.ingress().attach(&sent.invocation_id).await?;
-                assert_eq!(lucky, squares());
-                // What was called was called once, however often the caller was killed.
-                let key = format!("any {n}");
-                let sum: u64 = env.ingress().call_object("Adder", &key, "sum", &()).await?;
-                assert_eq!(sum, squares().iter().sum::<u64>());
-                assert_recorded_once(&child.traces(), &key);
-            }
-            Ok(())
-        },
-    );
+async fn kill_at_any_time(env: &Env, child: &Child) -> Result {
+    let ingress = env.ingress();
+    let mut sent = Vec::new();
+    for n in 0..5 {
+        let key = format!("any {n}");
+        let id = ingress
+            .send("Journey", "travel", &(&key, STEPS))
+            .await?
+            .invocation_id;
+        sent.push((key, id));
+    }
+    for round in 0..4 {
+        tokio::time::sleep(ms(110 + 13 * round)).await;
+        child.process.kill9();
+        child.process.restart()?;
+    }
+    for (key, id) in &sent {
+        arrived(env, child, key, id).await?;
+    }
+    Ok(())
+}
+
+/// What was called was called once, however often the caller was killed.
+async fn arrived(env: &Env, child: &Child, key: &str, id: &str) -> Result {
+    let lucky: Vec<u64> = env.ingress().attach(id).await?;
+    assert_eq!(lucky, squares());
+    let sum: u64 = env.ingress().call_object("Adder", key, "sum", &()).await?;
+    assert_eq!(sum, squares().iter().sum::<u64>());
+    assert_recorded_once(&child.traces(), key);
+    Ok(())
+}
+
+pub(crate) fn cases(suite: &mut Suite) {
+    suite.case("the_handlers_process_is_killed", ALL, async |env| {
+        let child = Child::start(env, "Journey").await?;
+        kill_between_steps(env, &child).await?;
+        kill_at_any_time(env, &child).await
+    });
 
     suite.alone("the_server_is_killed", ALL, async |mode| {
         let server = mode.server().start().await?;
