@@ -242,8 +242,8 @@ pub(crate) fn cases(suite: &mut Suite) {
     suite.case("a_journal_grows_step_by_step", ALL, async |env| {
         // Where each step is a new attempt, the sum of all replays grows with the square.
         let steps = match env.mode {
-            Mode::Default | Mode::V7 => 1_000,
-            _ => 250,
+            Mode::Default | Mode::V7 => 500,
+            _ => 200,
         };
         let sum: u64 = env.ingress().call("Journal", "grow", &steps).await?;
         assert_eq!(sum, (0..steps).sum::<u64>());

@@ -235,7 +235,7 @@ pub(crate) fn cases(suite: &mut Suite) {
 
     suite.case("workflows_of_other_keys_are_others", ALL, async |env| {
         let ingress = env.ingress();
-        let keys: Vec<_> = (0..20)
+        let keys: Vec<_> = (0..8)
             .map(|n| format!("others {:?} {n}", env.mode))
             .collect();
         for key in &keys {
