@@ -19,6 +19,9 @@ use crate::suite::{ALL, DEFAULT, Mode, Suite};
 
 const LIMIT: usize = 32 << 20;
 
+/// The largest message that is sent by default.
+const OUTGOING: usize = LIMIT - (64 << 10);
+
 fn body(n: usize) -> Raw {
     Raw(Bytes::from(vec![b'x'; n]))
 }
@@ -168,7 +171,7 @@ async fn failure(server: &RestateServer, of: Via, n: usize) -> Result<String> {
 
 pub(crate) fn cases(suite: &mut Suite) {
     suite.heavy("payloads_just_below_the_limit_pass", ALL, async |env| {
-        let n = LIMIT - (64 << 10);
+        let n = OUTGOING - 1024;
         let due = n.to_string();
         for by in [Via::State, Via::Run, Via::Call, Via::CallOutput] {
             assert_eq!(via(&env.server, by, n).await?, due, "{by:?}");
@@ -190,19 +193,19 @@ pub(crate) fn cases(suite: &mut Suite) {
             let failure = failure(&env.server, by, LIMIT).await?;
             let says = format!("a {command} message of ");
             assert!(failure.contains(&says), "{by:?}: {failure}");
-            let says = "is not sent, since the runtime takes no more than 33554431 bytes";
+            let says = "is not sent, since the runtime takes no more than 33488896 bytes";
             assert!(failure.contains(says), "{by:?}: {failure}");
         }
         // A set of the key `k` has 13 bytes besides its value: this is the largest. A replay of it
         // does not fit into the server's memory for an invocation: it sends the entry and the state.
-        let largest = LIMIT - 1 - 13;
+        let largest = OUTGOING - 13;
         if [Mode::Default, Mode::V7].contains(&env.mode) {
             let length = via(&env.server, Via::State, largest).await?;
             assert_eq!(length, largest.to_string());
         }
         let failure = failure(&env.server, Via::State, largest + 1).await?;
         assert!(
-            failure.contains("a SetState message of 33554432 bytes"),
+            failure.contains("a SetState message of 33488897 bytes"),
             "{failure}"
         );
         Ok(())
