@@ -109,7 +109,7 @@
 //! | option | limits | default | what happens there |
 //! | --- | --- | --- | --- |
 //! | [`EndpointBuilder::max_message_size`] | one message from the runtime | 64 MiB | the attempt fails (571), before anything is allocated |
-//! | [`EndpointBuilder::max_outgoing_message_size`] | one message to the runtime | 32 MiB − 1 | the attempt fails, before anything is sent |
+//! | [`EndpointBuilder::max_outgoing_message_size`] | one message to the runtime | 32 MiB − 64 KiB | the attempt fails, before anything is sent |
 //! | [`EndpointBuilder::max_journal_size`] | what an attempt keeps: its journal and eager state | 1 GiB | the attempt fails (571) |
 //! | [`HttpServer::max_connections`] | connections | 8192 | further ones wait |
 //! | [`HttpServer::max_concurrent_streams`] | streams, so attempts, of an HTTP/2 connection | 8192 | further ones are refused, and may be tried again |

@@ -104,8 +104,13 @@ impl EndpointBuilder {
     ///
     /// An attempt that would send a larger one fails with an error that names the command, before
     /// any of it is sent. It is retried as the invocation's retry policy says, so that a handler
-    /// that is mended goes on where it was. The default is the server's own limit, just below
-    /// 32 MiB (33,554,431 bytes); raise it together with that one.
+    /// that is mended goes on where it was.
+    ///
+    /// The default is 32 MiB − 64 KiB (33,488,896 bytes, a frame's header not counted), a little below
+    /// the server's own limit of 32 MiB. Between the two, server 1.7.12 takes a message but cannot
+    /// send its content back, for lack of memory for the invocation: the result of a run or of a call
+    /// then never arrives, without an error. Raise this together with the server's
+    /// `message-size-limit` and the memory that it gives to an invocation.
     pub fn max_outgoing_message_size(mut self, bytes: usize) -> Self {
         self.limits.outgoing = bytes;
         self

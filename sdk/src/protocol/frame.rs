@@ -31,12 +31,13 @@ pub(crate) struct Limits {
 }
 
 impl Default for Limits {
-    /// A server refuses messages of 32 MiB and more unless it is told otherwise. What it may send
-    /// is twice that.
+    /// Unless it is told otherwise, a server takes messages of up to 32 MiB, and gives an invocation
+    /// 32 MiB of memory to be sent what it awaits: what does not quite fill that comes back. What it
+    /// may send is twice that.
     fn default() -> Self {
         Self {
             incoming: 64 * 1024 * 1024,
-            outgoing: 32 * 1024 * 1024 - 1,
+            outgoing: 32 * 1024 * 1024 - 64 * 1024,
             journal: 1024 * 1024 * 1024,
         }
     }

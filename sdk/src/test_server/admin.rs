@@ -42,7 +42,8 @@ impl RestateServer {
     /// Registers the handlers that are served at an address.
     ///
     /// A former registration of the same address is replaced. If nobody listens there yet, this
-    /// waits for up to 15 seconds, so handlers may be started at the same time.
+    /// waits for up to 15 seconds, so handlers may be started at the same time. An answer that says
+    /// no, as to a server whose signature is not trusted, is an error at once.
     ///
     /// # Errors
     ///
@@ -84,7 +85,7 @@ impl RestateServer {
             {
                 // The server has tried some times itself, with pauses between.
                 Err(TestServerError::Refused { message, .. })
-                    if message.contains(DISCOVERY_FAILED) && start.elapsed() < DISCOVERY_LIMIT => {}
+                    if is_worth_another_try(&message) && start.elapsed() < DISCOVERY_LIMIT => {}
                 Err(error) => return Err(error),
                 Ok(answer) => {
                     let services = answer.get("services").and_then(Value::as_array);
@@ -243,11 +244,13 @@ impl RestateServer {
         self.change(invocation, "kill").await
     }
 
-    /// Pauses an invocation until it is resumed. It may go on for a moment.
+    /// Pauses an invocation until it is resumed.
+    ///
+    /// Its attempt goes on until it would suspend: an executing run comes to its end.
     ///
     /// # Errors
     ///
-    /// As [`RestateServer::cancel`].
+    /// As [`RestateServer::cancel`], and when the invocation is suspended or has not started.
     ///
     /// # Examples
     ///
@@ -265,6 +268,8 @@ impl RestateServer {
 
     /// Lets a paused invocation go on, or one that waits for its next attempt start it now.
     ///
+    /// It goes on at the deployment where it was, as far as it has a journal.
+    ///
     /// # Errors
     ///
     /// As [`RestateServer::cancel`].
@@ -274,6 +279,59 @@ impl RestateServer {
     /// See [`RestateServer::pause`].
     pub async fn resume(&self, invocation: &str) -> Result<(), TestServerError> {
         self.change(invocation, "resume").await
+    }
+
+    /// Lets a paused invocation go on at the latest deployment of its service: with other code.
+    ///
+    /// # Errors
+    ///
+    /// As [`RestateServer::cancel`].
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use durably::test_server::{RestateServer, TestServerError};
+    /// # async fn example(server: RestateServer, id: String) -> Result<(), TestServerError> {
+    /// server.register("http://127.0.0.1:9081").await?; // where it is repaired
+    /// server.resume_on_latest(&id).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn resume_on_latest(&self, invocation: &str) -> Result<(), TestServerError> {
+        self.change(invocation, "resume?deployment=latest").await
+    }
+
+    /// Starts an invocation that has ended once more, and gives the id of the new one.
+    ///
+    /// Of the old journal the entries up to `from` are kept (at least the input, which has the
+    /// index 0), with the completions of the commands among them.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such invocation, it has not ended, or its journal is gone.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use durably::test_server::RestateServer;
+    /// # async fn example(
+    /// #     server: RestateServer,
+    /// #     id: String,
+    /// # ) -> Result<(), Box<dyn std::error::Error>> {
+    /// let again = server.restart_as_new(&id, 0).await?;
+    /// server.ingress().attach::<()>(&again).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn restart_as_new(
+        &self,
+        invocation: &str,
+        from: u32,
+    ) -> Result<String, TestServerError> {
+        let answer = self
+            .patch(invocation, &format!("restart-as-new?from={from}"))
+            .await?;
+        Ok(text(&answer, "new_invocation_id"))
     }
 
     /// Forgets an invocation that has ended: its output, journal, promises and idempotency key.
@@ -296,10 +354,12 @@ impl RestateServer {
     }
 
     async fn change(&self, invocation: &str, verb: &str) -> Result<(), TestServerError> {
+        self.patch(invocation, verb).await.map(|_| ())
+    }
+
+    async fn patch(&self, invocation: &str, verb: &str) -> Result<Value, TestServerError> {
         let path = format!("/invocations/{}/{verb}", encode_segment(invocation));
-        self.admin(reqwest::Method::PATCH, &path, None)
-            .await
-            .map(|_| ())
+        self.admin(reqwest::Method::PATCH, &path, None).await
     }
 
     pub(super) async fn admin_get(&self, path: &str) -> Result<Value, TestServerError> {
@@ -352,6 +412,12 @@ impl RestateServer {
             source: error.into(),
         })
     }
+}
+
+/// Whether a discovery that failed with this message may still succeed: handlers that do not listen
+/// yet will, but those that answer with a status of 4xx mean it.
+fn is_worth_another_try(message: &str) -> bool {
+    message.contains(DISCOVERY_FAILED) && !message.contains("got status code '4")
 }
 
 /// A text field of a JSON object, or nothing.

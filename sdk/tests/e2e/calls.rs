@@ -4,7 +4,8 @@ use std::time::{Instant, SystemTime};
 
 use durably::{Target, prelude::*};
 
-use crate::harness::{ALL, Result, effect, effects, eventually, in_modes, ms};
+use crate::harness::{Result, effect, effects, eventually, ms};
+use crate::suite::{ALL, Suite};
 
 pub(crate) struct Callee;
 
@@ -238,9 +239,8 @@ impl Caller {
     }
 }
 
-#[test]
-fn calls_nest() {
-    in_modes(ALL, async |env| {
+pub(crate) fn cases(suite: &mut Suite) {
+    suite.case("calls_nest", ALL, async |env| {
         let sum: u64 = env
             .ingress()
             .call("Caller", "nested", &(4, "nested"))
@@ -258,21 +258,19 @@ fn calls_nest() {
         assert_eq!(sum, 42);
         Ok(())
     });
-}
 
-#[test]
-fn the_id_of_a_call_is_known_before_its_result() {
-    in_modes(ALL, async |env| {
-        let (before, ticket, again): (String, String, String) =
-            env.ingress().call("Caller", "ids", &()).await?;
-        assert_eq!((&before, &again), (&ticket, &ticket));
-        Ok(())
-    });
-}
+    suite.case(
+        "the_id_of_a_call_is_known_before_its_result",
+        ALL,
+        async |env| {
+            let (before, ticket, again): (String, String, String) =
+                env.ingress().call("Caller", "ids", &()).await?;
+            assert_eq!((&before, &again), (&ticket, &ticket));
+            Ok(())
+        },
+    );
 
-#[test]
-fn calls_carry_headers_and_names() {
-    in_modes(ALL, async |env| {
+    suite.case("calls_carry_headers_and_names", ALL, async |env| {
         let reply = env
             .ingress()
             .service("Caller", "headers")
@@ -288,24 +286,22 @@ fn calls_carry_headers_and_names() {
         assert_eq!(names, [serde_json::json!({ "name": "a named call" })]);
         Ok(())
     });
-}
 
-#[test]
-fn an_idempotency_key_names_one_invocation() {
-    in_modes(ALL, async |env| {
-        let seen: Vec<String> = env.ingress().call("Caller", "idempotent", "once").await?;
-        assert!(
-            seen.iter()
-                .all(|id| *id == seen[0] && id.starts_with("inv_1")),
-            "{seen:?}"
-        );
-        Ok(())
-    });
-}
+    suite.case(
+        "an_idempotency_key_names_one_invocation",
+        ALL,
+        async |env| {
+            let seen: Vec<String> = env.ingress().call("Caller", "idempotent", "once").await?;
+            assert!(
+                seen.iter()
+                    .all(|id| *id == seen[0] && id.starts_with("inv_1")),
+                "{seen:?}"
+            );
+            Ok(())
+        },
+    );
 
-#[test]
-fn sends_happen_now_and_later() {
-    in_modes(ALL, async |env| {
+    suite.case("sends_happen_now_and_later", ALL, async |env| {
         let note = format!("send {:?}", env.mode);
         let start = Instant::now();
         let seen: Vec<Option<String>> = env.ingress().call("Caller", "send", &note).await?;
@@ -332,20 +328,14 @@ fn sends_happen_now_and_later() {
         assert!(later >= now + 300, "{now} {later}");
         Ok(())
     });
-}
 
-#[test]
-fn handles_cancel() {
-    in_modes(ALL, async |env| {
+    suite.case("handles_cancel", ALL, async |env| {
         let codes: (u16, u16) = env.ingress().call("Caller", "cancel", &()).await?;
         assert_eq!(codes, (409, 409));
         Ok(())
     });
-}
 
-#[test]
-fn failures_of_others_are_terminal_errors() {
-    in_modes(ALL, async |env| {
+    suite.case("failures_of_others_are_terminal_errors", ALL, async |env| {
         let seen: Vec<(u16, String)> = env.ingress().call("Caller", "refused", &()).await?;
         let refused = (418, "refused".to_owned());
         assert_eq!(seen[..3], [refused.clone(), refused.clone(), refused]);
@@ -353,11 +343,8 @@ fn failures_of_others_are_terminal_errors() {
         assert_eq!(seen[4].0, 400, "{seen:?}");
         Ok(())
     });
-}
 
-#[test]
-fn workflows_are_found_by_key() {
-    in_modes(ALL, async |env| {
+    suite.case("workflows_are_found_by_key", ALL, async |env| {
         let seen: Vec<Option<String>> = env.ingress().call("Caller", "workflow", "by key").await?;
         let result = Some("by key 0".to_owned());
         let again = Some("409".to_owned());

@@ -2,9 +2,12 @@
 //! clean up.
 
 use durably::prelude::*;
+use futures::stream::{FuturesUnordered, StreamExt as _};
 
 use crate::calls::CalleeClient;
-use crate::harness::{ALL, Env, Result, effect, effects, eventually, in_modes, ms};
+use crate::harness::{Env, Result, effect, effects, eventually, ms};
+use crate::suite::{ALL, Suite};
+use crate::workflows::PilgrimageClient;
 
 pub(crate) struct Cancelled;
 
@@ -33,6 +36,56 @@ impl Cancelled {
                     Ok::<_, std::io::Error>(())
                 })
                 .await
+            }
+            "timeout" => ctx.signal::<()>("never").or_timeout(ms(3_600_000)).await,
+            "attach" => {
+                let flow = ctx.workflow_client::<PilgrimageClient>(id);
+                // Not awaited: the cancellation could come upon that.
+                flow.run(1).send();
+                let attached = ctx
+                    .workflow_invocation("Pilgrimage", id)
+                    .attach::<()>()
+                    .await;
+                // Who is only attached to is not cancelled.
+                flow.let_on((0, 1)).await?;
+                attached
+            }
+            "select" => durably::select! {
+                slept = ctx.sleep(ms(3_600_000)) => slept,
+                signal = ctx.signal::<()>("never") => signal,
+            },
+            "tokio select" => tokio::select! {
+                slept = ctx.sleep(ms(3_600_000)) => slept,
+                signal = ctx.signal::<()>("never") => signal,
+            },
+            // Each of them is told.
+            "join" => {
+                let (slept, awakeable, signal) = durably::join!(
+                    ctx.sleep(ms(3_600_000)),
+                    ctx.awakeable::<()>(),
+                    ctx.signal::<()>("never").or_timeout(ms(3_600_000)),
+                );
+                all_cancelled([slept, awakeable, signal])
+            }
+            "unordered" => {
+                let sleeps = (0..5).map(|_| ctx.sleep(ms(3_600_000)));
+                let sleeps: FuturesUnordered<_> = sleeps.collect();
+                all_cancelled(sleeps.collect::<Vec<_>>().await)
+            }
+            // Nobody polls the others while the loop body awaits: they are told nothing, and go on.
+            "loop" => {
+                let id = id.to_owned();
+                let sleeps = (0..3).map(|n| ctx.sleep(ms(n * 1_000)));
+                let mut sleeps: FuturesUnordered<_> = sleeps.collect();
+                let mut results = Vec::new();
+                while let Some(slept) = sleeps.next().await {
+                    slept?;
+                    if results.is_empty() {
+                        effect(format!("{id} loops"), "");
+                        results.push(ctx.signal::<()>("never").await);
+                    }
+                }
+                all_cancelled(results)
             }
             _ => {
                 let both = durably::try_join!(
@@ -108,6 +161,22 @@ impl Cancelled {
     }
 }
 
+/// The first of the results, if each is a cancellation.
+fn all_cancelled(
+    results: impl IntoIterator<Item = Result<(), TerminalError>>,
+) -> Result<(), TerminalError> {
+    let mut results: Vec<_> = results.into_iter().collect();
+    let cancelled = |result: &Result<(), TerminalError>| {
+        result.as_ref().is_err_and(TerminalError::is_cancelled)
+    };
+    if !results.iter().all(cancelled) {
+        return Err(TerminalError::new(format!(
+            "not all are cancelled: {results:?}"
+        )));
+    }
+    results.swap_remove(0)
+}
+
 /// Waits until something has been noted so often.
 async fn noted(key: &str, times: usize) -> Result<Vec<String>> {
     let what = format!("`{key}` {times} times");
@@ -121,6 +190,9 @@ async fn cancel_waiting(env: &Env, how: &str) -> Result<String> {
     let sent = env.ingress().send("Cancelled", "wait", how).await?;
     let id = &sent.invocation_id;
     noted(&format!("{id} waits"), 1).await?;
+    if how == "loop" {
+        noted(&format!("{id} loops"), 1).await?;
+    }
     if ["call", "both"].contains(&how) {
         noted(&format!("{id} child"), 1).await?;
     }
@@ -133,29 +205,39 @@ async fn cancel_waiting(env: &Env, how: &str) -> Result<String> {
     Ok(result)
 }
 
-#[test]
-fn a_cancelled_wait_ends_and_may_be_cleaned_up_after() {
-    in_modes(ALL, async |env| {
-        let waits = ["sleep", "awakeable", "signal", "call", "both"];
-        let results = waits.map(|how| cancel_waiting(env, how));
-        for (how, result) in waits.iter().zip(futures::future::join_all(results).await) {
-            assert_eq!(result?, "cancelled 8", "{how}");
-        }
-        Ok(())
-    });
-}
+pub(crate) fn cases(suite: &mut Suite) {
+    suite.case(
+        "a_cancelled_wait_ends_and_may_be_cleaned_up_after",
+        ALL,
+        async |env| {
+            let waits = [
+                "sleep",
+                "awakeable",
+                "signal",
+                "call",
+                "both",
+                "timeout",
+                "attach",
+                "select",
+                "tokio select",
+                "join",
+                "unordered",
+                "loop",
+            ];
+            let results = waits.map(|how| cancel_waiting(env, how));
+            for (how, result) in waits.iter().zip(futures::future::join_all(results).await) {
+                assert_eq!(result?, "cancelled 8", "{how}");
+            }
+            Ok(())
+        },
+    );
 
-#[test]
-fn a_cancelled_run_ends() {
-    in_modes(ALL, async |env| {
+    suite.case("a_cancelled_run_ends", ALL, async |env| {
         assert_eq!(cancel_waiting(env, "run").await?, "cancelled 8");
         Ok(())
     });
-}
 
-#[test]
-fn calls_are_cancelled_and_sends_are_not() {
-    in_modes(ALL, async |env| {
+    suite.case("calls_are_cancelled_and_sends_are_not", ALL, async |env| {
         let sent = env.ingress().send("Cancelled", "parent", &()).await?;
         let id = &sent.invocation_id;
         let child_sent = noted(&format!("{id} sent child"), 1).await?;
@@ -173,11 +255,8 @@ fn calls_are_cancelled_and_sends_are_not() {
         env.server.kill(&child_sent[0]).await?;
         Ok(())
     });
-}
 
-#[test]
-fn an_invocation_is_cancelled_twice() {
-    in_modes(ALL, async |env| {
+    suite.case("an_invocation_is_cancelled_twice", ALL, async |env| {
         let sent = env.ingress().send("Cancelled", "twice", &()).await?;
         let id = &sent.invocation_id;
         for time in ["first", "second"] {
@@ -189,4 +268,27 @@ fn an_invocation_is_cancelled_twice() {
         assert_eq!(codes, [409, 409]);
         Ok(())
     });
+
+    suite.case(
+        "a_cancelled_workflow_ends_waiting_for_its_promise",
+        ALL,
+        async |env| {
+            let ingress = env.ingress();
+            let key = &format!("cancelled {:?}", env.mode);
+            let sent = ingress.send_object("Pilgrimage", key, "run", &2).await?;
+            noted(&format!("{key} at 0"), 1).await?;
+            env.server.cancel(&sent.invocation_id).await?;
+            let error = ingress
+                .attach_workflow::<()>("Pilgrimage", key)
+                .await
+                .unwrap_err();
+            assert_eq!(error.status(), Some(409), "{error}");
+            // It is over, and its promise is still there for others.
+            let won: bool = ingress
+                .call_object("Pilgrimage", key, "let_on", &(0, 1))
+                .await?;
+            assert!(won);
+            Ok(())
+        },
+    );
 }

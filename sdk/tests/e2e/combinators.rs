@@ -6,7 +6,8 @@ use durably::prelude::*;
 use futures::stream::{self, FuturesUnordered, StreamExt as _};
 
 use crate::calls::CalleeClient;
-use crate::harness::{ALL, effect, effects, in_modes, ms};
+use crate::harness::{effect, effects, ms};
+use crate::suite::{ALL, Suite};
 
 pub(crate) struct Combinators;
 
@@ -140,9 +141,8 @@ impl Combinators {
     }
 }
 
-#[test]
-fn selects_choose_what_comes_first() {
-    in_modes(ALL, async |env| {
+pub(crate) fn cases(suite: &mut Suite) {
+    suite.case("selects_choose_what_comes_first", ALL, async |env| {
         let seen: Vec<String> = env.ingress().call("Combinators", "select", &()).await?;
         let expected = [
             "tokio: slept Ok(())",
@@ -153,11 +153,8 @@ fn selects_choose_what_comes_first() {
         assert_eq!(seen, expected);
         Ok(())
     });
-}
 
-#[test]
-fn runs_take_part_in_selects() {
-    in_modes(ALL, async |env| {
+    suite.case("runs_take_part_in_selects", ALL, async |env| {
         let reply = env
             .ingress()
             .service("Combinators", "runs")
@@ -179,43 +176,38 @@ fn runs_take_part_in_selects() {
         }
         Ok(())
     });
-}
 
-#[test]
-fn joins_wait_for_all() {
-    in_modes(ALL, async |env| {
+    suite.case("joins_wait_for_all", ALL, async |env| {
         let seen: Vec<u64> = env.ingress().call("Combinators", "join", &()).await?;
         assert_eq!(seen, [2, 4, 6, 418]);
         let seen: Vec<u64> = env.ingress().call("Combinators", "join_all", &8).await?;
         assert_eq!(seen, (0..8).map(|n| 2 * n).collect::<Vec<_>>());
         Ok(())
     });
-}
 
-#[test]
-fn unordered_futures_come_as_they_complete() {
-    in_modes(ALL, async |env| {
-        let reply = env
-            .ingress()
-            .service("Combinators", "unordered")
-            .json(&9)
-            .call_raw()
-            .await?;
-        let id = reply.invocation_id().ok_or("no id")?.to_owned();
-        let seen: Vec<u64> = reply.decode()?;
-        let expected: BTreeSet<_> = (0..9).map(|n| 2 * n).collect();
-        assert_eq!(seen.iter().copied().collect::<BTreeSet<_>>(), expected);
-        assert_eq!(seen.len(), 9);
-        // Each body ran once, in the order that the result tells.
-        let noted = effects(&id);
-        assert_eq!(noted, seen.iter().map(u64::to_string).collect::<Vec<_>>());
-        Ok(())
-    });
-}
+    suite.case(
+        "unordered_futures_come_as_they_complete",
+        ALL,
+        async |env| {
+            let reply = env
+                .ingress()
+                .service("Combinators", "unordered")
+                .json(&9)
+                .call_raw()
+                .await?;
+            let id = reply.invocation_id().ok_or("no id")?.to_owned();
+            let seen: Vec<u64> = reply.decode()?;
+            let expected: BTreeSet<_> = (0..9).map(|n| 2 * n).collect();
+            assert_eq!(seen.iter().copied().collect::<BTreeSet<_>>(), expected);
+            assert_eq!(seen.len(), 9);
+            // Each body ran once, in the order that the result tells.
+            let noted = effects(&id);
+            assert_eq!(noted, seen.iter().map(u64::to_string).collect::<Vec<_>>());
+            Ok(())
+        },
+    );
 
-#[test]
-fn streams_buffer_what_they_await() {
-    in_modes(ALL, async |env| {
+    suite.case("streams_buffer_what_they_await", ALL, async |env| {
         let (ordered, mut unordered): (Vec<u64>, Vec<u64>) =
             env.ingress().call("Combinators", "buffered", &8).await?;
         assert_eq!(ordered, (0..8).map(|n| 2 * n).collect::<Vec<_>>());

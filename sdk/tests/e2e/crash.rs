@@ -4,13 +4,15 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
-use durably::test_server::{ProcessUnderTest, RestateServer, free_port};
+use durably::test_server::{ProcessUnderTest, free_port};
 use durably::{HttpServer, prelude::*};
 
 use crate::calls::{Adder, AdderClient};
 use crate::drain::Drained;
-use crate::harness::{Env, Mode, Result, alone, endpoint, eventually, in_modes, ms};
+use crate::harness::{Env, Result, endpoint, eventually, ms, serve_in};
+use crate::suite::{ALL, Suite, block_on};
 
 /// Tells this binary, run once more, to serve: the port, the service and the file for traces.
 const CHILD: &str = "DURABLY_E2E_CHILD";
@@ -22,7 +24,7 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    /// Starts this binary once more, in the role of [`serve_child`], and registers it.
+    /// Starts this binary once more, to [`serve_child`], and registers it.
     ///
     /// A service is at home in one deployment: tests that run side by side must not register the same
     /// one on the same server.
@@ -34,16 +36,10 @@ impl Child {
             traces.path().join("traces").display()
         );
         let process = ProcessUnderTest::builder(std::env::current_exe()?)
-            .arg("--exact")
-            .arg("crash::serve_child")
-            .arg("--nocapture")
             .env(CHILD, role)
             .spawn()?;
         let uri = format!("http://127.0.0.1:{port}");
-        match env.mode {
-            Mode::Http1 => env.server.register_http1(&uri).await?,
-            _ => env.server.register(&uri).await?,
-        };
+        env.mode.register(&env.server, &uri).await?;
         Ok(Self { process, traces })
     }
 
@@ -71,12 +67,14 @@ async fn traced(file: &Path, line: &str) -> Result {
     .await
 }
 
-/// Not a test: what this binary does when [`Child`] starts it again.
-#[tokio::test]
-async fn serve_child() -> Result {
-    let Ok(role) = std::env::var(CHILD) else {
-        return Ok(());
-    };
+/// What this binary does when [`Child`] starts it again; none if it is not such a process.
+pub(crate) fn serve_child() -> Option<ExitCode> {
+    let role = std::env::var(CHILD).ok()?;
+    let Ok(()) = block_on(serve(&role));
+    Some(ExitCode::SUCCESS)
+}
+
+async fn serve(role: &str) -> Result {
     tracing_subscriber::fmt()
         .with_env_filter("durably=debug")
         .with_ansi(false)
@@ -152,69 +150,66 @@ fn assert_recorded_once(traces: &[String], key: &str) {
     }
 }
 
-#[test]
-fn a_handler_process_is_killed_between_steps() {
-    let modes = [Mode::Default, Mode::V7, Mode::Http1];
-    in_modes(&modes, async |env| {
-        let child = Child::start(env, "Journey").await?;
-        let input = ("between", STEPS);
-        let sent = env.ingress().send("Journey", "travel", &input).await?;
-        for step in [1, 4, 5, 9] {
-            child.traced(&format!("between recorded {step}")).await?;
-            child.process.kill9();
-            child.process.restart()?;
-        }
-        let lucky: Vec<u64> = env.ingress().attach(&sent.invocation_id).await?;
-        assert_eq!(lucky, squares());
-        let sum: u64 = env
-            .ingress()
-            .call_object("Adder", "between", "sum", &())
-            .await?;
-        assert_eq!(sum, squares().iter().sum::<u64>());
-        assert_recorded_once(&child.traces(), "between");
-        Ok(())
-    });
+async fn kill_between_steps(env: &Env, child: &Child) -> Result {
+    let ingress = env.ingress();
+    let input = ("between", STEPS);
+    let sent = ingress.send("Journey", "travel", &input).await?;
+    for step in [1, 4, 5, 9] {
+        child.traced(&format!("between recorded {step}")).await?;
+        child.process.kill9();
+        child.process.restart()?;
+    }
+    arrived(env, child, "between", &sent.invocation_id).await
 }
 
-#[test]
-fn a_handler_process_is_killed_at_any_time() {
-    in_modes(&[Mode::Suspend, Mode::V7Suspend], async |env| {
-        let child = Child::start(env, "Journey").await?;
-        let mut sent = Vec::new();
-        for n in 0..5 {
-            let input = (format!("any {n}"), STEPS);
-            sent.push(env.ingress().send("Journey", "travel", &input).await?);
-        }
-        for round in 0..4 {
-            tokio::time::sleep(ms(110 + 13 * round)).await;
-            child.process.kill9();
-            child.process.restart()?;
-        }
-        for (n, sent) in sent.iter().enumerate() {
-            let lucky: Vec<u64> = env.ingress().attach(&sent.invocation_id).await?;
-            assert_eq!(lucky, squares());
-            // What was called was called once, however often the caller was killed.
-            let key = format!("any {n}");
-            let sum: u64 = env.ingress().call_object("Adder", &key, "sum", &()).await?;
-            assert_eq!(sum, squares().iter().sum::<u64>());
-            assert_recorded_once(&child.traces(), &key);
-        }
-        Ok(())
-    });
+async fn kill_at_any_time(env: &Env, child: &Child) -> Result {
+    let ingress = env.ingress();
+    let mut sent = Vec::new();
+    for n in 0..5 {
+        let key = format!("any {n}");
+        let id = ingress
+            .send("Journey", "travel", &(&key, STEPS))
+            .await?
+            .invocation_id;
+        sent.push((key, id));
+    }
+    for round in 0..4 {
+        tokio::time::sleep(ms(110 + 13 * round)).await;
+        child.process.kill9();
+        child.process.restart()?;
+    }
+    for (key, id) in &sent {
+        arrived(env, child, key, id).await?;
+    }
+    Ok(())
 }
 
-#[test]
-fn the_server_is_killed() {
-    alone(async {
-        let server = RestateServer::builder().start().await?;
+/// What was called was called once, however often the caller was killed.
+async fn arrived(env: &Env, child: &Child, key: &str, id: &str) -> Result {
+    let lucky: Vec<u64> = env.ingress().attach(id).await?;
+    assert_eq!(lucky, squares());
+    let sum: u64 = env.ingress().call_object("Adder", key, "sum", &()).await?;
+    assert_eq!(sum, squares().iter().sum::<u64>());
+    assert_recorded_once(&child.traces(), key);
+    Ok(())
+}
+
+pub(crate) fn cases(suite: &mut Suite) {
+    suite.case("the_handlers_process_is_killed", ALL, async |env| {
+        let child = Child::start(env, "Journey").await?;
+        kill_between_steps(env, &child).await?;
+        kill_at_any_time(env, &child).await
+    });
+
+    suite.alone("the_server_is_killed", ALL, async |mode| {
+        let server = mode.server().start().await?;
         let directory = tempfile::tempdir()?;
         let file = directory.path().join("traces");
         let journey = Journey {
             traces: file.clone(),
         };
-        let _served = server
-            .serve(endpoint(|builder| builder.bind(Adder).bind(journey)))
-            .await?;
+        let services = endpoint(|builder| builder.bind(Adder).bind(journey));
+        let _served = serve_in(mode, &server, services).await?;
         let sent = server
             .ingress()
             .send("Journey", "travel", &("server", STEPS))

@@ -1,8 +1,11 @@
 //! How an endpoint meets the server: path prefixes, manifests with every option, identity.
 
+use std::time::Instant;
+
 use durably::prelude::*;
 
-use crate::harness::{DEFAULT, endpoint, in_modes};
+use crate::harness::{endpoint, ms, serve_in};
+use crate::suite::{ALL, DEFAULT, Suite};
 
 struct Optioned;
 
@@ -45,28 +48,6 @@ impl Optioned {
     }
 }
 
-#[test]
-fn a_manifest_with_every_option_is_taken() {
-    in_modes(DEFAULT, async |env| {
-        let served = env
-            .server
-            .serve(endpoint(|builder| builder.bind(Optioned)))
-            .await?;
-        assert_eq!(served.deployment().services, ["options.Workflow-v1"]);
-        let started: String = env
-            .ingress()
-            .call_object("options.Workflow-v1", "key", "start", &())
-            .await?;
-        assert_eq!(started, "options.Workflow-v1 start");
-        let private = env
-            .ingress()
-            .call_object::<bool>("options.Workflow-v1", "key", "status", &true)
-            .await;
-        assert_eq!(private.unwrap_err().status(), Some(400));
-        Ok(())
-    });
-}
-
 struct Prefixed;
 
 #[durably::service]
@@ -77,88 +58,146 @@ impl Prefixed {
     }
 }
 
-#[test]
-fn an_endpoint_may_be_anywhere_below_a_path() {
-    in_modes(DEFAULT, async |env| {
-        let served = env
-            .server
-            .serve(endpoint(|builder| builder.bind(Prefixed)))
-            .await?;
-        for prefix in ["/restate", "/a/b/invoke/c", "/discover/"] {
-            env.server
-                .register(&format!("{}{prefix}", served.uri()))
+pub(crate) fn cases(suite: &mut Suite) {
+    suite.case(
+        "a_manifest_with_every_option_is_taken",
+        DEFAULT,
+        async |env| {
+            let served = env
+                .server
+                .serve(endpoint(|builder| builder.bind(Optioned)))
                 .await?;
-            let pong: String = env.ingress().call("Prefixed", "ping", &()).await?;
-            assert_eq!(pong, "pong", "{prefix}");
-        }
-        Ok(())
-    });
-}
+            assert_eq!(served.deployment().services, ["options.Workflow-v1"]);
+            let started: String = env
+                .ingress()
+                .call_object("options.Workflow-v1", "key", "start", &())
+                .await?;
+            assert_eq!(started, "options.Workflow-v1 start");
+            let private = env
+                .ingress()
+                .call_object::<bool>("options.Workflow-v1", "key", "status", &true)
+                .await;
+            assert_eq!(private.unwrap_err().status(), Some(400));
+            Ok(())
+        },
+    );
 
-#[cfg(feature = "identity")]
-#[test]
-fn only_the_server_with_the_key_is_served() {
-    use base64::Engine as _;
-    use base64::prelude::BASE64_STANDARD;
-    use durably::test_server::{Ingress, RestateServer};
+    suite.case(
+        "an_endpoint_may_be_anywhere_below_a_path",
+        DEFAULT,
+        async |env| {
+            let served = env
+                .server
+                .serve(endpoint(|builder| builder.bind(Prefixed)))
+                .await?;
+            for prefix in ["/restate", "/a/b/invoke/c", "/discover/"] {
+                env.server
+                    .register(&format!("{}{prefix}", served.uri()))
+                    .await?;
+                let pong: String = env.ingress().call("Prefixed", "ping", &()).await?;
+                assert_eq!(pong, "pong", "{prefix}");
+            }
+            Ok(())
+        },
+    );
 
-    crate::harness::alone(async {
-        // An Ed25519 key as PKCS #8: a fixed header before the 32 bytes.
-        let seed = [7; 32];
-        let mut der = b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20".to_vec();
-        der.extend(seed);
-        let directory = tempfile::tempdir()?;
-        let pem = directory.path().join("key.pem");
-        let text = BASE64_STANDARD.encode(der);
-        std::fs::write(
-            &pem,
-            format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n"),
-        )?;
-        let public = ed25519_dalek::SigningKey::from_bytes(&seed).verifying_key();
-        let public = format!(
-            "publickeyv1_{}",
-            bs58::encode(public.as_bytes()).into_string()
-        );
-        let other = ed25519_dalek::SigningKey::from_bytes(&[8; 32]).verifying_key();
-        let other = format!(
-            "publickeyv1_{}",
-            bs58::encode(other.as_bytes()).into_string()
-        );
+    #[cfg(feature = "identity")]
+    suite.alone(
+        "only_the_server_with_the_key_is_served",
+        ALL,
+        async |mode| {
+            use base64::Engine as _;
+            use base64::prelude::BASE64_STANDARD;
+            use durably::test_server::Ingress;
 
-        let server = RestateServer::builder()
-            .env("RESTATE_REQUEST_IDENTITY_PRIVATE_KEY_PEM_FILE", pem)
-            .start()
-            .await?;
-        let services = endpoint(|builder| {
-            builder
-                .bind(Prefixed)
-                .bind(crate::calls::Adder)
-                .identity_key(&other)
-                .identity_key(&public)
-        });
-        let served = server.serve(services).await?;
-        let pong: String = server.ingress().call("Prefixed", "ping", &()).await?;
-        assert_eq!(pong, "pong");
-        server
-            .register(&format!("{}/some/prefix", served.uri()))
-            .await?;
-        let sum: u64 = server
-            .ingress()
-            .call_object("Adder", "ä key/", "add", &3)
-            .await?;
-        assert_eq!(sum, 3);
-        let rows = server
-            .query("SELECT COUNT(1) AS n FROM sys_deployment")
-            .await?;
-        assert_eq!(rows, [serde_json::json!({ "n": 2 })]);
+            // An Ed25519 key as PKCS #8: a fixed header before the 32 bytes.
+            let seed = [7; 32];
+            let mut der =
+                b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20".to_vec();
+            der.extend(seed);
+            let directory = tempfile::tempdir()?;
+            let pem = directory.path().join("key.pem");
+            let text = BASE64_STANDARD.encode(der);
+            std::fs::write(
+                &pem,
+                format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n"),
+            )?;
+            let public = ed25519_dalek::SigningKey::from_bytes(&seed).verifying_key();
+            let public = format!(
+                "publickeyv1_{}",
+                bs58::encode(public.as_bytes()).into_string()
+            );
+            let other = ed25519_dalek::SigningKey::from_bytes(&[8; 32]).verifying_key();
+            let other = format!(
+                "publickeyv1_{}",
+                bs58::encode(other.as_bytes()).into_string()
+            );
 
-        // Nobody else is: this asks the endpoint itself, unsigned.
-        let stranger = Ingress::new(served.uri())?;
-        let error = stranger
-            .call::<String>("Prefixed", "ping", &())
-            .await
-            .unwrap_err();
-        assert_eq!(error.status(), Some(401), "{error}");
-        Ok(())
-    });
+            let server = mode
+                .server()
+                .env("RESTATE_REQUEST_IDENTITY_PRIVATE_KEY_PEM_FILE", pem)
+                .start()
+                .await?;
+            let services = endpoint(|builder| {
+                builder
+                    .bind(Prefixed)
+                    .bind(crate::calls::Adder)
+                    .identity_key(&other)
+                    .identity_key(&public)
+            });
+            let served = serve_in(mode, &server, services).await?;
+            let pong: String = server.ingress().call("Prefixed", "ping", &()).await?;
+            assert_eq!(pong, "pong");
+            server
+                .register(&format!("{}/some/prefix", served.uri()))
+                .await?;
+            let sum: u64 = server
+                .ingress()
+                .call_object("Adder", "ä key/", "add", &3)
+                .await?;
+            assert_eq!(sum, 3);
+            let rows = server
+                .query("SELECT COUNT(1) AS n FROM sys_deployment")
+                .await?;
+            assert_eq!(rows, [serde_json::json!({ "n": 2 })]);
+
+            // Nobody else is: this asks the endpoint itself, unsigned.
+            let stranger = Ingress::new(served.uri())?;
+            let error = stranger
+                .call::<String>("Prefixed", "ping", &())
+                .await
+                .unwrap_err();
+            assert_eq!(error.status(), Some(401), "{error}");
+            Ok(())
+        },
+    );
+
+    suite.case(
+        "a_registration_that_is_refused_ends_at_once",
+        DEFAULT,
+        async |env| {
+            let start = Instant::now();
+            // The ingress is no endpoint.
+            let error = env
+                .server
+                .register(env.server.ingress_url())
+                .await
+                .unwrap_err();
+            assert!(error.to_string().contains("'400 Bad Request'"), "{error}");
+            #[cfg(feature = "identity")]
+            {
+                let key = "publickeyv1_w7YHemBctH5Ck2nQRQ47iBBqhNHy4FV7t2Usbye2A6f";
+                let services = endpoint(|builder| builder.bind(Prefixed).identity_key(key));
+                let error = env
+                    .server
+                    .serve(services)
+                    .await
+                    .err()
+                    .ok_or("it was registered")?;
+                assert!(error.to_string().contains("'401 Unauthorized'"), "{error}");
+            }
+            assert!(start.elapsed() < ms(5_000), "{:?}", start.elapsed());
+            Ok(())
+        },
+    );
 }

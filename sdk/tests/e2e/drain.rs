@@ -1,11 +1,15 @@
 //! Going away in an orderly manner, and coming back with many long journals at once.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use durably::prelude::*;
+use futures::FutureExt as _;
+use futures::stream::{FuturesUnordered, TryStreamExt as _};
 
 use crate::crash::{Child, trace};
-use crate::harness::{Env, Mode, Result, effect, effects, endpoint, eventually, in_modes, ms};
+use crate::harness::{Env, Result, effect, effects, endpoint, eventually, ms, serve_in};
+use crate::suite::{ALL, Mode, Suite};
 
 pub(crate) struct Drained {
     pub(crate) traces: PathBuf,
@@ -64,9 +68,118 @@ fn assert_unfailed(env: &Env, ids: &[String]) {
     }
 }
 
-#[test]
-fn a_process_drains_on_sigterm() {
-    in_modes(&[Mode::Default, Mode::V7], async |env| {
+/// Its journals are long.
+struct Long;
+
+#[durably::object]
+impl Long {
+    #[handler]
+    async fn write(&self, ctx: &ObjectContext, entries: u32) -> HandlerResult<u32> {
+        for n in 0..entries {
+            ctx.set("n", &n);
+        }
+        effect(format!("{} awaits", ctx.invocation_id()), "");
+        let more = ctx.signal::<u32>("more").await?;
+        Ok(ctx.get::<u32>("n").await?.unwrap_or_default() + more)
+    }
+
+    #[handler]
+    async fn go_on(&self, ctx: &SharedObjectContext, ids: Vec<String>) -> HandlerResult<()> {
+        for id in ids {
+            ctx.invocation(&id)?.resolve_signal("more", &1);
+        }
+        Ok(())
+    }
+}
+
+/// Waits, and tells when its attempts end.
+struct Stopped;
+
+#[durably::service]
+impl Stopped {
+    #[handler]
+    async fn wait(&self, ctx: &Context) -> HandlerResult<u32> {
+        let id = ctx.invocation_id().to_owned();
+        let finished = ctx.attempt_finished();
+        tokio::spawn(async move {
+            finished.await;
+            effect(format!("{id} finished"), "");
+        });
+        effect(format!("{} begins", ctx.invocation_id()), "");
+        Ok(ctx.signal::<u32>("go").await?)
+    }
+
+    #[handler]
+    async fn go(&self, ctx: &Context, id: String) -> HandlerResult<()> {
+        ctx.invocation(&id)?.resolve_signal("go", &7);
+        Ok(())
+    }
+}
+
+/// Rests in each way there is.
+struct Rested;
+
+const WAYS: [&str; 9] = [
+    "signal",
+    "timeout",
+    "awakeable",
+    "join",
+    "unordered",
+    "beside a run",
+    "sleep",
+    "call",
+    "attach",
+];
+
+#[durably::service]
+impl Rested {
+    #[handler]
+    async fn rest(&self, ctx: &Context, how: String) -> HandlerResult<String> {
+        let id = ctx.invocation_id();
+        ctx.run("begin", async || Ok::<_, std::io::Error>(()))
+            .await?;
+        let awakeable = ctx.awakeable::<()>();
+        effect(format!("{id} rests"), awakeable.id());
+        let go = || ctx.signal::<()>("go");
+        let client = ctx.service_client::<RestedClient>();
+        match how.as_str() {
+            "signal" => go().await?,
+            "timeout" => go().or_timeout(ms(3_600_000)).await?,
+            "awakeable" => awakeable.await?,
+            "join" => {
+                durably::try_join!(go(), ctx.sleep(ms(5)), awakeable)?;
+            }
+            "unordered" => {
+                let both: FuturesUnordered<_> =
+                    [go().boxed(), awakeable.boxed()].into_iter().collect();
+                both.try_collect().await?
+            }
+            "beside a run" => {
+                let slow = ctx.run("slow", async || {
+                    tokio::time::sleep(ms(300)).await;
+                    Ok::<_, std::io::Error>(())
+                });
+                durably::try_join!(slow, go())?;
+            }
+            "sleep" => ctx.sleep(ms(1_500)).await?,
+            "call" => drop(client.rest("sleep".into()).await?),
+            _ => {
+                let sent = client.rest("sleep".into()).send().await?;
+                sent.attach::<String>().await?;
+            }
+        }
+        Ok(how)
+    }
+
+    #[handler]
+    async fn go(&self, ctx: &Context, (id, awakeable): (String, String)) -> HandlerResult<()> {
+        ctx.invocation(&id)?.resolve_signal("go", &());
+        Ok(ctx.resolve_awakeable(&awakeable, &())?)
+    }
+}
+
+pub(crate) fn cases(suite: &mut Suite) {
+    suite.case("a_process_drains_on_sigterm", ALL, async |env| {
         let child = Child::start(env, "Drained").await?;
         let blocked = ["signal", "call", "select"];
         let mut ids = Vec::new();
@@ -118,37 +231,44 @@ fn a_process_drains_on_sigterm() {
         assert_eq!(slow, 1);
         Ok(())
     });
-}
 
-/// Its journals are long.
-struct Long;
-
-#[durably::object]
-impl Long {
-    #[handler]
-    async fn write(&self, ctx: &ObjectContext, entries: u32) -> HandlerResult<u32> {
-        for n in 0..entries {
-            ctx.set("n", &n);
-        }
-        effect(format!("{} awaits", ctx.invocation_id()), "");
-        let more = ctx.signal::<u32>("more").await?;
-        Ok(ctx.get::<u32>("n").await?.unwrap_or_default() + more)
-    }
-
-    #[handler]
-    async fn go_on(&self, ctx: &SharedObjectContext, ids: Vec<String>) -> HandlerResult<()> {
-        for id in ids {
-            ctx.invocation(&id)?.resolve_signal("more", &1);
-        }
-        Ok(())
-    }
-}
-
-#[test]
-fn long_journals_replay_at_once() {
     const JOURNALS: usize = 12;
     const ENTRIES: u32 = 2_700;
-    in_modes(&[Mode::Default, Mode::V7], async |env| {
+    suite.case("whatever_waits_suspends_on_a_drain", ALL, async |env| {
+        let services = endpoint(|builder| builder.bind(Rested));
+        let mut served = serve_in(env.mode, &env.server, services).await?;
+        let ingress = env.ingress();
+        let mut rests = Vec::new();
+        for how in WAYS {
+            let id = ingress.send("Rested", "rest", how).await?.invocation_id;
+            let rests_at = format!("{id} rests");
+            let awakeable = eventually(how, async || Ok(effects(&rests_at).first().cloned()));
+            let awakeable = awakeable.await?;
+            rests.push((how, id, awakeable));
+        }
+        // It does not wait for them, nor cut them off.
+        let start = Instant::now();
+        served.drain().await;
+        assert!(start.elapsed() < ms(8_000), "{:?}", start.elapsed());
+        // Those in whose way there is a sleep may have woken up, and found nobody.
+        let (quiet, _) = rests.split_at(5);
+        for (how, id, _) in quiet {
+            eventually(how, async || {
+                Ok((env.invocation(id, "status").await? == "suspended").then_some(()))
+            })
+            .await?;
+        }
+        served.restart().await?;
+        for (how, id, awakeable) in &rests {
+            ingress.call::<()>("Rested", "go", &(id, awakeable)).await?;
+            assert_eq!(ingress.attach::<String>(id).await?, *how);
+        }
+        let ids: Vec<_> = quiet.iter().map(|(_, id, _)| id.clone()).collect();
+        assert_unfailed(env, &ids);
+        Ok(())
+    });
+
+    suite.case("long_journals_replay_at_once", ALL, async |env| {
         let mut served = env
             .server
             .serve(endpoint(|builder| builder.bind(Long)))
@@ -187,56 +307,33 @@ fn long_journals_replay_at_once() {
         assert_unfailed(env, &ids);
         Ok(())
     });
-}
 
-/// Waits, and tells when its attempts end.
-struct Stopped;
-
-#[durably::service]
-impl Stopped {
-    #[handler]
-    async fn wait(&self, ctx: &Context) -> HandlerResult<u32> {
-        let id = ctx.invocation_id().to_owned();
-        let finished = ctx.attempt_finished();
-        tokio::spawn(async move {
-            finished.await;
-            effect(format!("{id} finished"), "");
-        });
-        effect(format!("{} begins", ctx.invocation_id()), "");
-        Ok(ctx.signal::<u32>("go").await?)
-    }
-
-    #[handler]
-    async fn go(&self, ctx: &Context, id: String) -> HandlerResult<()> {
-        ctx.invocation(&id)?.resolve_signal("go", &7);
-        Ok(())
-    }
-}
-
-#[test]
-fn a_served_endpoint_stops_as_if_it_had_crashed() {
-    in_modes(&[Mode::Default, Mode::V7], async |env| {
-        let services = endpoint(|builder| builder.bind(Stopped));
-        let mut served = env.server.serve(services).await?;
-        let id = env
-            .ingress()
-            .send("Stopped", "wait", &())
-            .await?
-            .invocation_id;
-        let noted = async |what: &str, times: usize| -> Result {
-            let key = format!("{id} {what}");
-            eventually(&key, async || {
-                Ok((effects(&key).len() >= times).then_some(()))
-            })
-            .await
-        };
-        noted("begins", 1).await?;
-        served.stop().await;
-        noted("finished", 1).await?;
-        served.restart().await?;
-        noted("begins", 2).await?;
-        env.ingress().call::<()>("Stopped", "go", &id).await?;
-        assert_eq!(env.ingress().attach::<u32>(&id).await?, 7);
-        Ok(())
-    });
+    suite.case(
+        "a_served_endpoint_stops_as_if_it_had_crashed",
+        &[Mode::Default, Mode::V7],
+        async |env| {
+            let services = endpoint(|builder| builder.bind(Stopped));
+            let mut served = env.server.serve(services).await?;
+            let id = env
+                .ingress()
+                .send("Stopped", "wait", &())
+                .await?
+                .invocation_id;
+            let noted = async |what: &str, times: usize| -> Result {
+                let key = format!("{id} {what}");
+                eventually(&key, async || {
+                    Ok((effects(&key).len() >= times).then_some(()))
+                })
+                .await
+            };
+            noted("begins", 1).await?;
+            served.stop().await;
+            noted("finished", 1).await?;
+            served.restart().await?;
+            noted("begins", 2).await?;
+            env.ingress().call::<()>("Stopped", "go", &id).await?;
+            assert_eq!(env.ingress().attach::<u32>(&id).await?, 7);
+            Ok(())
+        },
+    );
 }

@@ -1,4 +1,4 @@
-//! Failures: terminal, retried, paused; panics, mismatches, and misuse of the context.
+//! Failures: terminal, retried, paused; panics, and misuse of the context.
 
 use std::time::Instant;
 
@@ -6,9 +6,8 @@ use anyhow::Context as _;
 use durably::{Target, prelude::*};
 use serde_json::Value;
 
-use crate::harness::{
-    ALL, DEFAULT, Env, Mode, Result, V7, effect, effects, eventually, in_modes, ms,
-};
+use crate::harness::{Env, Result, effect, effects, eventually, ms};
+use crate::suite::{ALL, BEFORE_V7, Suite, V7};
 
 #[derive(Debug, thiserror::Error)]
 enum ShopError {
@@ -139,30 +138,6 @@ impl Errors {
         Err(error.into())
     }
 
-    /// Takes another way in each attempt, on purpose.
-    #[handler]
-    async fn mismatch(&self, ctx: &Context, how: String) -> HandlerResult<()> {
-        let attempt = effect(format!("{} mismatch", ctx.invocation_id()), &how);
-        match how.as_str() {
-            // The journal holds the sleep of the first attempt.
-            "type" if attempt > 1 => {
-                ctx.run("on purpose", async || Ok::<_, std::io::Error>(()))
-                    .await?;
-            }
-            "field" => {
-                let note = format!("on purpose {attempt}");
-                ctx.service_client::<ErrorsClient>().once(note).send();
-            }
-            "missing" if attempt > 1 => {
-                ctx.signal::<()>("on purpose").await?;
-            }
-            _ => {}
-        }
-        ctx.sleep_named("on purpose", ms(1)).await?;
-        // A failure after something was recorded.
-        Err("this fails on purpose".into())
-    }
-
     /// Uses what cannot be used there.
     #[handler]
     async fn misuse(&self, ctx: &Context, how: String) -> HandlerResult<()> {
@@ -202,29 +177,6 @@ impl Errors {
     }
 }
 
-#[test]
-fn terminal_errors_stay_terminal_through_wrappers() {
-    in_modes(ALL, async |env| {
-        for how in ["plain", "anyhow", "thiserror", "both", "run"] {
-            let error = env
-                .ingress()
-                .call::<u64>("Errors", "terminal", how)
-                .await
-                .unwrap_err();
-            assert_eq!(error.status(), Some(418), "{how}: {error}");
-            assert_eq!(error.message(), Some("out of stock"), "{how}");
-            let seen: (u16, String, String) = env.ingress().call("Errors", "caller", how).await?;
-            let metadata = r#"[("left", "0"), ("sku", "A-1")]"#;
-            assert_eq!(
-                seen,
-                (418, "out of stock".to_owned(), metadata.to_owned()),
-                "{how}"
-            );
-        }
-        Ok(())
-    });
-}
-
 /// Calls `Errors.once`: the invocation's id, and the retry count that the last attempt saw.
 async fn once(env: &Env, how: &str) -> Result<(String, u32)> {
     let reply = env
@@ -237,88 +189,12 @@ async fn once(env: &Env, how: &str) -> Result<(String, u32)> {
     Ok((id, reply.decode()?))
 }
 
-#[test]
-fn other_errors_are_retried() {
-    in_modes(ALL, async |env| {
-        for how in ["error", "anyhow", "overruled", "panic"] {
-            let (id, retries) = once(env, how).await?;
-            assert_eq!((effects(&id).len(), retries), (2, 1), "{how}");
-        }
-        let panicked: usize = env.ingress().call("Errors", "panic_in_run", &()).await?;
-        assert_eq!(panicked, 2);
-        Ok(())
-    });
-}
-
-#[test]
-fn a_retry_delay_is_honoured() {
-    in_modes(ALL, async |env| {
-        let start = Instant::now();
-        let (id, _) = once(env, "delay").await?;
-        assert!(start.elapsed() >= ms(695), "{:?}", start.elapsed());
-        assert_eq!(effects(&id).len(), 2);
-        Ok(())
-    });
-}
-
-#[test]
-fn an_error_may_ask_for_the_end() {
-    in_modes(ALL, async |env| {
-        let ingress = env.ingress();
-        let error = ingress
-            .call::<u32>("Errors", "once", "fail")
-            .await
-            .unwrap_err();
-        assert_eq!(error.status(), Some(500), "{error}");
-        assert!(error.to_string().contains("fail, on purpose"), "{error}");
-        Ok(())
-    });
-}
-
-#[test]
-fn metadata_is_the_same_after_a_replay() {
-    in_modes(ALL, async |env| {
-        let sent = env.ingress().send("Errors", "metadata", &()).await?;
-        let id = &sent.invocation_id;
-        let error = env.ingress().attach::<()>(id).await.unwrap_err();
-        assert_eq!(error.message(), Some("no"), "{error}");
-        let seen = effects(&format!("{id} metadata"));
-        assert!(
-            seen.len() > 1 && seen.iter().all(|metadata| *metadata == seen[0]),
-            "{seen:?}"
-        );
-        assert_eq!(effects(&format!("{id} rejected")), [&*seen[0], &*seen[0]]);
-        Ok(())
-    });
-}
-
 /// Waits until an invocation is paused.
 pub(crate) async fn paused(env: &Env, id: &str) -> Result {
     eventually("the invocation is paused", async || {
         Ok((env.invocation(id, "status").await? == "paused").then_some(()))
     })
     .await
-}
-
-#[test]
-fn an_error_may_ask_for_a_pause() {
-    in_modes(V7, async |env| {
-        let sent = env.ingress().send("Errors", "once", "pause").await?;
-        let id = &sent.invocation_id;
-        paused(env, id).await?;
-        tokio::time::sleep(ms(300)).await;
-        assert_eq!(effects(id).len(), 1);
-        env.server.resume(id).await?;
-        env.ingress().attach::<u32>(id).await?;
-        assert_eq!(effects(id).len(), 2);
-        Ok(())
-    });
-    // Before v7 there is no way to ask: it is retried.
-    in_modes(DEFAULT, async |env| {
-        let (id, _) = once(env, "pause").await?;
-        assert_eq!(effects(&id).len(), 2);
-        Ok(())
-    });
 }
 
 /// Sends a request that fails in each attempt, gives what the server says of the last failure, and
@@ -344,26 +220,101 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-#[test]
-fn mismatches_are_detected_and_shown_by_the_server() {
-    in_modes(ALL, async |env| {
-        for (how, parts) in [
-            ("type", ["Sleep", "Run"]),
-            ("field", ["parameter", "OneWayCall"]),
-            ("missing", ["Sleep", "signal `on purpose`"]),
-        ] {
-            let failure = failure(env, "mismatch", how, 570).await?;
-            for part in parts {
-                assert!(failure.contains(part), "{how}: {failure}");
+pub(crate) fn cases(suite: &mut Suite) {
+    suite.case(
+        "terminal_errors_stay_terminal_through_wrappers",
+        ALL,
+        async |env| {
+            for how in ["plain", "anyhow", "thiserror", "both", "run"] {
+                let error = env
+                    .ingress()
+                    .call::<u64>("Errors", "terminal", how)
+                    .await
+                    .unwrap_err();
+                assert_eq!(error.status(), Some(418), "{how}: {error}");
+                assert_eq!(error.message(), Some("out of stock"), "{how}");
+                let metadata = error.metadata().iter();
+                let metadata: Vec<_> = metadata.map(|(k, v)| (k.as_str(), v.as_str())).collect();
+                assert_eq!(metadata, [("left", "0"), ("sku", "A-1")], "{how}");
+                let seen: (u16, String, String) =
+                    env.ingress().call("Errors", "caller", how).await?;
+                let metadata = r#"[("left", "0"), ("sku", "A-1")]"#;
+                assert_eq!(
+                    seen,
+                    (418, "out of stock".to_owned(), metadata.to_owned()),
+                    "{how}"
+                );
             }
+            Ok(())
+        },
+    );
+
+    suite.case("other_errors_are_retried", ALL, async |env| {
+        for how in ["error", "anyhow", "overruled", "panic"] {
+            let (id, retries) = once(env, how).await?;
+            assert_eq!((effects(&id).len(), retries), (2, 1), "{how}");
         }
+        let panicked: usize = env.ingress().call("Errors", "panic_in_run", &()).await?;
+        assert_eq!(panicked, 2);
         Ok(())
     });
-}
 
-#[test]
-fn the_context_cannot_be_used_in_a_run() {
-    in_modes(ALL, async |env| {
+    suite.case("a_retry_delay_is_honoured", ALL, async |env| {
+        let start = Instant::now();
+        let (id, _) = once(env, "delay").await?;
+        assert!(start.elapsed() >= ms(695), "{:?}", start.elapsed());
+        assert_eq!(effects(&id).len(), 2);
+        Ok(())
+    });
+
+    suite.case("an_error_may_ask_for_the_end", ALL, async |env| {
+        let ingress = env.ingress();
+        let error = ingress
+            .call::<u32>("Errors", "once", "fail")
+            .await
+            .unwrap_err();
+        assert_eq!(error.status(), Some(500), "{error}");
+        assert!(error.to_string().contains("fail, on purpose"), "{error}");
+        Ok(())
+    });
+
+    suite.case("metadata_is_the_same_after_a_replay", ALL, async |env| {
+        let sent = env.ingress().send("Errors", "metadata", &()).await?;
+        let id = &sent.invocation_id;
+        let error = env.ingress().attach::<()>(id).await.unwrap_err();
+        assert_eq!(error.message(), Some("no"), "{error}");
+        let seen = effects(&format!("{id} metadata"));
+        assert!(
+            seen.len() > 1 && seen.iter().all(|metadata| *metadata == seen[0]),
+            "{seen:?}"
+        );
+        assert_eq!(effects(&format!("{id} rejected")), [&*seen[0], &*seen[0]]);
+        Ok(())
+    });
+
+    suite.case("an_error_may_ask_for_a_pause", V7, async |env| {
+        let sent = env.ingress().send("Errors", "once", "pause").await?;
+        let id = &sent.invocation_id;
+        paused(env, id).await?;
+        tokio::time::sleep(ms(300)).await;
+        assert_eq!(effects(id).len(), 1);
+        env.server.resume(id).await?;
+        env.ingress().attach::<u32>(id).await?;
+        assert_eq!(effects(id).len(), 2);
+        Ok(())
+    });
+
+    suite.case(
+        "before_v7_an_error_cannot_ask_for_a_pause",
+        BEFORE_V7,
+        async |env| {
+            let (id, _) = once(env, "pause").await?;
+            assert_eq!(effects(&id).len(), 2);
+            Ok(())
+        },
+    );
+
+    suite.case("the_context_cannot_be_used_in_a_run", ALL, async |env| {
         for how in ["sleep in a run", "random in a run"] {
             let failure = failure(env, "misuse", how, 500).await?;
             assert!(
@@ -373,22 +324,23 @@ fn the_context_cannot_be_used_in_a_run() {
         }
         Ok(())
     });
-}
 
-#[test]
-fn scopes_are_refused_where_they_cannot_travel() {
-    in_modes(&[Mode::Default, Mode::Suspend, Mode::Http1], async |env| {
-        for (how, what) in [
-            ("scope", "a scope"),
-            ("limit key", "a limit key"),
-            ("", "a scope"),
-        ] {
-            let failure = failure(env, "misuse", how, 500).await?;
-            assert!(
-                failure.contains(what) && failure.contains("later version"),
-                "{failure}"
-            );
-        }
-        Ok(())
-    });
+    suite.case(
+        "scopes_are_refused_where_they_cannot_travel",
+        BEFORE_V7,
+        async |env| {
+            for (how, what) in [
+                ("scope", "a scope"),
+                ("limit key", "a limit key"),
+                ("", "a scope"),
+            ] {
+                let failure = failure(env, "misuse", how, 500).await?;
+                assert!(
+                    failure.contains(what) && failure.contains("later version"),
+                    "{failure}"
+                );
+            }
+            Ok(())
+        },
+    );
 }

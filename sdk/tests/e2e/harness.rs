@@ -1,27 +1,30 @@
-//! What the tests share: one server a mode with all services on it, a runtime that outlives the
-//! tests, and what a failing test prints.
+//! What the cases share: one server a mode with all services on it, and what is told of a failure.
 //!
-//! In: a test as an async closure over an [`Env`]. The servers sit in statics, since starting one
-//! takes longer than most tests; they end with the process. The handlers run in this process, so
+//! **To add a case**: in the `cases` function of its module, add
+//! `suite.case("what_it_shows", ALL, async |env| { … Ok(()) })`; its handlers go into a service
+//! that `main.rs` binds. [`Suite::alone`] is for a case that starts its own server. An unexpected
+//! warning in our own log fails the case that ends next, so failures that a case wants say `on
+//! purpose`.
+//!
+//! In: a case as an async closure over an [`Env`]. The servers sit in statics, since starting one
+//! takes longer than most cases; they end with the process. The handlers run in this process, so
 //! that they can leave traces in statics ([`effect`]) that tell attempts apart.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::future::Future;
 use std::io::Write;
-use std::panic::AssertUnwindSafe;
-use std::sync::{LazyLock, Mutex, MutexGuard, Once, OnceLock, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 
 use durably::Endpoint;
-use durably::test_server::{Ingress, RestateServer, Served};
-use futures::FutureExt as _;
-use futures::future::join_all;
-use tokio::sync::OnceCell;
+use durably::test_server::{Ingress, RestateServer, Served, TestServerError};
+use tokio::sync::{OnceCell, Semaphore};
+
+use crate::suite::{ALL, Mode, Suite, block_on, outcome};
 
 pub(crate) type Result<T = (), E = Failure> = std::result::Result<T, E>;
 
-/// What `?` makes of an error in a test: a panic, right there. So it has a place, and what the test
+/// What `?` makes of an error in a case: a panic, right there. So it has a place, and what the case
 /// holds (processes, servers of its own) shows its log when it is dropped.
 #[derive(Debug)]
 pub(crate) enum Failure {}
@@ -33,43 +36,14 @@ impl<E: fmt::Display> From<E> for Failure {
     }
 }
 
-/// How long one test may take in one mode. On a busy machine the servers alone take a while.
-const LIMIT: Duration = Duration::from_secs(60);
+/// How long one case may take in one mode. On a busy machine the servers alone take a while.
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// How long [`eventually`] asks.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(45);
 
-/// How much of a server's log and of our own a failing test shows.
+/// How much of a server's log and of our own a failing case shows.
 const TAIL_LINES: usize = 80;
-
-/// How a server is set up and talks to the handlers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// Protocol v6, as a server is out of the box.
-    Default,
-    /// Every await suspends, so that every step replays what came before.
-    Suspend,
-    V7,
-    V7Suspend,
-    /// HTTP/1.1: the whole request, then the whole response.
-    Http1,
-}
-
-pub(crate) const ALL: &[Mode] = &[
-    Mode::Default,
-    Mode::Suspend,
-    Mode::V7,
-    Mode::V7Suspend,
-    Mode::Http1,
-];
-pub(crate) const DEFAULT: &[Mode] = &[Mode::Default];
-pub(crate) const V7: &[Mode] = &[Mode::V7, Mode::V7Suspend];
-
-impl Mode {
-    pub(crate) fn is_v7(self) -> bool {
-        matches!(self, Self::V7 | Self::V7Suspend)
-    }
-}
 
 /// A server in one mode, with all services of this binary.
 pub(crate) struct Env {
@@ -106,21 +80,10 @@ pub(crate) async fn invocation(
 }
 
 async fn env(mode: Mode) -> &'static Env {
-    static ENVS: [OnceCell<Env>; 5] = [const { OnceCell::const_new() }; 5];
+    static ENVS: [OnceCell<Env>; ALL.len()] = [const { OnceCell::const_new() }; ALL.len()];
     let start = async || {
-        let builder = RestateServer::builder();
-        let builder = match mode {
-            Mode::Default | Mode::Http1 => builder,
-            Mode::Suspend => builder.always_suspend(),
-            Mode::V7 => builder.protocol_v7(),
-            Mode::V7Suspend => builder.protocol_v7().always_suspend(),
-        };
-        let server = builder.start().await.expect("the server starts");
-        let endpoint = crate::services();
-        let served = match mode {
-            Mode::Http1 => server.serve_http1(endpoint).await,
-            _ => server.serve(endpoint).await,
-        };
+        let server = mode.server().start().await.expect("the server starts");
+        let served = serve_in(mode, &server, crate::services()).await;
         Env {
             mode,
             _served: served.expect("the services are registered"),
@@ -130,59 +93,96 @@ async fn env(mode: Mode) -> &'static Env {
     ENVS[mode as usize].get_or_init(start).await
 }
 
-/// Runs a test in each of these modes, all at once, and shows what helps if one fails.
-pub(crate) fn in_modes(modes: &[Mode], test: impl AsyncFn(&'static Env) -> Result) {
-    block_on(async {
-        let tests = modes.iter().map(|mode| async {
-            let env = env(*mode).await;
-            (env, outcome(test(env)).await)
+/// Serves handlers that talk in this mode.
+pub(crate) async fn serve_in(
+    mode: Mode,
+    server: &RestateServer,
+    endpoint: Endpoint,
+) -> std::result::Result<Served, TestServerError> {
+    match mode {
+        Mode::Http1 => server.serve_http1(endpoint).await,
+        _ => server.serve(endpoint).await,
+    }
+}
+
+impl Suite {
+    /// Adds a case that uses the servers that all share.
+    #[track_caller]
+    pub(crate) fn case(
+        &mut self,
+        name: &str,
+        modes: &'static [Mode],
+        case: impl AsyncFn(&'static Env) -> Result + Send + Sync + 'static,
+    ) {
+        self.add(name, modes, move |mode| block_on(on_shared(mode, &case)));
+    }
+
+    /// Adds a case that takes some hundred megabytes in server and handlers: few of them run at once.
+    #[track_caller]
+    pub(crate) fn heavy(
+        &mut self,
+        name: &str,
+        modes: &'static [Mode],
+        case: impl AsyncFn(&'static Env) -> Result + Send + Sync + 'static,
+    ) {
+        static TURNS: Semaphore = Semaphore::const_new(2);
+        self.add(name, modes, move |mode| {
+            block_on(async {
+                let _turn = TURNS.acquire().await;
+                on_shared(mode, &case).await
+            })
         });
-        let mut failed = Vec::new();
-        for (env, outcome) in join_all(tests).await {
-            if let Err(error) = outcome {
-                eprintln!(
-                    "--- in mode {:?}: {error}\n--- the end of that server's log ---\n{}\n---",
-                    env.mode,
-                    tail(&env.server.log())
-                );
-                failed.push(env.mode);
-            }
-        }
-        finish(&failed);
-    });
-}
+    }
 
-/// Runs a test that brings its own servers; those print their logs themselves.
-pub(crate) fn alone(test: impl Future<Output = Result>) {
-    block_on(async {
-        let outcome = outcome(test).await;
-        if let Err(error) = &outcome {
-            eprintln!("--- {error}");
-        }
-        finish(outcome.err().as_slice());
-    });
-}
-
-/// The result of a test, panics and endless waits included.
-async fn outcome(test: impl Future<Output = Result>) -> Result<(), String> {
-    let test = tokio::time::timeout(LIMIT, AssertUnwindSafe(test).catch_unwind());
-    match test.await {
-        Ok(Ok(Ok(()))) => Ok(()),
-        // The message is on stderr already.
-        Ok(Err(_)) => Err("it failed, see above".to_owned()),
-        Err(_) => Err(format!("it has not ended within {LIMIT:?}")),
+    /// Adds a case that brings its own servers; those print their logs themselves.
+    #[track_caller]
+    pub(crate) fn alone(
+        &mut self,
+        name: &str,
+        modes: &'static [Mode],
+        case: impl AsyncFn(Mode) -> Result + Send + Sync + 'static,
+    ) {
+        self.add(name, modes, move |mode| {
+            block_on(async {
+                record_log();
+                with_logs(outcome(LIMIT, case(mode)).await, String::new)
+            })
+        });
     }
 }
 
-fn finish<T: fmt::Debug>(failed: &[T]) {
+/// Runs a case on the server that all share.
+async fn on_shared(
+    mode: Mode,
+    case: &impl AsyncFn(&'static Env) -> Result,
+) -> std::result::Result<(), String> {
+    record_log();
+    let env = env(mode).await;
+    let outcome = outcome(LIMIT, case(env)).await;
+    with_logs(outcome, || {
+        let log = tail(&env.server.log());
+        format!("--- the end of the server's log ---\n{log}\n")
+    })
+}
+
+/// A failure with all that helps to understand it. What nobody meant to happen is one, too.
+fn with_logs(
+    outcome: Result<(), String>,
+    server_log: impl FnOnce() -> String,
+) -> Result<(), String> {
     let surprises = std::mem::take(&mut *SURPRISES.lock().unwrap_or_else(PoisonError::into_inner));
-    if !failed.is_empty() || !surprises.is_empty() {
-        for surprise in surprises {
-            eprintln!("--- not on purpose (maybe in a test beside this one): {surprise}");
-        }
-        eprintln!("--- the end of our own log ---\n{}\n---", tail(&log()));
-        panic!("failed: {failed:?}");
+    let mut report = match outcome {
+        Ok(()) if surprises.is_empty() => return Ok(()),
+        Ok(()) => "something happened that nobody meant\n".to_owned(),
+        Err(error) => format!("{error}\n"),
+    };
+    for surprise in surprises {
+        report += &format!("--- not on purpose (maybe in a case beside this one): {surprise}");
     }
+    let own_log = tail(&log());
+    report += &server_log();
+    report += &format!("--- the end of our own log ---\n{own_log}\n---");
+    Err(report)
 }
 
 fn tail(text: &str) -> String {
@@ -190,22 +190,12 @@ fn tail(text: &str) -> String {
     lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
 }
 
-/// One runtime for all tests: what a static server is asked through, and the handlers that it calls,
-/// must not end with the test that came first.
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
-    record_log();
-    RUNTIME
-        .get_or_init(|| tokio::runtime::Runtime::new().expect("the runtime starts"))
-        .block_on(future)
-}
-
 // ---- our own log -----------------------------------------------------------------------------
 
 static LOG: Mutex<VecDeque<u8>> = Mutex::new(VecDeque::new());
 const LOG_SIZE: usize = 4 * 1024 * 1024;
 
-/// Failed attempts that no test meant to fail. Retries would hide them.
+/// Failed attempts that no case meant to fail. Retries would hide them.
 static SURPRISES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// How a failure that is meant shows: it says so, it comes from a handler that only misbehaves, or it

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use durably::prelude::*;
 
-use crate::harness::{ALL, effect, effects, eventually, in_modes, ms};
+use crate::harness::{effect, effects, eventually, ms};
+use crate::suite::{ALL, Suite};
 
 type Facts = BTreeMap<String, String>;
 
@@ -87,9 +88,8 @@ impl InfoObject {
     }
 }
 
-#[test]
-fn a_handler_knows_its_invocation() {
-    in_modes(ALL, async |env| {
+pub(crate) fn cases(suite: &mut Suite) {
+    suite.case("a_handler_knows_its_invocation", ALL, async |env| {
         let request = env.ingress().service("Info", "tellAll");
         let request = request
             .header("x-one", "1")
@@ -130,21 +130,15 @@ fn a_handler_knows_its_invocation() {
         assert_eq!((&*facts["service"], &*facts["key"]), ("info.Object", key));
         Ok(())
     });
-}
 
-#[test]
-fn retries_are_counted() {
-    in_modes(ALL, async |env| {
+    suite.case("retries_are_counted", ALL, async |env| {
         let reply = env.ingress().service("Info", "retries").call_raw().await?;
         let id = reply.invocation_id().ok_or("no id")?;
         assert_eq!(effects(&format!("{id} retries")), ["0", "1", "2"]);
         Ok(())
     });
-}
 
-#[test]
-fn the_end_of_an_attempt_is_seen() {
-    in_modes(ALL, async |env| {
+    suite.case("the_end_of_an_attempt_is_seen", ALL, async |env| {
         let note = format!("finished {:?}", env.mode);
         env.ingress().call::<()>("Info", "finished", &note).await?;
         eventually("the end is seen", async || {

@@ -1,11 +1,12 @@
-//! Much of everything: large values, wide fan-outs, state that is too large to be sent along.
+//! Much of everything: large values, wide fan-outs, large state. (See `large` for what is slow.)
 
 use bytes::Bytes;
 use durably::{Raw, prelude::*};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 
 use crate::calls::CalleeClient;
-use crate::harness::{ALL, in_modes, ms};
+use crate::harness::ms;
+use crate::suite::{ALL, Suite};
 
 pub(crate) struct Large;
 
@@ -83,20 +84,16 @@ impl Wide {
     }
 }
 
-#[test]
-fn large_values_pass() {
-    in_modes(ALL, async |env| {
+pub(crate) fn cases(suite: &mut Suite) {
+    suite.case("large_values_pass", ALL, async |env| {
         let body = Bytes::from((0..5_000_000_u32).map(|n| n as u8).collect::<Vec<_>>());
         let request = env.ingress().object("Large", "pass", "pass");
         let request = request.raw("application/octet-stream", body.clone());
         assert!(request.call_raw().await?.body == body);
         Ok(())
     });
-}
 
-#[test]
-fn large_state_is_read_in_parts() {
-    in_modes(ALL, async |env| {
+    suite.case("large_state_is_read_at_once", ALL, async |env| {
         env.ingress()
             .call_object::<()>("Large", "state", "fill", &8)
             .await?;
@@ -107,11 +104,8 @@ fn large_state_is_read_in_parts() {
         assert_eq!(seen, (8 << 20, 8));
         Ok(())
     });
-}
 
-#[test]
-fn wide_fan_outs_come_back() {
-    in_modes(ALL, async |env| {
+    suite.case("wide_fan_outs_come_back", ALL, async |env| {
         const WIDTH: u64 = 200;
         let sum: u64 = env.ingress().call("Wide", "fan_out", &WIDTH).await?;
         assert_eq!(sum, 3 * (0..WIDTH).sum::<u64>());

@@ -5,7 +5,8 @@ use durably::{BoxError, Decode, Encode, Proto, Raw, Target, Unstable, prelude::*
 use prost::Message as _;
 use serde::{Deserialize, Serialize};
 
-use crate::harness::{ALL, in_modes, ms};
+use crate::harness::ms;
+use crate::suite::{ALL, Suite};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Order {
@@ -131,9 +132,8 @@ impl Payloads {
     }
 }
 
-#[test]
-fn payloads_have_their_formats() {
-    in_modes(ALL, async |env| {
+pub(crate) fn cases(suite: &mut Suite) {
+    suite.case("payloads_have_their_formats", ALL, async |env| {
         let ingress = env.ingress();
         let post = |handler, body: Bytes, content_type| {
             ingress.service("Payloads", handler).raw(content_type, body)
@@ -176,11 +176,8 @@ fn payloads_have_their_formats() {
         assert_eq!(event, "Some(7) None false");
         Ok(())
     });
-}
 
-#[test]
-fn payloads_travel_between_handlers() {
-    in_modes(ALL, async |env| {
+    suite.case("payloads_travel_between_handlers", ALL, async |env| {
         let lines = vec![Line {
             sku: "A-1".into(),
             quantity: 2,
@@ -193,31 +190,33 @@ fn payloads_travel_between_handlers() {
         env.ingress().call::<()>("Payloads", "all", &order).await?;
         Ok(())
     });
-}
 
-#[test]
-fn bad_input_is_refused_and_the_field_named() {
-    in_modes(ALL, async |env| {
-        let order = serde_json::json!({ "id": 1, "lines": [{ "sku": "A", "quantity": "two" }] });
-        let error = env
-            .ingress()
-            .call::<Order>("Payloads", "order", &order)
-            .await
-            .unwrap_err();
-        assert_eq!(error.status(), Some(400), "{error}");
-        assert!(error.to_string().contains("lines[0].quantity"), "{error}");
+    suite.case(
+        "bad_input_is_refused_and_the_field_named",
+        ALL,
+        async |env| {
+            let order =
+                serde_json::json!({ "id": 1, "lines": [{ "sku": "A", "quantity": "two" }] });
+            let error = env
+                .ingress()
+                .call::<Order>("Payloads", "order", &order)
+                .await
+                .unwrap_err();
+            assert_eq!(error.status(), Some(400), "{error}");
+            assert!(error.to_string().contains("lines[0].quantity"), "{error}");
 
-        let request = env
-            .ingress()
-            .service("Payloads", "order")
-            .raw("application/json", "{");
-        let error = request.call::<Order>().await.unwrap_err();
-        assert_eq!(error.status(), Some(400), "{error}");
+            let request = env
+                .ingress()
+                .service("Payloads", "order")
+                .raw("application/json", "{");
+            let error = request.call::<Order>().await.unwrap_err();
+            assert_eq!(error.status(), Some(400), "{error}");
 
-        let request = env.ingress().service("Payloads", "mirror");
-        let request = request.raw("application/protobuf", &b"\xFF\xFF"[..]);
-        let error = request.call_raw().await.unwrap_err();
-        assert_eq!(error.status(), Some(400), "{error}");
-        Ok(())
-    });
+            let request = env.ingress().service("Payloads", "mirror");
+            let request = request.raw("application/protobuf", &b"\xFF\xFF"[..]);
+            let error = request.call_raw().await.unwrap_err();
+            assert_eq!(error.status(), Some(400), "{error}");
+            Ok(())
+        },
+    );
 }

@@ -5,7 +5,8 @@ use std::time::{Instant, SystemTime};
 use durably::prelude::*;
 
 use crate::errors::paused;
-use crate::harness::{ALL, Env, Result, V7, effect, effects, in_modes, ms};
+use crate::harness::{Env, Result, effect, effects, ms};
+use crate::suite::{ALL, Suite, V7};
 
 pub(crate) struct Retries;
 
@@ -79,22 +80,22 @@ async fn exhaust(env: &Env, policy: &str) -> Result<(u16, String, Vec<u64>)> {
     Ok((code, message, times))
 }
 
-#[test]
-fn a_policy_of_n_attempts_means_n_executions() {
-    in_modes(ALL, async |env| {
-        for (policy, executions) in [("once", 1), ("three", 3)] {
-            let (code, message, times) = exhaust(env, policy).await?;
-            assert_eq!(times.len(), executions, "{policy}");
-            assert_eq!(message, format!("execution {executions} fails on purpose"));
-            assert_eq!(code, 500, "{policy}");
-        }
-        Ok(())
-    });
-}
+pub(crate) fn cases(suite: &mut Suite) {
+    suite.case(
+        "a_policy_of_n_attempts_means_n_executions",
+        ALL,
+        async |env| {
+            for (policy, executions) in [("once", 1), ("three", 3)] {
+                let (code, message, times) = exhaust(env, policy).await?;
+                assert_eq!(times.len(), executions, "{policy}");
+                assert_eq!(message, format!("execution {executions} fails on purpose"));
+                assert_eq!(code, 500, "{policy}");
+            }
+            Ok(())
+        },
+    );
 
-#[test]
-fn delays_grow() {
-    in_modes(ALL, async |env| {
+    suite.case("delays_grow", ALL, async |env| {
         let (_, _, times) = exhaust(env, "growing").await?;
         assert_eq!(times.len(), 4);
         for (pair, delay) in times.windows(2).zip([50, 100, 200]) {
@@ -102,11 +103,8 @@ fn delays_grow() {
         }
         Ok(())
     });
-}
 
-#[test]
-fn a_policy_of_a_duration_ends_after_it() {
-    in_modes(ALL, async |env| {
+    suite.case("a_policy_of_a_duration_ends_after_it", ALL, async |env| {
         let start = Instant::now();
         let (code, _, times) = exhaust(env, "duration").await?;
         assert_eq!(code, 500);
@@ -115,11 +113,8 @@ fn a_policy_of_a_duration_ends_after_it() {
         assert!(start.elapsed() >= ms(250), "{:?}", start.elapsed());
         Ok(())
     });
-}
 
-#[test]
-fn a_policy_may_end_in_a_pause() {
-    in_modes(V7, async |env| {
+    suite.case("a_policy_may_end_in_a_pause", V7, async |env| {
         let sent = env.ingress().send("Retries", "exhaust", "pause").await?;
         let id = &sent.invocation_id;
         paused(env, id).await?;
@@ -129,11 +124,8 @@ fn a_policy_may_end_in_a_pause() {
         assert_eq!((code, effects(id).len()), (200, 3));
         Ok(())
     });
-}
 
-#[test]
-fn runs_beside_a_failing_one_are_kept() {
-    in_modes(ALL, async |env| {
+    suite.case("runs_beside_a_failing_one_are_kept", ALL, async |env| {
         let reply = env
             .ingress()
             .service("Retries", "beside")

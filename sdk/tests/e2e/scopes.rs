@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use durably::test_server::RestateServer;
 use durably::{Target, prelude::*};
 
-use crate::harness::{alone, endpoint};
+use crate::harness::endpoint;
 use crate::info::{Info, InfoObject};
+use crate::suite::{Suite, V7};
 
 type Facts = BTreeMap<String, String>;
 
@@ -32,34 +32,27 @@ impl Scoped {
     }
 }
 
-#[test]
-fn scopes_and_limit_keys_travel() {
-    alone(async {
-        for suspend in [false, true] {
-            let mut builder = RestateServer::builder().scopes();
-            if suspend {
-                builder = builder.always_suspend();
-            }
-            let server = builder.start().await?;
-            let services = endpoint(|builder| builder.bind(Info).bind(InfoObject).bind(Scoped));
-            let _served = server.serve(services).await?;
+pub(crate) fn cases(suite: &mut Suite) {
+    suite.alone("scopes_and_limit_keys_travel", V7, async |mode| {
+        let server = mode.server().scopes().start().await?;
+        let services = endpoint(|builder| builder.bind(Info).bind(InfoObject).bind(Scoped));
+        let _served = server.serve(services).await?;
 
-            let request = server.ingress().service("Info", "tellAll").scope("outside");
-            let request = request.limit_key("a/b").idempotency_key("my key");
-            let facts: Facts = request.call().await?;
-            let of = |facts: &Facts, names: [&str; 3]| names.map(|name| facts[name].clone());
-            let names = ["scope", "limit key", "idempotency key"];
-            assert_eq!(of(&facts, names), ["outside", "a/b", "my key"]);
+        let request = server.ingress().service("Info", "tellAll").scope("outside");
+        let request = request.limit_key("a/b").idempotency_key("my key");
+        let facts: Facts = request.call().await?;
+        let of = |facts: &Facts, names: [&str; 3]| names.map(|name| facts[name].clone());
+        let names = ["scope", "limit key", "idempotency key"];
+        assert_eq!(of(&facts, names), ["outside", "a/b", "my key"]);
 
-            let request = server.ingress().service("Info", "tellAll");
-            let facts: Facts = request.idempotency_key("unscoped").call().await?;
-            assert_eq!(of(&facts, names), ["none", "none", "unscoped"]);
+        let request = server.ingress().service("Info", "tellAll");
+        let facts: Facts = request.idempotency_key("unscoped").call().await?;
+        assert_eq!(of(&facts, names), ["none", "none", "unscoped"]);
 
-            let seen: Vec<Facts> = server.ingress().call("Scoped", "call", "inside").await?;
-            assert_eq!(of(&seen[0], names), ["inside", "tenant/user", "none"]);
-            assert_eq!(of(&seen[1], names), ["inside", "none", "once"]);
-            assert_eq!(of(&seen[2], names), ["inside", "none", "none"]);
-        }
+        let seen: Vec<Facts> = server.ingress().call("Scoped", "call", "inside").await?;
+        assert_eq!(of(&seen[0], names), ["inside", "tenant/user", "none"]);
+        assert_eq!(of(&seen[1], names), ["inside", "none", "once"]);
+        assert_eq!(of(&seen[2], names), ["inside", "none", "none"]);
         Ok(())
     });
 }

@@ -2,7 +2,8 @@
 
 use durably::prelude::*;
 
-use crate::harness::{ALL, Env, Result, effect, effects, eventually, in_modes, ms};
+use crate::harness::{Env, Result, effect, effects, eventually, ms};
+use crate::suite::{ALL, Suite};
 
 pub(crate) struct Waiter;
 
@@ -130,9 +131,15 @@ async fn awakeable_id(note: &str) -> Result<String> {
     eventually("the awakeable", async || Ok(effects(note).first().cloned())).await
 }
 
-#[test]
-fn awakeables_are_completed_over_http() {
-    in_modes(ALL, async |env| {
+async fn status(env: &Env, key: &str) -> Result<Option<String>> {
+    Ok(env
+        .ingress()
+        .call_object("Approval", key, "status", &())
+        .await?)
+}
+
+pub(crate) fn cases(suite: &mut Suite) {
+    suite.case("awakeables_are_completed_over_http", ALL, async |env| {
         let note = format!("resolve {:?}", env.mode);
         let sent = env.ingress().send("Waiter", "awakeable", &note).await?;
         let id = awakeable_id(&note).await?;
@@ -153,20 +160,14 @@ fn awakeables_are_completed_over_http() {
         assert_eq!(error.status(), Some(500), "{error}");
         Ok(())
     });
-}
 
-#[test]
-fn awakeables_are_completed_by_handlers() {
-    in_modes(ALL, async |env| {
+    suite.case("awakeables_are_completed_by_handlers", ALL, async |env| {
         let seen: (String, u16, String) = env.ingress().call("Waiter", "served", &()).await?;
         assert_eq!(seen, ("yes".to_owned(), 403, "no".to_owned()));
         Ok(())
     });
-}
 
-#[test]
-fn signals_of_one_name_come_in_order() {
-    in_modes(ALL, async |env| {
+    suite.case("signals_of_one_name_come_in_order", ALL, async |env| {
         let sent = env.ingress().send("Waiter", "signals", &()).await?;
         env.ingress()
             .call::<()>("Waiter", "signal", &sent.invocation_id)
@@ -175,27 +176,14 @@ fn signals_of_one_name_come_in_order() {
         assert_eq!(seen, (vec![1, 2], 410));
         Ok(())
     });
-}
 
-#[test]
-fn waits_time_out() {
-    in_modes(ALL, async |env| {
+    suite.case("waits_time_out", ALL, async |env| {
         let seen: (bool, Option<u64>, bool) = env.ingress().call("Waiter", "timeouts", &()).await?;
         assert_eq!(seen, (true, Some(7), true));
         Ok(())
     });
-}
 
-async fn status(env: &Env, key: &str) -> Result<Option<String>> {
-    Ok(env
-        .ingress()
-        .call_object("Approval", key, "status", &())
-        .await?)
-}
-
-#[test]
-fn promises_are_completed_once() {
-    in_modes(ALL, async |env| {
+    suite.case("promises_are_completed_once", ALL, async |env| {
         let sent = env
             .ingress()
             .send_object("Approval", "key", "run", &())

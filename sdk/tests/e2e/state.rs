@@ -1,8 +1,13 @@
 //! State: eager and lazy, typed keys, and what stays after an invocation.
 
+use std::collections::BTreeMap;
+
+use durably::test_server::RestateServer;
 use durably::{StateKey, prelude::*};
 
-use crate::harness::{ALL, in_modes, ms};
+use crate::harness::{Result, endpoint, ms, serve_in};
+use crate::limits::Large;
+use crate::suite::{ALL, Suite};
 
 const TOTAL: StateKey<u64> = StateKey::new("total");
 
@@ -62,9 +67,84 @@ async fn work(ctx: &ObjectContext) -> HandlerResult<Vec<String>> {
     Ok(seen)
 }
 
-#[test]
-fn state_is_read_written_and_kept() {
-    in_modes(ALL, async |env| {
+/// The kinds of the reads in an invocation's journal.
+async fn reads(server: &RestateServer, id: &str) -> Result<BTreeMap<String, u64>> {
+    let sql = format!(
+        "SELECT entry_type AS kind, COUNT(1) AS n FROM sys_journal WHERE id = '{id}' \
+         AND entry_type LIKE 'Command: Get%' GROUP BY entry_type"
+    );
+    let rows = server.query(&sql).await?;
+    let kind = |kind: &str| kind.trim_start_matches("Command: ").to_owned();
+    Ok(rows
+        .iter()
+        .filter_map(|row| Some((kind(row["kind"].as_str()?), row["n"].as_u64()?)))
+        .collect())
+}
+
+pub(crate) fn cases(suite: &mut Suite) {
+    suite.case(
+        "reads_are_eager_or_lazy_as_the_handler_says",
+        ALL,
+        async |env| {
+            for (key, handler, kinds) in [
+                (
+                    "eager reads",
+                    "work",
+                    [("GetEagerState", 4), ("GetEagerStateKeys", 3)],
+                ),
+                (
+                    "lazy reads",
+                    "work_lazily",
+                    [("GetEagerState", 3), ("GetLazyState", 1)],
+                ),
+            ] {
+                let reply = env
+                    .ingress()
+                    .object("Ledger", key, handler)
+                    .call_raw()
+                    .await?;
+                let seen = reads(&env.server, reply.invocation_id().ok_or("no id")?).await?;
+                for (kind, n) in kinds {
+                    assert_eq!(seen.get(kind), Some(&n), "{key}: {seen:?}");
+                }
+            }
+            Ok(())
+        },
+    );
+
+    // Of a state above this limit, the server sends as much as fits.
+    suite.alone(
+        "state_is_partial_where_it_is_too_large",
+        ALL,
+        async |mode| {
+            const LIMIT: &str = "RESTATE_WORKER__INVOKER__EAGER_STATE_SIZE_LIMIT";
+            let server = mode.server().env(LIMIT, "3 MiB").start().await?;
+            let services = endpoint(|builder| builder.bind(Large));
+            let _served = serve_in(mode, &server, services).await?;
+            let ingress = server.ingress();
+            ingress
+                .call_object::<()>("Large", "partial", "fill", &8)
+                .await?;
+            let reply = ingress
+                .object("Large", "partial", "measure")
+                .call_raw()
+                .await?;
+            let id = reply.invocation_id().ok_or("no id")?.to_owned();
+            assert_eq!(reply.decode::<(usize, usize)>()?, (8 << 20, 8));
+            let seen = reads(&server, &id).await?;
+            let count = |kind: &str| seen.get(kind).copied().unwrap_or_default();
+            let (eager, lazy) = (count("GetEagerState"), count("GetLazyState"));
+            assert!(eager > 0 && lazy > 0 && eager + lazy == 8, "{seen:?}");
+            assert_eq!(
+                (count("GetEagerStateKeys"), count("GetLazyStateKeys")),
+                (0, 2),
+                "{seen:?}"
+            );
+            Ok(())
+        },
+    );
+
+    suite.case("state_is_read_written_and_kept", ALL, async |env| {
         for (key, handler, read) in [
             ("eager", "work", "read"),
             ("lazy", "work_lazily", "read_lazily"),

@@ -3,9 +3,12 @@
 use std::time::{Instant, SystemTime};
 
 use durably::prelude::*;
+use futures::FutureExt as _;
 use futures::future::join_all;
+use futures::stream::{FuturesUnordered, TryStreamExt as _};
 
-use crate::harness::{ALL, effect, effects, in_modes, ms};
+use crate::harness::{effect, effects, ms};
+use crate::suite::{ALL, Suite};
 
 pub(crate) struct Steps;
 
@@ -16,6 +19,17 @@ impl Steps {
         ctx.sleep(ms(millis / 2)).await?;
         ctx.sleep_named("the rest", ms(millis - millis / 2)).await?;
         Ok(())
+    }
+
+    /// Sleeps many times at once, and gives the order in which they ended.
+    #[handler]
+    async fn sleep_all(&self, ctx: &Context, n: u64) -> HandlerResult<Vec<u64>> {
+        let sleeps = (0..n).map(|n| {
+            ctx.sleep(ms(300 + n % 7))
+                .map(move |slept| slept.map(|()| n))
+        });
+        let sleeps: FuturesUnordered<_> = sleeps.collect();
+        Ok(sleeps.try_collect().await?)
     }
 
     /// Runs that borrow from the handler, one after the other and side by side.
@@ -65,19 +79,35 @@ impl Steps {
     }
 }
 
-#[test]
-fn sleeps_last() {
-    in_modes(ALL, async |env| {
+pub(crate) fn cases(suite: &mut Suite) {
+    suite.case("sleeps_last", ALL, async |env| {
         let start = Instant::now();
         env.ingress().call::<()>("Steps", "sleep", &300).await?;
         assert!(start.elapsed() >= ms(295), "{:?}", start.elapsed());
         Ok(())
     });
-}
 
-#[test]
-fn runs_execute_once() {
-    in_modes(ALL, async |env| {
+    suite.case("hundreds_sleep_at_once", ALL, async |env| {
+        const N: u64 = 400;
+        let start = Instant::now();
+        let mut slept: Vec<u64> = env.ingress().call("Steps", "sleep_all", &N).await?;
+        let took = start.elapsed();
+        assert!(took >= ms(295), "{took:?}");
+        // One after the other they would take two minutes.
+        assert!(took < ms(60_000), "{took:?}");
+        slept.sort_unstable();
+        assert_eq!(slept, (0..N).collect::<Vec<_>>());
+
+        // And as many invocations.
+        let ingress = env.ingress();
+        let sleeps = (0..N / 2).map(|_| ingress.send("Steps", "sleep", &300));
+        for sent in futures::future::try_join_all(sleeps.collect::<Vec<_>>()).await? {
+            env.ingress().attach::<()>(&sent.invocation_id).await?;
+        }
+        Ok(())
+    });
+
+    suite.case("runs_execute_once", ALL, async |env| {
         let request = env
             .ingress()
             .service("Steps", "run")
@@ -88,24 +118,25 @@ fn runs_execute_once() {
         assert_eq!(effects(&id), ["first", "ab", "c", "def"]);
         Ok(())
     });
-}
 
-#[test]
-fn random_numbers_and_the_clock_are_the_same_after_a_replay() {
-    in_modes(ALL, async |env| {
-        let reply = env.ingress().service("Steps", "draw").call_raw().await?;
-        let id = reply.invocation_id().ok_or("no id")?.to_owned();
-        let (number, uuid, now): (u64, String, SystemTime) = reply.decode()?;
-        let drawn = effects(&id);
-        assert!(drawn.len() >= 2, "{drawn:?}");
-        assert!(drawn.iter().all(|other| *other == drawn[0]), "{drawn:?}");
-        assert!(uuid.parse::<durably::Uuid>().is_ok(), "{uuid}");
-        let age = SystemTime::now().duration_since(now)?;
-        assert!(age < ms(60_000), "{age:?}");
+    suite.case(
+        "random_numbers_and_the_clock_are_the_same_after_a_replay",
+        ALL,
+        async |env| {
+            let reply = env.ingress().service("Steps", "draw").call_raw().await?;
+            let id = reply.invocation_id().ok_or("no id")?.to_owned();
+            let (number, uuid, now): (u64, String, SystemTime) = reply.decode()?;
+            let drawn = effects(&id);
+            assert!(drawn.len() >= 2, "{drawn:?}");
+            assert!(drawn.iter().all(|other| *other == drawn[0]), "{drawn:?}");
+            assert!(uuid.parse::<durably::Uuid>().is_ok(), "{uuid}");
+            let age = SystemTime::now().duration_since(now)?;
+            assert!(age < ms(60_000), "{age:?}");
 
-        let (other, ..): (u64, String, SystemTime) =
-            env.ingress().call("Steps", "draw", &()).await?;
-        assert_ne!(number, other);
-        Ok(())
-    });
+            let (other, ..): (u64, String, SystemTime) =
+                env.ingress().call("Steps", "draw", &()).await?;
+            assert_ne!(number, other);
+            Ok(())
+        },
+    );
 }

@@ -1,15 +1,14 @@
 //! The services that answer, call and fail.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use crate::suite::{ALL, BEFORE_V7, Mode, Suite, V7};
 use crate::{Failed, Setup, eventually};
 
 const NOTHING: Value = Value::Null;
 
-pub(crate) async fn utils(t: Arc<Setup>) {
+async fn utils(t: &Setup) {
     let call = |handler, input| t.service("TestUtilsService", handler, input);
     assert_eq!(call("echo", json!("Grüße")).await, Ok(json!("Grüße")));
     let upper = call("uppercaseEcho", json!("Grüße, 1")).await;
@@ -47,7 +46,7 @@ fn request(service: &str, key: Option<&str>, handler: &str, message: &[u8]) -> V
     })
 }
 
-pub(crate) async fn proxy(t: Arc<Setup>) {
+async fn proxy(t: &Setup) {
     let call = |handler, input| t.service("Proxy", handler, input);
     // Bytes that are no JSON pass untouched.
     let raw = request("TestUtilsService", None, "rawEcho", &[0, 1, 254, 255]);
@@ -87,7 +86,8 @@ fn scoped(limit_key: &str) -> Value {
     request
 }
 
-pub(crate) async fn scope(t: Arc<Setup>) {
+async fn scope(mode: Mode) {
+    let t = Setup::start(mode, mode.server().scopes()).await;
     let call = t.service("Proxy", "call", scoped("slow")).await;
     assert_eq!(call, Ok(json!(b"\"hello\"")));
     let sql = "SELECT scope, limit_key FROM sys_invocation WHERE target_handler_name = 'echo'";
@@ -96,7 +96,7 @@ pub(crate) async fn scope(t: Arc<Setup>) {
 }
 
 /// On v6 the call must not leave without its scope: the attempt fails.
-pub(crate) async fn scope_needs_protocol_v7(t: Arc<Setup>) {
+async fn scope_needs_protocol_v7(t: &Setup) {
     let proxy = t.ingress.service("Proxy", "call").json(&scoped("slow"));
     let id = proxy.send().await.unwrap().invocation_id;
     let sql = format!("SELECT last_failure FROM sys_invocation WHERE id = '{id}'");
@@ -110,7 +110,7 @@ pub(crate) async fn scope_needs_protocol_v7(t: Arc<Setup>) {
     t.server.kill(&id).await.unwrap();
 }
 
-pub(crate) async fn many_calls(t: Arc<Setup>) {
+async fn many_calls(t: &Setup) {
     let one = |request: Value, one_way: bool, awaited: bool| json!({ "proxyRequest": request, "oneWayCall": one_way, "awaitAtTheEnd": awaited });
     let append = |item: &str| {
         let message = json!(item).to_string();
@@ -135,7 +135,7 @@ pub(crate) async fn many_calls(t: Arc<Setup>) {
     assert_eq!(failed, Err(Failed(500, "many".to_owned())));
 }
 
-pub(crate) async fn failing(t: Arc<Setup>) {
+async fn failing(t: &Setup) {
     let call = |handler, input| t.object("Failing", "failing", handler, input);
     let failure = json!({ "errorMessage": "no", "metadata": { "b": "1", "a": "2" } });
     let no = || Err(Failed(500, "no".to_owned()));
@@ -164,4 +164,17 @@ pub(crate) async fn failing(t: Arc<Setup>) {
     assert_eq!(first, Ok(json!(3)));
     let second = call("sideEffectFailsAfterGivenAttempts", json!(2)).await;
     assert_eq!(second, Ok(json!(5)));
+}
+
+pub(crate) fn cases(suite: &mut Suite) {
+    suite.case("failing", ALL, failing);
+    suite.case("many_calls", ALL, many_calls);
+    suite.case("proxy", ALL, proxy);
+    suite.case("utils", ALL, utils);
+    suite.alone("scope", V7, scope);
+    suite.case(
+        "scope_needs_protocol_v7",
+        BEFORE_V7,
+        scope_needs_protocol_v7,
+    );
 }

@@ -1,9 +1,8 @@
 //! `VirtualObjectCommandInterpreter`: every command and every combinator.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 
+use crate::suite::{ALL, Suite};
 use crate::{Failed, Setup};
 
 const SERVICE: &str = "VirtualObjectCommandInterpreter";
@@ -54,29 +53,29 @@ fn many(combinator: &str, commands: &[Value]) -> Value {
 /// A sleep that is never the first.
 const LONG: u64 = 24 * 60 * 60 * 1000;
 
-pub(crate) async fn programs(t: Arc<Setup>) {
+async fn programs(t: &Setup) {
     let key = "programs";
-    assert_eq!(interpret(&t, key, json!([])).await, Ok(json!("")));
-    assert_eq!(results(&t, key).await, json!([]));
+    assert_eq!(interpret(t, key, json!([])).await, Ok(json!("")));
+    assert_eq!(results(t, key).await, json!([]));
     let program = json!([
         one(returns("a")),
         one(sleeps(10)),
         { "type": "getEnvVariable", "envName": "CONTRACT_TEST" },
         { "type": "getEnvVariable", "envName": "CONTRACT_TEST_UNSET" },
     ]);
-    assert_eq!(interpret(&t, key, program).await, Ok(json!("")));
+    assert_eq!(interpret(t, key, program).await, Ok(json!("")));
     let due = json!(["a", "sleep", "set", ""]);
-    assert_eq!(results(&t, key).await, due);
+    assert_eq!(results(t, key).await, due);
 }
 
-pub(crate) async fn failures(t: Arc<Setup>) {
+async fn failures(t: &Setup) {
     let key = "failures";
     let program = json!([one(returns("a")), one(throws("no")), one(returns("b"))]);
-    let failed = interpret(&t, key, program).await;
+    let failed = interpret(t, key, program).await;
     assert_eq!(failed, Err(Failed(500, "no".to_owned())));
-    assert_eq!(results(&t, key).await, json!(["a"]));
+    assert_eq!(results(t, key).await, json!(["a"]));
     for combinator in ["awaitAny", "awaitFirstCompleted", "awaitAnySuccessful"] {
-        let failed = interpret(&t, key, json!([many(combinator, &[])])).await;
+        let failed = interpret(t, key, json!([many(combinator, &[])])).await;
         assert!(failed.is_err(), "{combinator}");
     }
     for handler in ["resolveAwakeable", "rejectAwakeable"] {
@@ -87,11 +86,11 @@ pub(crate) async fn failures(t: Arc<Setup>) {
     }
 }
 
-pub(crate) async fn combinators(t: Arc<Setup>) {
+async fn combinators(t: &Setup) {
     let key = "combinators";
     let no = || Err(Failed(500, "no".to_owned()));
     let check = async |combinator: &str, commands: &[Value], due: Result<Value, Failed>| {
-        let result = interpret(&t, key, json!([many(combinator, commands)])).await;
+        let result = interpret(t, key, json!([many(combinator, commands)])).await;
         assert_eq!(result, due, "{combinator} {commands:?}");
     };
     for any in ["awaitAny", "awaitFirstCompleted"] {
@@ -115,13 +114,13 @@ pub(crate) async fn combinators(t: Arc<Setup>) {
     check(all, &commands, Ok(json!("ok:a|err:no|ok:sleep"))).await;
 }
 
-pub(crate) async fn awakeables(t: Arc<Setup>) {
+async fn awakeables(t: &Setup) {
     let key = "awakeables";
     // Completed from outside, once with a value and once with a failure.
     let commands = [awakeable("a"), awakeable("b"), returns("c")];
     let program = json!({ "commands": [many("awaitAllCompleted", &commands)] });
     let id = t.send(SERVICE, key, "interpretCommands", program).await;
-    has_awakeable(&t, key, "b").await;
+    has_awakeable(t, key, "b").await;
     let reject = json!({ "type": "ignored", "awakeableKey": "b", "reason": "no" });
     t.object(SERVICE, key, "rejectAwakeable", reject)
         .await
@@ -141,24 +140,24 @@ pub(crate) async fn awakeables(t: Arc<Setup>) {
         { "type": "resolveAwakeable", "awakeableKey": "c", "value": "yes" },
         { "type": "rejectAwakeable", "awakeableKey": "d", "reason": "no" },
     ]);
-    assert_eq!(interpret(&t, key, program).await, Ok(json!("")));
+    assert_eq!(interpret(t, key, program).await, Ok(json!("")));
     let unknown = json!([{ "type": "resolveAwakeable", "awakeableKey": "unknown", "value": "" }]);
     let due = Failed(500, "Awakeable is not registered yet".to_owned());
-    assert_eq!(interpret(&t, key, unknown).await, Err(due));
+    assert_eq!(interpret(t, key, unknown).await, Err(due));
     let due = json!(["ok:yes|err:no|ok:c", "sleep", "", ""]);
-    assert_eq!(results(&t, key).await, due);
+    assert_eq!(results(t, key).await, due);
 }
 
-pub(crate) async fn timeouts(t: Arc<Setup>) {
+async fn timeouts(t: &Setup) {
     let key = "timeouts";
     let program = |millis: u64| json!([{ "type": "awaitAwakeableOrTimeout", "awakeableKey": "a", "timeoutMillis": millis }]);
-    let failed = interpret(&t, key, program(10)).await;
+    let failed = interpret(t, key, program(10)).await;
     assert_eq!(failed, Err(Failed(500, "await-timeout".to_owned())));
 
     let key = "no-timeouts";
     let program = json!({ "commands": program(LONG) });
     let id = t.send(SERVICE, key, "interpretCommands", program).await;
-    has_awakeable(&t, key, "a").await;
+    has_awakeable(t, key, "a").await;
     let resolve = json!({ "awakeableKey": "a", "value": "yes" });
     t.object(SERVICE, key, "resolveAwakeable", resolve)
         .await
@@ -167,7 +166,7 @@ pub(crate) async fn timeouts(t: Arc<Setup>) {
     assert_eq!(output, "yes");
 }
 
-pub(crate) async fn signals(t: Arc<Setup>) {
+async fn signals(t: &Setup) {
     let key = "signals";
     let program = json!({ "commands": [
         one(sleeps(50)),
@@ -189,5 +188,14 @@ pub(crate) async fn signals(t: Arc<Setup>) {
     let output: String = t.ingress.attach(&id).await.unwrap();
     assert_eq!(output, "last");
     let due = json!(["sleep", "bird", "ok:yes|err:no|ok:sleep", "last"]);
-    assert_eq!(results(&t, key).await, due);
+    assert_eq!(results(t, key).await, due);
+}
+
+pub(crate) fn cases(suite: &mut Suite) {
+    suite.case("awakeables", ALL, awakeables);
+    suite.case("combinators", ALL, combinators);
+    suite.case("failures", ALL, failures);
+    suite.case("programs", ALL, programs);
+    suite.case("signals", ALL, signals);
+    suite.case("timeouts", ALL, timeouts);
 }

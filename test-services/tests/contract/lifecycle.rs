@@ -1,12 +1,10 @@
 //! Cancelled, killed and non-deterministic invocations.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::suite::{ALL, Mode, Suite};
 use crate::{Failed, Setup, eventually};
 
 const NOTHING: Value = Value::Null;
@@ -47,33 +45,33 @@ async fn cancel(t: &Setup, key: &str, op: &str, cancel: impl AsyncFnOnce(&str)) 
     assert_eq!(free, Ok(NOTHING));
 }
 
-pub(crate) async fn cancel_call(t: Arc<Setup>) {
+async fn cancel_call(t: &Setup) {
     let by_admin = async |id: &str| t.server.cancel(id).await.unwrap();
-    cancel(&t, "cancel-call", "CALL", by_admin).await;
+    cancel(t, "cancel-call", "CALL", by_admin).await;
 }
 
-pub(crate) async fn cancel_sleep(t: Arc<Setup>) {
+async fn cancel_sleep(t: &Setup) {
     let by_admin = async |id: &str| t.server.cancel(id).await.unwrap();
-    cancel(&t, "cancel-sleep", "SLEEP", by_admin).await;
+    cancel(t, "cancel-sleep", "SLEEP", by_admin).await;
 }
 
-pub(crate) async fn cancel_awakeable(t: Arc<Setup>) {
+async fn cancel_awakeable(t: &Setup) {
     let by_admin = async |id: &str| t.server.cancel(id).await.unwrap();
-    cancel(&t, "cancel-awakeable", "AWAKEABLE", by_admin).await;
+    cancel(t, "cancel-awakeable", "AWAKEABLE", by_admin).await;
 }
 
-pub(crate) async fn cancel_by_handler(t: Arc<Setup>) {
+async fn cancel_by_handler(t: &Setup) {
     let by_handler = async |id: &str| {
         let call = t.service("TestUtilsService", "cancelInvocation", json!(id));
         assert_eq!(call.await, Ok(NOTHING));
     };
-    cancel(&t, "cancel-by-handler", "CALL", by_handler).await;
+    cancel(t, "cancel-by-handler", "CALL", by_handler).await;
     let call = t.service("TestUtilsService", "cancelInvocation", json!("inv_x"));
     let refused = call.await;
     assert!(matches!(refused, Err(Failed(400, _))), "{refused:?}");
 }
 
-pub(crate) async fn kill(t: Arc<Setup>) {
+async fn kill(t: &Setup) {
     let key = "kill";
     let id = t
         .send("KillTestRunner", key, "startCallTree", NOTHING)
@@ -106,7 +104,7 @@ const NON_DETERMINISTIC: [&str; 4] = [
 ];
 
 /// Every second execution takes the recorded branch, so that they come to their end.
-pub(crate) async fn non_deterministic_handlers_end(t: Arc<Setup>) {
+async fn non_deterministic_handlers_end(t: &Setup) {
     for handler in NON_DETERMINISTIC {
         let key = format!("ends-{handler}");
         let ended = t.object("NonDeterministic", &key, handler, NOTHING).await;
@@ -117,7 +115,8 @@ pub(crate) async fn non_deterministic_handlers_end(t: Arc<Setup>) {
 }
 
 /// Without retries the mismatch is what the invocation ends with.
-pub(crate) async fn mismatches(t: Arc<Setup>) {
+async fn mismatches(mode: Mode) {
+    let t = Setup::start(mode, mode.server().disable_retries()).await;
     for handler in NON_DETERMINISTIC {
         let key = format!("fails-{handler}");
         let failed = t.object("NonDeterministic", &key, handler, NOTHING).await;
@@ -140,7 +139,8 @@ pub(crate) async fn mismatches(t: Arc<Setup>) {
 
 /// The process is killed again and again while a long row of calls is made: each arrives once, in
 /// order.
-pub(crate) async fn crashes(t: Arc<Setup>) {
+async fn crashes(mode: Mode) {
+    let t = Setup::start(mode, mode.server()).await;
     const CALLS: usize = 60;
     let calls = (0..CALLS).map(|i| {
         let request = json!({
@@ -174,7 +174,8 @@ pub(crate) async fn crashes(t: Arc<Setup>) {
 
 /// The process is told to end while invocations are open on it: it ends soon, and the next one goes
 /// on with them.
-pub(crate) async fn termination(t: Arc<Setup>) {
+async fn termination(mode: Mode) {
+    let t = Setup::start(mode, mode.server()).await;
     let (workflow, key) = ("BlockAndWaitWorkflow", "termination");
     let id = t.send(workflow, key, "run", json!("input")).await;
     t.object_gives(workflow, key, "getState", NOTHING, json!("input"))
@@ -187,4 +188,33 @@ pub(crate) async fn termination(t: Arc<Setup>) {
     assert_eq!(unblocked, Ok(NOTHING));
     let output: String = t.ingress.attach(&id).await.unwrap();
     assert_eq!(output, "done");
+}
+
+/// All of it was spoken in the version that the mode says.
+async fn protocol(t: &Setup) {
+    let held = t.object("AwakeableHolder", "protocol", "hasAwakeable", NOTHING);
+    assert_eq!(held.await, Ok(json!(false)));
+    let version = if t.mode.is_v7() { 7 } else { 6 };
+    let sql = "SELECT DISTINCT pinned_service_protocol_version AS version FROM sys_invocation \
+        WHERE pinned_service_protocol_version IS NOT NULL";
+    let rows = t.server.query(sql).await.unwrap();
+    assert_eq!(rows, [json!({ "version": version })]);
+}
+
+pub(crate) fn cases(suite: &mut Suite) {
+    suite.case("cancel_awakeable", ALL, cancel_awakeable);
+    suite.case("cancel_by_handler", ALL, cancel_by_handler);
+    suite.case("cancel_call", ALL, cancel_call);
+    suite.case("cancel_sleep", ALL, cancel_sleep);
+    suite.case("kill", ALL, kill);
+    suite.case(
+        "non_deterministic_handlers_end",
+        ALL,
+        non_deterministic_handlers_end,
+    );
+    suite.case("protocol", ALL, protocol);
+    suite.alone("crashes", ALL, crashes);
+    let suspending = &[Mode::Suspend, Mode::V7Suspend, Mode::Http1];
+    suite.alone("mismatches", suspending, mismatches);
+    suite.alone("termination", ALL, termination);
 }

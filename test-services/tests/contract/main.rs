@@ -1,46 +1,49 @@
-//! The test services on a real server: each service is driven over the ingress, with a server that
-//! keeps invocations running, with one that suspends them at every await, and on protocol v7.
+//! The test services on a real server: each service is driven over the ingress, in every mode in
+//! which server and services can talk to each other.
+//!
+//! **To add a case**: in the `cases` function of its module, add `suite.case("name", ALL, scenario)`
+//! beside the function `async fn scenario(t: &Setup)`. Cases of one mode share a server, and run at
+//! the same time: they use keys of their own. [`Suite::alone`] is for one that starts its own.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 mod calls;
 mod interpreter;
 mod lifecycle;
 mod objects;
 mod process;
+#[path = "../../../sdk/tests/suite/mod.rs"]
+mod suite;
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, process::ExitCode, time::Duration};
 
 use durably::test_server::{
-    Deployment, Ingress, IngressError, ProcessUnderTest, RestateServer, RestateServerBuilder,
-    TestServerError, free_port,
+    Ingress, IngressError, ProcessUnderTest, RestateServer, RestateServerBuilder, free_port,
 };
-use serde_json::{Value, json};
-use tokio::task::LocalSet;
+use serde_json::Value;
+use tokio::sync::OnceCell;
+
+use suite::{ALL, Mode, Suite, block_on, outcome};
 
 /// Nothing that is waited for takes longer.
-const LIMIT: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long one case may take in one mode.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// How much of the logs a failing case shows.
+const TAIL_LINES: usize = 80;
 
 /// A server at which the test services are registered.
 struct Setup {
+    mode: Mode,
     server: RestateServer,
     ingress: Ingress,
     services: ProcessUnderTest,
 }
 
 impl Setup {
-    async fn start(server: RestateServerBuilder) -> Arc<Self> {
-        Self::start_with(server, async |server, uri| server.register(uri).await).await
-    }
-
-    async fn start_http1(server: RestateServerBuilder) -> Arc<Self> {
-        Self::start_with(server, async |server, uri| server.register_http1(uri).await).await
-    }
-
-    async fn start_with(
-        server: RestateServerBuilder,
-        register: impl AsyncFnOnce(&RestateServer, &str) -> Result<Deployment, TestServerError>,
-    ) -> Arc<Self> {
+    async fn start(mode: Mode, server: RestateServerBuilder) -> Self {
         let port = free_port().unwrap().to_string();
         let services = ProcessUnderTest::spawn(
             env!("CARGO_BIN_EXE_durably-test-services"),
@@ -49,13 +52,21 @@ impl Setup {
         .unwrap();
         let server = server.start().await.unwrap();
         let uri = format!("http://127.0.0.1:{port}");
-        let deployment = register(&server, &uri).await.unwrap();
+        let deployment = mode.register(&server, &uri).await.unwrap();
         assert_eq!(deployment.services.len(), 14);
-        Arc::new(Self {
+        Self {
+            mode,
             ingress: server.ingress(),
             server,
             services,
-        })
+        }
+    }
+
+    /// The one that the cases of a mode share.
+    async fn shared(mode: Mode) -> &'static Self {
+        static SETUPS: [OnceCell<Setup>; ALL.len()] = [const { OnceCell::const_new() }; ALL.len()];
+        let start = || Self::start(mode, mode.server());
+        SETUPS[mode as usize].get_or_init(start).await
     }
 
     /// Calls a handler of a service, and gives its output as JSON.
@@ -122,112 +133,72 @@ async fn eventually(what: &str, mut done: impl AsyncFnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    if tokio::time::timeout(LIMIT, asking).await.is_err() {
-        panic!("not after {LIMIT:?}: {what}");
+    if tokio::time::timeout(PATIENCE, asking).await.is_err() {
+        panic!("not after {PATIENCE:?}: {what}");
     }
 }
 
-/// Runs the scenarios at the same time: they use keys of their own.
-async fn run_all(setup: Arc<Setup>) {
-    let mut scenarios = Vec::new();
-    macro_rules! spawn {
-        ($($module:ident::$scenario:ident),* $(,)?) => {
-            $(scenarios.push((
-                stringify!($scenario),
-                tokio::task::spawn_local($module::$scenario(Arc::clone(&setup))),
-            ));)*
-        };
+impl Suite {
+    /// Adds a case that uses what the cases of its mode share.
+    #[track_caller]
+    fn case(
+        &mut self,
+        name: &str,
+        modes: &'static [Mode],
+        case: impl AsyncFn(&'static Setup) + Send + Sync + 'static,
+    ) {
+        self.add(name, modes, move |mode| {
+            block_on(async {
+                let setup = Setup::shared(mode).await;
+                let outcome = outcome(LIMIT, infallible(case(setup))).await;
+                outcome.map_err(|error| {
+                    let (server, services) = (setup.server.log(), setup.services.log());
+                    format!(
+                        "{error}\n--- the end of the server's log ---\n{}\n\
+                         --- the end of the services' log ---\n{}\n---",
+                        tail(&server),
+                        tail(&services)
+                    )
+                })
+            })
+        });
     }
-    let spawn_all = async {
-        spawn![
-            calls::failing,
-            calls::many_calls,
-            calls::proxy,
-            calls::utils,
-            interpreter::awakeables,
-            interpreter::combinators,
-            interpreter::failures,
-            interpreter::programs,
-            interpreter::signals,
-            interpreter::timeouts,
-            lifecycle::cancel_awakeable,
-            lifecycle::cancel_by_handler,
-            lifecycle::cancel_call,
-            lifecycle::cancel_sleep,
-            lifecycle::kill,
-            lifecycle::non_deterministic_handlers_end,
-            objects::awakeable_holder,
-            objects::counter,
-            objects::list,
-            objects::map,
-            objects::workflow,
-        ];
-        let mut failed = Vec::new();
-        for (name, scenario) in scenarios {
-            if scenario.await.is_err() {
-                failed.push(name);
-            }
-        }
-        assert!(failed.is_empty(), "these scenarios failed: {failed:?}");
-    };
-    LocalSet::new().run_until(spawn_all).await;
+
+    /// Adds a case that starts what it needs; that prints its logs itself.
+    #[track_caller]
+    fn alone(
+        &mut self,
+        name: &str,
+        modes: &'static [Mode],
+        case: impl AsyncFn(Mode) + Send + Sync + 'static,
+    ) {
+        self.add(name, modes, move |mode| {
+            block_on(outcome(LIMIT, infallible(case(mode))))
+        });
+    }
 }
 
-async fn assert_protocol(setup: &Setup, version: u32) {
-    let sql = "SELECT DISTINCT pinned_service_protocol_version AS version FROM sys_invocation \
-        WHERE pinned_service_protocol_version IS NOT NULL";
-    let rows = setup.server.query(sql).await.unwrap();
-    assert_eq!(rows, [json!({ "version": version })]);
+/// These cases fail by panicking.
+async fn infallible(case: impl Future<Output = ()>) -> Result<(), Infallible> {
+    case.await;
+    Ok(())
 }
 
-#[tokio::test]
-async fn services_hold_the_contract() {
-    let setup = Setup::start(RestateServer::builder()).await;
-    run_all(Arc::clone(&setup)).await;
-    assert_protocol(&setup, 6).await;
-    calls::scope_needs_protocol_v7(Arc::clone(&setup)).await;
-    lifecycle::termination(setup).await;
+fn tail(text: &str) -> String {
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
 }
 
-#[tokio::test]
-async fn services_hold_the_contract_when_suspended_at_every_await() {
-    let setup = Setup::start(RestateServer::builder().always_suspend()).await;
-    run_all(setup).await;
-}
-
-#[tokio::test]
-async fn services_hold_the_contract_on_protocol_v7() {
-    let setup = Setup::start(RestateServer::builder().protocol_v7()).await;
-    run_all(Arc::clone(&setup)).await;
-    assert_protocol(&setup, 7).await;
-}
-
-#[tokio::test]
-async fn services_hold_the_contract_on_protocol_v7_when_suspended_at_every_await() {
-    let server = RestateServer::builder().protocol_v7().always_suspend();
-    run_all(Setup::start(server).await).await;
-}
-
-#[tokio::test]
-async fn services_hold_the_contract_over_http1() {
-    let setup = Setup::start_http1(RestateServer::builder()).await;
-    run_all(setup).await;
-}
-
-#[tokio::test]
-async fn calls_go_to_scopes() {
-    let setup = Setup::start(RestateServer::builder().scopes()).await;
-    calls::scope(setup).await;
-}
-
-#[tokio::test]
-async fn mismatches_have_their_code() {
-    let server = RestateServer::builder().always_suspend().disable_retries();
-    lifecycle::mismatches(Setup::start(server).await).await;
-}
-
-#[tokio::test]
-async fn crashes_change_nothing() {
-    let setup = Setup::start(RestateServer::builder().always_suspend()).await;
-    lifecycle::crashes(setup).await;
+fn main() -> ExitCode {
+    let mut suite = Suite::default();
+    for cases in [
+        calls::cases,
+        interpreter::cases,
+        lifecycle::cases,
+        objects::cases,
+        process::cases,
+    ] {
+        cases(&mut suite);
+    }
+    suite.run()
 }

@@ -1,14 +1,13 @@
 //! The objects that keep something, and the workflow.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 
+use crate::suite::{ALL, Suite};
 use crate::{Failed, Setup};
 
 const NOTHING: Value = Value::Null;
 
-pub(crate) async fn counter(t: Arc<Setup>) {
+async fn counter(t: &Setup) {
     let call = |handler, input| t.object("Counter", "counter", handler, input);
     assert_eq!(call("get", NOTHING).await, Ok(json!(0)));
     let added = json!({ "oldValue": 0, "newValue": 5 });
@@ -24,7 +23,7 @@ pub(crate) async fn counter(t: Arc<Setup>) {
     assert!(matches!(refused, Err(Failed(400, _))), "{refused:?}");
 }
 
-pub(crate) async fn map(t: Arc<Setup>) {
+async fn map(t: &Setup) {
     let call = |handler, input| t.object("MapObject", "map", handler, input);
     assert_eq!(call("get", json!("a")).await, Ok(json!("")));
     for (key, value) in [("a", "1"), ("", "empty key"), ("b c/ü", "")] {
@@ -45,7 +44,7 @@ pub(crate) async fn map(t: Arc<Setup>) {
     assert_eq!(call("clearAll", NOTHING).await, Ok(json!([])));
 }
 
-pub(crate) async fn list(t: Arc<Setup>) {
+async fn list(t: &Setup) {
     let call = |handler, input| t.object("ListObject", "list", handler, input);
     assert_eq!(call("get", NOTHING).await, Ok(json!([])));
     for item in ["b", "a", "b"] {
@@ -56,7 +55,7 @@ pub(crate) async fn list(t: Arc<Setup>) {
     assert_eq!(call("get", NOTHING).await, Ok(json!([])));
 }
 
-pub(crate) async fn awakeable_holder(t: Arc<Setup>) {
+async fn awakeable_holder(t: &Setup) {
     let call = |handler, input| t.object("AwakeableHolder", "holder", handler, input);
     assert_eq!(call("hasAwakeable", NOTHING).await, Ok(json!(false)));
     let refused = call("unlock", json!("x")).await;
@@ -67,7 +66,7 @@ pub(crate) async fn awakeable_holder(t: Arc<Setup>) {
     assert!(matches!(refused, Err(Failed(400, _))), "{refused:?}");
 }
 
-pub(crate) async fn workflow(t: Arc<Setup>) {
+async fn workflow(t: &Setup) {
     let key = "workflow";
     let call = |handler, input| t.object("BlockAndWaitWorkflow", key, handler, input);
     assert_eq!(call("getState", NOTHING).await, Ok(NOTHING));
@@ -86,4 +85,12 @@ pub(crate) async fn workflow(t: Arc<Setup>) {
     assert_eq!(output, "done");
     let again = call("unblock", json!("done twice")).await;
     assert!(again.is_err(), "{again:?}");
+}
+
+pub(crate) fn cases(suite: &mut Suite) {
+    suite.case("awakeable_holder", ALL, awakeable_holder);
+    suite.case("counter", ALL, counter);
+    suite.case("list", ALL, list);
+    suite.case("map", ALL, map);
+    suite.case("workflow", ALL, workflow);
 }

@@ -6,8 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use durably::test_server::{ProcessUnderTest, RestateServer, free_port};
+use durably::test_server::{ProcessUnderTest, free_port};
 use serde_json::{Value, json};
+
+use crate::suite::{ALL, DEFAULT, Mode, Suite};
 
 const MANIFEST: &str = "application/vnd.restate.endpointmanifest.v4+json";
 
@@ -51,8 +53,7 @@ fn services(port: u16) -> Vec<String> {
         .collect()
 }
 
-#[tokio::test]
-async fn services_are_chosen_by_name() {
+async fn services_are_chosen_by_name(_: Mode) {
     for (chosen, due) in [
         ("*", 14),
         ("", 14),
@@ -64,8 +65,7 @@ async fn services_are_chosen_by_name() {
     }
 }
 
-#[tokio::test]
-async fn requests_must_be_signed_if_there_is_a_key() {
+async fn requests_must_be_signed_if_there_is_a_key(_: Mode) {
     let key = "publickeyv1_w7YHemBctH5Ck2nQRQ47iBBqhNHy4FV7t2Usbye2A6f";
     for variable in ["E2E_REQUEST_SIGNING", "E2E_REQUEST_SIGNING_ENV"] {
         let keys = format!("{key},{key}");
@@ -88,14 +88,14 @@ const PAIRS: [(&str, &str); 2] = [
     ),
 ];
 
-#[tokio::test]
-async fn a_server_that_signs_with_either_key_is_served() {
+async fn a_server_that_signs_with_either_key_is_served(mode: Mode) {
     let [(private, public), (_, other)] = PAIRS;
     let directory = tempfile::tempdir().unwrap();
     let pem = directory.path().join("key.pem");
     let text = format!("-----BEGIN PRIVATE KEY-----\n{private}\n-----END PRIVATE KEY-----\n");
     std::fs::write(&pem, text).unwrap();
-    let server = RestateServer::builder()
+    let server = mode
+        .server()
         .env("RESTATE_REQUEST_IDENTITY_PRIVATE_KEY_PEM_FILE", pem)
         .start()
         .await
@@ -109,7 +109,7 @@ async fn a_server_that_signs_with_either_key_is_served() {
     ] {
         let (_process, port) = start(&[(variable, &keys)]).await;
         let uri = format!("http://127.0.0.1:{port}");
-        let deployment = server.register(&uri).await.unwrap();
+        let deployment = mode.register(&server, &uri).await.unwrap();
         assert_eq!(deployment.services.len(), 14, "{keys}");
         let ingress = server.ingress();
         let echo = json!("signed");
@@ -130,7 +130,8 @@ async fn a_server_that_signs_with_either_key_is_served() {
 
     // With the other key alone, not even this server is, and the log says why.
     let (process, port) = start(&[("E2E_REQUEST_SIGNING", other)]).await;
-    let refused = server.register(&format!("http://127.0.0.1:{port}")).await;
+    let uri = format!("http://127.0.0.1:{port}");
+    let refused = mode.register(&server, &uri).await;
     assert!(refused.is_err(), "{refused:?}");
     let limit = Duration::from_secs(10);
     process
@@ -139,8 +140,7 @@ async fn a_server_that_signs_with_either_key_is_served() {
         .unwrap();
 }
 
-#[tokio::test]
-async fn it_ends_when_told_to_and_starts_again_on_its_port() {
+async fn it_ends_when_told_to_and_starts_again_on_its_port(_: Mode) {
     let (process, port) = start(&[]).await;
     let open = TcpStream::connect(("127.0.0.1", port)).unwrap();
     assert_eq!(discover(port).0, 200);
@@ -152,4 +152,22 @@ async fn it_ends_when_told_to_and_starts_again_on_its_port() {
     process.wait_for_log("listening", limit).await.unwrap();
     assert_eq!(discover(port).0, 200);
     drop(open);
+}
+
+pub(crate) fn cases(suite: &mut Suite) {
+    let signed = requests_must_be_signed_if_there_is_a_key;
+    let either = a_server_that_signs_with_either_key_is_served;
+    let again = it_ends_when_told_to_and_starts_again_on_its_port;
+    suite.alone(
+        "services_are_chosen_by_name",
+        DEFAULT,
+        services_are_chosen_by_name,
+    );
+    suite.alone("requests_must_be_signed_if_there_is_a_key", DEFAULT, signed);
+    suite.alone("a_server_that_signs_with_either_key_is_served", ALL, either);
+    suite.alone(
+        "it_ends_when_told_to_and_starts_again_on_its_port",
+        DEFAULT,
+        again,
+    );
 }

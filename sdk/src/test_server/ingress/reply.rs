@@ -1,5 +1,6 @@
 //! What the ingress answers: outputs, accepted sends, and failures.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 
 use bytes::Bytes;
@@ -28,6 +29,8 @@ pub enum IngressError {
         status: u16,
         /// The failure's message.
         message: String,
+        /// What the terminal error carried besides, sorted by key.
+        metadata: Vec<(String, String)>,
         /// The invocation that failed; none if the request never became one.
         invocation_id: Option<String>,
     },
@@ -86,6 +89,23 @@ impl IngressError {
         match self {
             Self::Failed { message, .. } => Some(message),
             _ => None,
+        }
+    }
+
+    /// The metadata of the terminal error, sorted by key.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use durably::test_server::IngressError;
+    /// # fn example(error: IngressError) {
+    /// assert_eq!(error.metadata(), [("sku".to_owned(), "A-1".to_owned())]);
+    /// # }
+    /// ```
+    pub fn metadata(&self) -> &[(String, String)] {
+        match self {
+            Self::Failed { metadata, .. } => metadata,
+            _ => &[],
         }
     }
 }
@@ -187,14 +207,16 @@ pub(super) fn invocation_id(headers: &http::HeaderMap) -> Option<&str> {
     headers.get("x-restate-id")?.to_str().ok()
 }
 
-/// The message inside a failure's JSON, or the whole body if it is something else.
-pub(super) fn failure_message(body: &[u8]) -> String {
+/// What a failure's JSON says, or the whole body as the message if it is something else.
+pub(super) fn failure(body: &[u8]) -> (String, Vec<(String, String)>) {
     #[derive(serde::Deserialize)]
     struct Failure {
         message: String,
+        #[serde(default)]
+        metadata: BTreeMap<String, String>,
     }
     match serde_json::from_slice::<Failure>(body) {
-        Ok(failure) => failure.message,
-        Err(_) => String::from_utf8_lossy(body).into_owned(),
+        Ok(failure) => (failure.message, failure.metadata.into_iter().collect()),
+        Err(_) => (String::from_utf8_lossy(body).into_owned(), Vec::new()),
     }
 }

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::super::client;
 use super::Ingress;
-use super::reply::{IngressError, Reply, Sent, failure_message, invocation_id};
+use super::reply::{IngressError, Reply, Sent, failure, invocation_id};
 
 /// A request to a handler, made by [`Ingress::service`] or [`Ingress::object`].
 ///
@@ -257,12 +257,16 @@ impl IngressRequest {
             Ok((status, headers, body)) if status.is_success() => {
                 Ok(Reply::new(request, headers, body))
             }
-            Ok((status, headers, body)) => Err(IngressError::Failed {
-                request,
-                status: status.as_u16(),
-                message: failure_message(&body),
-                invocation_id: invocation_id(&headers).map(str::to_owned),
-            }),
+            Ok((status, headers, body)) => {
+                let (message, metadata) = failure(&body);
+                Err(IngressError::Failed {
+                    request,
+                    status: status.as_u16(),
+                    message,
+                    metadata,
+                    invocation_id: invocation_id(&headers).map(str::to_owned),
+                })
+            }
             Err(error) => {
                 let unsendable = reqwest::Error::is_builder(&error);
                 let source = client::describe(error);
