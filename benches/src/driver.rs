@@ -3,7 +3,14 @@
 //!
 //! The windows are those of the runtime's client (hyper's defaults).
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{
+    net::Ipv4Addr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail, ensure};
 use bytes::{Bytes, BytesMut};
@@ -12,7 +19,10 @@ use h2::{
     RecvStream, SendStream,
     client::{self, ResponseFuture, SendRequest},
 };
-use http::{Method, Request, StatusCode, header::CONTENT_TYPE};
+use http::{
+    Method, Request, StatusCode,
+    header::{ACCEPT, CONTENT_TYPE, HeaderName},
+};
 use tokio::net::TcpStream;
 
 use crate::{
@@ -24,6 +34,9 @@ use crate::{
 const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 5 * 1024 * 1024;
 
+const INVOCATION_ID: HeaderName = HeaderName::from_static("x-restate-invocation-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
 /// How long an endpoint may be silent. A fan-out of thousands under valgrind takes minutes.
 const PATIENCE: Duration = Duration::from_secs(900);
 
@@ -32,6 +45,8 @@ const PATIENCE: Duration = Duration::from_secs(900);
 pub struct Driver {
     requests: SendRequest<Bytes>,
     authority: String,
+    /// How many invocations there were on this connection.
+    invocations: Arc<AtomicU64>,
 }
 
 impl Driver {
@@ -54,6 +69,7 @@ impl Driver {
         Ok(Self {
             requests,
             authority: format!("127.0.0.1:{port}"),
+            invocations: Arc::default(),
         })
     }
 
@@ -66,7 +82,7 @@ impl Driver {
         for (at, attempt) in conversation.attempts.iter().enumerate() {
             let script = Script::of(attempt, conversation.version).encode();
             let (response, mut send) = self
-                .request(Method::PUT, &echo_path(attempt, at), None)
+                .request(Method::PUT, &echo_path(attempt, at), [])
                 .await?;
             send.send_data(script, true)?;
             let status = response.await?.status();
@@ -120,9 +136,15 @@ impl Driver {
             Endpoint::Echo => echo_path(attempt, at),
         };
         let content_type = format!("application/vnd.restate.invocation.v{}", talk.version);
-        let (response, send) = self
-            .request(Method::POST, &path, Some(&content_type))
-            .await?;
+        let number = self.invocations.fetch_add(1, Ordering::Relaxed);
+        // What the runtime says with each request; the last two differ each time.
+        let headers = [
+            (CONTENT_TYPE, content_type.clone()),
+            (ACCEPT, content_type.clone()),
+            (INVOCATION_ID, format!("inv_1{number:033}")),
+            (TRACEPARENT, format!("00-{number:032x}-{number:016x}-01")),
+        ];
+        let (response, send) = self.request(Method::POST, &path, headers).await?;
         Ok(Open {
             version: talk.version,
             content_type,
@@ -138,13 +160,13 @@ impl Driver {
         &self,
         method: Method,
         path: &str,
-        content_type: Option<&str>,
+        headers: impl IntoIterator<Item = (HeaderName, String)>,
     ) -> anyhow::Result<(ResponseFuture, SendStream<Bytes>)> {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("http://{}{path}", self.authority));
-        if let Some(content_type) = content_type {
-            request = request.header(CONTENT_TYPE, content_type);
+        for (name, value) in headers {
+            request = request.header(name, value);
         }
         let mut requests = self.requests.clone().ready().await?;
         Ok(requests.send_request(request.body(())?, false)?)

@@ -17,6 +17,17 @@ pub(crate) struct Binaries {
 }
 
 impl Binaries {
+    /// Where they are, or will be: in the target folder of this program.
+    pub(crate) fn here() -> anyhow::Result<Self> {
+        // target/release/compare
+        let target = env::current_exe()?;
+        let target = target.ancestors().nth(2);
+        let target = target.context("this program stands in no target folder")?;
+        Ok(Self {
+            target: target.to_owned(),
+        })
+    }
+
     /// The endpoint's program.
     pub(crate) fn of(&self, who: Who) -> PathBuf {
         self.target.join(match who {
@@ -46,29 +57,23 @@ pub(crate) fn cargo() -> Command {
 
 /// Builds all endpoints.
 pub(crate) fn all(peer: bool) -> anyhow::Result<Binaries> {
-    // target/release/compare
-    let target = env::current_exe()?;
-    let target = target
-        .ancestors()
-        .nth(2)
-        .context("this program stands in no target folder")?
-        .to_owned();
+    let binaries = Binaries::here()?;
     progress::say("building durably and the echo");
     let mut ours = cargo();
     ours.args(["build", "--release", "--quiet", "-p", "durably-benches"])
         .args(["--bin", "bench-endpoint", "--bin", "echo", "--target-dir"])
-        .arg(&target)
+        .arg(&binaries.target)
         .current_dir(benches());
     run(&mut ours)?;
     if peer {
         progress::say("building restate-sdk (minutes, the first time)");
         let mut peer = cargo();
         peer.args(["build", "--release", "--quiet", "--locked", "--target-dir"])
-            .arg(target.join("peer"))
+            .arg(binaries.target.join("peer"))
             .current_dir(benches().join("peer"));
         run(&mut peer)?;
     }
-    Ok(Binaries { target })
+    Ok(binaries)
 }
 
 /// Runs a command to its end, with its output going where ours goes.

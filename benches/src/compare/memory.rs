@@ -65,7 +65,7 @@ pub(crate) async fn each_open(
     let mut resident = Vec::new();
     for count in [few, many] {
         while opened.len() < count as usize {
-            if opened.len() % STREAMS as usize == 0 {
+            if opened.len().is_multiple_of(STREAMS as usize) {
                 connections.push(server.connect().await?);
             }
             let driver = connections.last().unwrap_or(&teacher);
