@@ -63,7 +63,10 @@ impl Tool {
                 format!("--dhat-out-file={files}.out"),
             ],
         };
-        let mut command = vec!["valgrind".to_owned(), format!("--log-file={files}.log")];
+        let log = format!("--log-file={files}.log");
+        // Deep enough to reach from the allocator over generic code to whoever wanted something.
+        let callers = "--num-callers=40".to_owned();
+        let mut command = vec!["valgrind".to_owned(), log, callers];
         command.extend(tool);
         command
     }
