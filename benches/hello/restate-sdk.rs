@@ -16,6 +16,8 @@ impl Greeter {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = format!("127.0.0.1:{}", std::env::var("PORT")?);
     let endpoint = Endpoint::builder().bind(Greeter).build();
-    HttpServer::new(endpoint).listen_and_serve(address.parse()?).await;
+    HttpServer::new(endpoint)
+        .listen_and_serve(address.parse()?)
+        .await;
     Ok(())
 }
