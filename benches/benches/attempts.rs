@@ -1,8 +1,15 @@
 //! How long attempts take, through the public API: an endpoint is handed a request whose body is a
-//! journal, and its response is read to the end.
+//! journal, and its response is read to the end. The groups follow the layers:
 //!
-//! `cargo bench -p durably-benches`, with a part of a name to choose. For comparisons with other SDKs
-//! there is the binary `bench-endpoint`; these are for finding out what a change does.
+//! * `frames`: thousands of tiny messages that nobody waits for, in pieces of several sizes; what is not
+//!   framing is one small entry in a map for each;
+//! * `replay`: journals, entry by entry;
+//! * `step`: commands that are written, and answered one after the other;
+//! * `state`: reads and writes, and a large state of which little is read;
+//! * `request`: a whole request over HTTP/2, its client included, without a network.
+//!
+//! `cargo bench -p durably-benches`, with a part of a name to choose. These are for finding out what a
+//! change does; for comparisons with others there is `compare`. `cargo test` runs each once.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 #![allow(
@@ -53,6 +60,19 @@ fn frames(journal: &[Message]) -> impl Body<Data = Bytes, Error = Infallible> + 
         .map(|message| Ok(Frame::data(message.frame())))
         .collect();
     StreamBody::new(stream::iter(frames))
+}
+
+/// A body of DATA frames of this length, whatever they cut in two.
+fn pieces(journal: &Bytes, length: usize) -> impl Body<Data = Bytes, Error = Infallible> + use<> {
+    let pieces: Vec<_> = (0..journal.len())
+        .step_by(length)
+        .map(|at| {
+            Ok(Frame::data(
+                journal.slice(at..journal.len().min(at + length)),
+            ))
+        })
+        .collect();
+    StreamBody::new(stream::iter(pieces))
 }
 
 /// What a benchmark replays: a handler, a journal, and the output that must come of it.
@@ -142,13 +162,43 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().build().unwrap()
 }
 
+fn framing(c: &mut Criterion) {
+    const K: u32 = 10_000;
+    let runtime = runtime();
+    let endpoint = services::endpoint().unwrap();
+    let replay = notifications(K);
+    let (due, whole) = (replay.due(), wire::join(&replay.journal));
+    let mut group = c.benchmark_group("frames");
+    group.throughput(Throughput::Elements(K.into()));
+    for length in [16, 1_024, 16 * 1_024] {
+        group.bench_function(format!("in pieces of {length} bytes"), |b| {
+            b.iter_with_setup(
+                || pieces(&whole, length),
+                |body| {
+                    let response = runtime.block_on(attempt(&endpoint, replay.path, body));
+                    assert_eq!(response, due);
+                },
+            );
+        });
+    }
+    group.bench_function("a frame a message", |b| {
+        b.iter_with_setup(
+            || frames(&replay.journal),
+            |body| {
+                let response = runtime.block_on(attempt(&endpoint, replay.path, body));
+                assert_eq!(response, due);
+            },
+        );
+    });
+    group.finish();
+}
+
 fn replays(c: &mut Criterion) {
     const K: u32 = 1_000;
     let runtime = runtime();
     let endpoint = services::endpoint().unwrap();
     for (name, elements, replay) in [
         ("hello", 1, hello()),
-        ("notifications", K, notifications(K)),
         ("runs", K, runs(K)),
         ("callsUnordered", K, calls("Bench/callsUnordered", K, false)),
         (
@@ -197,36 +247,58 @@ fn live(c: &mut Criterion) {
     let runtime = runtime();
     let endpoint = services::endpoint().unwrap();
 
-    let mut group = c.benchmark_group("live");
-    let state = state(100);
-    let journal = wire::join(&[wire::start(1, &state), wire::input(b"100")]);
-    group.throughput(Throughput::Elements(100));
-    group.bench_function("state of 100 keys", |b| {
-        b.iter(|| {
-            let body = Full::new(journal.clone());
-            black_box(runtime.block_on(attempt(&endpoint, "BenchObject/state", body)))
-        });
-    });
+    let mut group = c.benchmark_group("step");
     group.throughput(Throughput::Elements(1_000));
-    group.bench_function("1,000 steps", |b| {
+    group.bench_function("1,000 runs", |b| {
         b.iter(|| runtime.block_on(steps(&endpoint, 1_000)));
     });
+    group.finish();
 
+    let mut group = c.benchmark_group("state");
+    for (keys, n) in [(100, 100), (1_000, 1_u32)] {
+        let journal = wire::join(&[
+            wire::start(1, &state(keys)),
+            wire::input(n.to_string().as_bytes()),
+        ]);
+        let output = wire::output((10 * n).to_string().as_bytes());
+        let due = wire::join(&[output, wire::end()]);
+        group.throughput(Throughput::Elements(n.into()));
+        group.bench_function(format!("{n} of {keys} keys"), |b| {
+            b.iter(|| {
+                let body = Full::new(journal.clone());
+                let response = runtime.block_on(attempt(&endpoint, "BenchObject/state", body));
+                assert!(response.ends_with(&due));
+            });
+        });
+    }
+    group.finish();
+
+    let mut group = c.benchmark_group("payload");
     let payload = vec![b'x'; 8 * 1024 * 1024];
     let journal = wire::join(&[wire::start(1, &[]), wire::input(&payload)]);
     group.throughput(Throughput::Bytes(payload.len() as u64));
-    group.bench_function("8 MiB of bytes", |b| {
-        b.iter(|| {
-            let body = Full::new(journal.clone());
-            let response = endpoint.handle(request("Bench/bytes", body));
-            runtime.block_on(async {
-                let mut body = response.into_body();
-                while let Some(frame) = body.frame().await {
-                    black_box(frame.unwrap());
-                }
-            });
+    for (name, length) in [
+        ("in one piece", journal.len()),
+        ("in pieces of 16 KiB", 16_384),
+    ] {
+        group.bench_function(format!("8 MiB {name}"), |b| {
+            b.iter_with_setup(
+                || pieces(&journal, length),
+                |body| {
+                    let response = endpoint.handle(request("Bench/bytes", body));
+                    let mut received = 0;
+                    runtime.block_on(async {
+                        let mut body = response.into_body();
+                        while let Some(frame) = body.frame().await {
+                            let data = frame.unwrap().into_data().unwrap();
+                            received += black_box(data).len();
+                        }
+                    });
+                    assert!(received > payload.len());
+                },
+            );
         });
-    });
+    }
     group.finish();
 }
 
@@ -273,7 +345,7 @@ fn requests(c: &mut Criterion) {
         tokio::spawn(connection);
         client
     });
-    c.bench_function("request hello over HTTP/2", |b| {
+    c.bench_function("request: hello over HTTP/2", |b| {
         b.iter(|| {
             let mut client = client.clone();
             let request = request(replay.path, Full::new(journal.clone()));
@@ -292,6 +364,6 @@ criterion_group! {
         .sample_size(20)
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2));
-    targets = replays, live, requests
+    targets = framing, replays, live, requests
 }
 criterion_main!(attempts);

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 
 /// Bytes of a frame's header.
 const HEADER_LEN: usize = 8;
@@ -83,11 +83,26 @@ impl Message {
             return None;
         }
         bytes.advance(HEADER_LEN);
-        Some(Self {
+        Some(Self::of(header, bytes.split_to(length)))
+    }
+
+    /// The same from bytes that are still being gathered.
+    pub fn take_from(bytes: &mut BytesMut) -> Option<Self> {
+        let header = u64::from_be_bytes(*bytes.first_chunk::<HEADER_LEN>()?);
+        let length = (header & 0xffff_ffff) as usize;
+        if bytes.len() < HEADER_LEN + length {
+            return None;
+        }
+        bytes.advance(HEADER_LEN);
+        Some(Self::of(header, bytes.split_to(length).freeze()))
+    }
+
+    fn of(header: u64, payload: Bytes) -> Self {
+        Self {
             ty: (header >> 48) as u16,
             requested_ack: header & REQUESTED_ACK != 0,
-            payload: bytes.split_to(length),
-        })
+            payload,
+        }
     }
 }
 
@@ -140,6 +155,13 @@ impl Fields {
         self.varint(value.len() as u64);
         self.0.extend_from_slice(value);
         self
+    }
+
+    /// A list of one number.
+    fn packed(self, tag: u32, value: u32) -> Self {
+        let mut list = Self::default();
+        list.varint(value.into());
+        self.one_of(tag, &list.0)
     }
 
     /// A `Value` message with this content.
@@ -252,6 +274,88 @@ pub fn signal(index: u32, value: &[u8]) -> Message {
 pub fn get_eager_state(key: &str, value: &[u8]) -> Message {
     let fields = fields().bytes(1, key.as_bytes()).value(14, value);
     Message::new(GET_EAGER_STATE, fields)
+}
+
+/// The Suspension of somebody who waits for one completion, or the cancellation.
+#[must_use]
+pub fn suspension(completion: u32, version: u32) -> Message {
+    let cancel = fields().one_of(2, &[1]);
+    if version < 7 {
+        let waiting = fields().packed(1, completion).one_of(2, &[1]);
+        return Message::new(SUSPENSION, waiting);
+    }
+    let awaited = fields().packed(1, completion).uint(5, 1);
+    let awaiting_on = cancel.one_of(4, &awaited.0).uint(5, 1);
+    Message::new(SUSPENSION, fields().one_of(4, &awaiting_on.0))
+}
+
+/// The completions and signals that a Suspension waits for, however they are nested, if it is one.
+///
+/// # Examples
+///
+/// ```
+/// use durably_benches::wire;
+///
+/// for version in [6, 7] {
+///     let suspension = wire::suspension(300, version);
+///     assert_eq!(wire::awaited(&suspension), Some((vec![300], vec![1])));
+/// }
+/// ```
+#[must_use]
+pub fn awaited(message: &Message) -> Option<(Vec<u32>, Vec<u32>)> {
+    let mut awaited = (Vec::new(), Vec::new());
+    if message.ty != SUSPENSION {
+        return None;
+    }
+    // The lists have the same numbers in the Suspension of old and in the tree of today, which
+    // stands in the Suspension's field 4; nested trees have that number, too.
+    let mut trees = vec![&*message.payload];
+    while let Some(mut tree) = trees.pop() {
+        while !tree.is_empty() {
+            let key = varint(&mut tree)?;
+            let number = varint(&mut tree)?;
+            let mut several = match (key >> 3, key & 7) {
+                (1, 0) => {
+                    awaited.0.push(u32::try_from(number).ok()?);
+                    continue;
+                }
+                (2, 0) => {
+                    awaited.1.push(u32::try_from(number).ok()?);
+                    continue;
+                }
+                (5, 0) => continue,
+                (1..=4, 2) => tree.split_off(..usize::try_from(number).ok()?)?,
+                _ => return None,
+            };
+            match key >> 3 {
+                3 => return None,
+                4 => trees.push(several),
+                list => {
+                    while !several.is_empty() {
+                        let id = u32::try_from(varint(&mut several)?).ok()?;
+                        if list == 1 {
+                            awaited.0.push(id);
+                        } else {
+                            awaited.1.push(id);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    Some(awaited)
+}
+
+fn varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let byte = *bytes.split_off_first()?;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Some(value);
+        }
+    }
+    None
 }
 
 /// A SetState command.
