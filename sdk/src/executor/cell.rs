@@ -333,9 +333,7 @@ impl Cell {
         let dropped = {
             let mut guard = self.lock();
             let state = &mut *guard;
-            state
-                .leaves
-                .remove(handle, &state.journal.notifications, &mut state.runs)
+            state.leaves.remove(handle, &mut state.runs)
         };
         drop(dropped);
     }

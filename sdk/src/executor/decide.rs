@@ -58,7 +58,7 @@ impl Decider {
         let mut guard = cell.lock();
         let state = &mut *guard;
         self.output_high = state.journal.buffered_output() > OUTPUT_HIGH;
-        state.leaves.withdraw(&state.journal.notifications);
+        state.leaves.withdraw();
         if let Some(run) = self.granted.take()
             && cell.withdraw_grant(run)
         {

@@ -77,7 +77,9 @@ struct Leaf {
     /// The last `AwaitingOn` named it.
     reported: bool,
     run: Option<RunRef>,
-    /// While it waits: the next leaf that waits for the same source, by creation.
+    /// It is among those that [`Leaves::arrived`] looks for.
+    linked: bool,
+    /// While it is: the next leaf that waits for the same source, by creation.
     next: Option<usize>,
 }
 
@@ -152,8 +154,10 @@ impl Leaves {
                 self.offered = None;
                 let old = self.release(handle, runs);
                 let result = notifications.take(&handle.source);
-                // More may have come under the same name, or an invocation id may be wanted twice.
-                self.arrived(&handle.source, notifications);
+                // More may have come under the same name.
+                if let Source::NamedSignal(_) = handle.source {
+                    self.arrived(&handle.source, notifications);
+                }
                 match result {
                     Some(result) => (Poll::Ready(Delivery::Result(result)), old),
                     None => (Poll::Pending, old),
@@ -177,6 +181,7 @@ impl Leaves {
             cancelled: false,
             reported: false,
             run: handle.run,
+            linked: false,
             next: None,
         };
         let slot = self.free.pop().unwrap_or_else(|| {
@@ -189,23 +194,13 @@ impl Leaves {
     }
 
     /// A leaf's future is dropped, and with it its run.
-    pub(crate) fn remove(
-        &mut self,
-        handle: &mut LeafHandle,
-        notifications: &Notifications,
-        runs: &mut Runs,
-    ) -> Option<LeafWaker> {
+    pub(crate) fn remove(&mut self, handle: &mut LeafHandle, runs: &mut Runs) -> Option<LeafWaker> {
         let phase = handle
             .slot
             .and_then(|slot| Some(self.slots.get(slot)?.as_ref()?.phase));
         let waker = match (phase, handle.slot) {
             (Some(Phase::Waiting), Some(slot)) => self.unregister(slot, runs),
-            (Some(Phase::Offered), _) => {
-                self.offered = None;
-                self.arrived(&handle.source, notifications);
-                None
-            }
-            (Some(Phase::Cancelled), _) => {
+            (Some(Phase::Offered | Phase::Cancelled), _) => {
                 self.offered = None;
                 None
             }
@@ -241,10 +236,15 @@ impl Leaves {
         if let Some(run) = leaf.run {
             runs.leaf_waits(run, slot, order.is_some());
         }
-        if let Some(order) = order {
-            self.offerable.push(Reverse((order, leaf.seq, slot)));
-        }
         let seq = leaf.seq;
+        if let Some(order) = order {
+            self.offerable.push(Reverse((order, seq, slot)));
+            // A completion comes once: nothing more is to arrive for this leaf.
+            if matches!(leaf.source, Source::Completion(_)) {
+                return;
+            }
+        }
+        leaf.linked = true;
         let source = leaf.source.clone();
         self.link(&source, seq, slot);
     }
@@ -341,8 +341,10 @@ impl Leaves {
         if leaf.cancelled {
             self.cancelled.remove(&(leaf.seq, slot));
         }
-        let source = leaf.source.clone();
-        self.unlink(&source, slot);
+        if std::mem::take(&mut leaf.linked) {
+            let source = leaf.source.clone();
+            self.unlink(&source, slot);
+        }
         waker
     }
 
@@ -380,10 +382,8 @@ impl Leaves {
 
     /// Offers what [`Leaves::next_offer`] has just found for this leaf; wake what is returned.
     pub(crate) fn offer(&mut self, slot: usize, runs: &mut Runs) -> Option<LeafWaker> {
+        // Of several that wait for it, it was created first: that decides between entries of one order.
         self.offerable.pop();
-        // Of several that wait for it, the one that was created first.
-        let source = &self.slots.get(slot)?.as_ref()?.source;
-        let slot = self.first_waiting(source)?;
         let waker = self.unregister(slot, runs);
         self.present(slot, Phase::Offered);
         waker
@@ -420,14 +420,13 @@ impl Leaves {
         }
     }
 
-    /// At rest: what was offered and not taken goes back to its place.
-    pub(crate) fn withdraw(&mut self, notifications: &Notifications) {
+    /// At rest: what was offered and not taken goes back to its place. Others that wait for it have
+    /// entries of their own.
+    pub(crate) fn withdraw(&mut self) {
         if let Some(slot) = self.offered.take()
             && let Some(Some(leaf)) = self.slots.get_mut(slot)
         {
             leaf.phase = Phase::Woken;
-            let source = leaf.source.clone();
-            self.arrived(&source, notifications);
         }
     }
 

@@ -53,7 +53,6 @@ use crate::{
     protocol::{
         ProtocolVersion,
         frame::{FrameDecoder, Limits},
-        message::Incoming,
         start::Start,
     },
     random::seed_from_id,
@@ -129,35 +128,40 @@ impl Attempt {
 
     /// Takes bytes of the request, cut anywhere.
     pub(crate) fn handle_input(&mut self, chunk: Bytes) {
-        if self.ended || self.cell.lock().input_closed {
+        if self.ended {
             return;
         }
         self.decoder.push(chunk);
+        let mut wakers = Vec::new();
+        let taken = self.take_frames(&mut wakers);
+        for waker in wakers {
+            waker.wake();
+        }
+        if let Err(error) = taken {
+            self.fail(error);
+        }
+    }
+
+    /// Hands the frames that are there to the journal; `wakers` are to be woken outside of the lock.
+    fn take_frames(&mut self, wakers: &mut Vec<Waker>) -> Result<(), AttemptError> {
+        let mut guard = self.cell.lock();
+        let state = &mut *guard;
+        if state.input_closed {
+            return Ok(());
+        }
         loop {
-            let message = match self.decoder.next_frame() {
-                Ok(None) => return,
-                Ok(Some(frame)) => Incoming::decode(frame).map_err(AttemptError::violation),
-                Err(error) => Err(AttemptError::violation(error)),
+            let Some(frame) = self.decoder.next_frame().map_err(AttemptError::violation)? else {
+                return Ok(());
             };
-            let changed = message.and_then(|message| {
-                let mut guard = self.cell.lock();
-                let state = &mut *guard;
-                let change = state.journal.handle_message(message)?;
-                if let Change::Arrived(source) = &change {
-                    state.leaves.arrived(source, &state.journal.notifications);
+            match state.journal.handle_frame(frame)? {
+                Change::Nothing => {}
+                Change::Ready => self.ready = true,
+                Change::Arrived(source) => {
+                    state.leaves.arrived(&source, &state.journal.notifications);
                 }
-                Ok(change)
-            });
-            match changed {
-                Ok(Change::Ready) => self.ready = true,
-                Ok(Change::EphemeralRead { id, value }) => {
-                    let waker = self.cell.lock().ephemeral.answer(id, value);
-                    if let Some(waker) = waker {
-                        waker.wake();
-                    }
+                Change::EphemeralRead { id, value } => {
+                    wakers.extend(state.ephemeral.answer(id, value));
                 }
-                Ok(_) => {}
-                Err(error) => return self.fail(error),
             }
         }
     }

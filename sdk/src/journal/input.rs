@@ -8,6 +8,7 @@ use prost::Message as _;
 use super::{AttemptError, Change, Journal, Order, Phase, Recorded, Source, state_view::StateView};
 use crate::protocol::{
     MessageType,
+    frame::Frame,
     message::{Header, Incoming, InputCommand, Notification, NotificationId, NotificationResult},
     start::Start,
 };
@@ -16,6 +17,30 @@ use crate::protocol::{
 const RESERVED_COMMANDS: usize = 16;
 
 impl Journal {
+    /// Takes the next frame of the runtime.
+    pub(crate) fn handle_frame(&mut self, frame: Frame) -> Result<Change, AttemptError> {
+        if let Phase::Entries { remaining } = self.phase
+            && frame.ty.is_command()
+        {
+            return self.record(frame.ty, frame.payload, remaining);
+        }
+        self.handle_message(Incoming::decode(frame).map_err(AttemptError::violation)?)
+    }
+
+    /// A command of the recorded journal.
+    fn record(
+        &mut self,
+        ty: MessageType,
+        payload: Bytes,
+        remaining: u32,
+    ) -> Result<Change, AttemptError> {
+        self.recorded_completions = self
+            .recorded_completions
+            .saturating_add(ty.completion_ids());
+        self.recorded.push(Recorded { ty, payload });
+        self.entry(remaining)
+    }
+
     /// Takes the next message of the runtime.
     pub(crate) fn handle_message(&mut self, message: Incoming) -> Result<Change, AttemptError> {
         match (self.phase, message) {
@@ -27,11 +52,7 @@ impl Journal {
             ))),
             (_, Incoming::Start(_)) => Err(AttemptError::violation("a second Start message came")),
             (Phase::Entries { remaining }, Incoming::Command(ty, payload)) => {
-                self.recorded_completions = self
-                    .recorded_completions
-                    .saturating_add(ty.completion_ids());
-                self.recorded.push(Recorded { ty, payload });
-                self.entry(remaining)
+                self.record(ty, payload, remaining)
             }
             (
                 Phase::Entries { remaining },

@@ -290,14 +290,19 @@ impl Encoder {
     }
 
     /// A field's key and a number: its value or its length.
+    #[inline]
     fn pair(&mut self, key: u64, number: u64) {
-        if let (Ok(key), Ok(number)) = (u8::try_from(key), u8::try_from(number))
-            && key < 0x80
-            && number < 0x80
-        {
-            self.buffer.extend_from_slice(&[key, number]);
-            return;
+        if key < 0x80 && number < 0x80 {
+            self.buffer.extend_from_slice(&[key as u8, number as u8]);
+        } else if key < 0x80 && number < 0x4000 {
+            let (low, high) = (number as u8 | 0x80, (number >> 7) as u8);
+            self.buffer.extend_from_slice(&[key as u8, low, high]);
+        } else {
+            self.long_pair(key, number);
         }
+    }
+
+    fn long_pair(&mut self, key: u64, number: u64) {
         for number in [key, number] {
             let (bytes, length) = varint(number);
             self.buffer.extend_from_slice(&bytes[..length]);

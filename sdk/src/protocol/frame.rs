@@ -1,15 +1,13 @@
 //! Frames: an 8 byte header (type, flags, payload length; big endian) and a payload.
 //!
 //! The decoder takes chunks of any size, cut at any byte, and hands out whole frames. A frame
-//! that lies within one chunk is a slice of it; one that spans chunks is copied together once,
-//! when its last byte is there, so that a declared length costs nothing until the bytes come.
-//!
-//! Small chunks that have to wait for others are copied together at once: a large message in chunks of one
-//! byte would cost a hundred times what it holds.
+//! that lies within one chunk is a slice of it; one that spans chunks is copied together as they come,
+//! while they are in the processor's cache. A declared length costs nothing until the bytes come, and a
+//! message in chunks of one byte no more than another one.
 
-use std::collections::VecDeque;
+use std::mem;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 
 use super::MessageType;
 
@@ -42,9 +40,6 @@ impl Default for Limits {
         }
     }
 }
-
-/// Chunks below this many bytes that have to wait are copied together.
-const SMALL_CHUNK: usize = 1024;
 
 /// One frame as it came.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,14 +77,10 @@ pub(crate) fn header(ty: MessageType, requested_ack: bool, length: u32) -> [u8; 
 /// Cuts chunks of bytes into frames.
 #[derive(Debug)]
 pub(crate) struct FrameDecoder {
-    /// The chunk that is being cut. It is empty only if nothing is buffered.
-    front: Bytes,
-    /// The chunks behind it; none of them is empty.
-    behind: VecDeque<Bytes>,
-    /// Small chunks behind all of them, copied together.
-    small: BytesMut,
-    /// The bytes behind the chunk that is being cut.
-    behind_len: usize,
+    /// What is left of the last chunk.
+    chunk: Bytes,
+    /// The part of a header, or of a payload, that has come in earlier chunks.
+    begun: Vec<u8>,
     limits: Limits,
     /// The messages so far that count for the journal.
     journal: usize,
@@ -100,30 +91,20 @@ pub(crate) struct FrameDecoder {
 impl FrameDecoder {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
-            front: Bytes::new(),
-            behind: VecDeque::new(),
-            small: BytesMut::new(),
-            behind_len: 0,
+            chunk: Bytes::new(),
+            begun: Vec::new(),
             limits,
             journal: 0,
             pending: None,
         }
     }
 
-    /// Adds the next chunk of the stream.
+    /// Adds the next chunk of the stream. Take all frames of the one before first.
     pub(crate) fn push(&mut self, chunk: Bytes) {
-        if self.front.is_empty() {
-            self.front = chunk;
-            return;
-        }
-        self.behind_len += chunk.len();
-        if chunk.len() < SMALL_CHUNK {
-            self.small.extend_from_slice(&chunk);
+        if self.chunk.is_empty() {
+            self.chunk = chunk;
         } else {
-            if !self.small.is_empty() {
-                self.behind.push_back(self.small.split().freeze());
-            }
-            self.behind.push_back(chunk);
+            self.chunk = [&*self.chunk, &*chunk].concat().into();
         }
     }
 
@@ -135,85 +116,79 @@ impl FrameDecoder {
                 let Some(header) = self.take_header() else {
                     return Ok(None);
                 };
-                let ty = MessageType((header >> 48) as u16);
-                let length = (header & 0xFFFF_FFFF) as usize;
-                if length > self.limits.incoming {
-                    return Err(FrameError::TooLarge {
-                        ty,
-                        length,
-                        limit: self.limits.incoming,
-                    });
-                }
-                if ty.is_kept() {
-                    self.journal = self.journal.saturating_add(HEADER_LEN + length);
-                    if self.journal > self.limits.journal {
-                        return Err(FrameError::JournalTooLarge {
-                            limit: self.limits.journal,
-                        });
-                    }
-                }
-                self.pending = Some((ty, length));
-                (ty, length)
+                let pending = self.check(header)?;
+                self.pending = Some(pending);
+                pending
             }
         };
-        if self.buffered() < length {
+        let Some(payload) = self.take(length) else {
             return Ok(None);
-        }
+        };
         self.pending = None;
-        Ok(Some(Frame {
-            ty,
-            payload: self.take(length),
-        }))
+        Ok(Some(Frame { ty, payload }))
     }
 
-    fn buffered(&self) -> usize {
-        self.front.len() + self.behind_len
+    /// The type and the length that a header announces.
+    fn check(&mut self, header: u64) -> Result<(MessageType, usize), FrameError> {
+        let ty = MessageType((header >> 48) as u16);
+        let length = (header & 0xFFFF_FFFF) as usize;
+        if length > self.limits.incoming {
+            return Err(FrameError::TooLarge {
+                ty,
+                length,
+                limit: self.limits.incoming,
+            });
+        }
+        if ty.is_kept() {
+            self.journal = self.journal.saturating_add(HEADER_LEN + length);
+            if self.journal > self.limits.journal {
+                return Err(FrameError::JournalTooLarge {
+                    limit: self.limits.journal,
+                });
+            }
+        }
+        Ok((ty, length))
     }
 
+    #[inline]
     fn take_header(&mut self) -> Option<u64> {
-        if let Some(header) = self.front.first_chunk::<HEADER_LEN>() {
+        if self.begun.is_empty()
+            && let Some(header) = self.chunk.first_chunk::<HEADER_LEN>()
+        {
             let header = u64::from_be_bytes(*header);
-            self.front.advance(HEADER_LEN);
-            self.refill();
+            self.chunk.advance(HEADER_LEN);
             return Some(header);
         }
-        (self.buffered() >= HEADER_LEN).then(|| self.take(HEADER_LEN).get_u64())
+        self.take(HEADER_LEN).map(|mut header| header.get_u64())
     }
 
-    /// Takes `length` bytes, which the caller has checked to be there.
-    fn take(&mut self, length: usize) -> Bytes {
-        let taken = if self.front.len() >= length {
-            self.front.split_to(length)
-        } else {
-            let mut joined = BytesMut::with_capacity(length);
-            while joined.len() < length && !self.front.is_empty() {
-                let part = self.front.len().min(length - joined.len());
-                joined.extend_from_slice(&self.front.split_to(part));
-                self.refill();
-            }
-            joined.freeze()
-        };
-        self.refill();
-        taken
-    }
-
-    /// Goes on to the next chunk when one is cut up.
-    fn refill(&mut self) {
-        if self.front.is_empty() && self.behind_len > 0 {
-            self.front = match self.behind.pop_front() {
-                Some(next) => next,
-                None => self.small.split().freeze(),
-            };
-            self.behind_len -= self.front.len();
+    /// The next `length` bytes; `None` if some are missing, and those that are there are kept.
+    #[inline]
+    fn take(&mut self, length: usize) -> Option<Bytes> {
+        if self.begun.is_empty() && self.chunk.len() >= length {
+            return Some(self.chunk.split_to(length));
         }
+        self.go_on(length)
     }
 
-    /// What the decoder holds: bytes, and pieces that they lie in.
+    /// Copies what has come of `length` bytes together. Memory is taken as bytes come, twice as much as
+    /// before each time; a large buffer is moved by the system without a copy.
+    fn go_on(&mut self, length: usize) -> Option<Bytes> {
+        let part = self.chunk.len().min(length - self.begun.len());
+        let wanted = self.begun.len() + part;
+        if wanted > self.begun.capacity() {
+            let capacity = wanted.max(2 * self.begun.capacity()).min(length);
+            self.begun.reserve_exact(capacity - self.begun.len());
+        }
+        self.begun.extend_from_slice(&self.chunk.split_to(part));
+        (wanted == length).then(|| mem::take(&mut self.begun).into())
+    }
+
+    /// The bytes that the decoder holds, and those that it has taken memory for.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn held(&self) -> (usize, usize) {
-        let pieces = [self.front.is_empty(), self.small.is_empty()];
-        let pieces = pieces.into_iter().filter(|empty| !empty).count();
-        (self.buffered(), self.behind.len() + pieces)
+        let chunk = self.chunk.len();
+        (chunk + self.begun.len(), chunk + self.begun.capacity())
     }
 }
 
@@ -221,6 +196,8 @@ impl FrameDecoder {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    const CHUNK: usize = 1024;
 
     fn decoder(message: usize) -> FrameDecoder {
         FrameDecoder::new(Limits {
@@ -260,7 +237,7 @@ mod tests {
                 decoded.push((frame.ty.0, frame.payload.to_vec()));
             }
             prop_assert_eq!(decoded, frames);
-            prop_assert_eq!(decoder.held(), (0, 0));
+            prop_assert_eq!(decoder.held().0, 0);
         }
 
         #[test]
@@ -323,8 +300,8 @@ mod tests {
 
     #[test]
     fn a_frame_within_one_chunk_is_not_copied() {
-        let bytes = Bytes::from(encode(&[(0x0400, vec![7; SMALL_CHUNK])]));
-        let mut decoder = decoder(SMALL_CHUNK);
+        let bytes = Bytes::from(encode(&[(0x0400, vec![7; CHUNK])]));
+        let mut decoder = decoder(CHUNK);
         decoder.push(bytes.clone());
         let frame = decoder.next_frame().unwrap().unwrap();
         assert_eq!(frame.payload.as_ptr(), bytes[HEADER_LEN..].as_ptr());
@@ -338,9 +315,10 @@ mod tests {
         for at in 0..bytes.len() - 1 {
             decoder.push(bytes.slice(at..=at));
             assert_eq!(decoder.next_frame(), Ok(None));
+            let (bytes, taken) = decoder.held();
+            assert!(taken <= 2 * bytes, "{taken} for {bytes}");
         }
-        assert_eq!(decoder.held(), (length - 1, 2));
-        assert!(decoder.small.capacity() <= 2 * length);
+        assert_eq!(decoder.held(), (length - 1, length));
         decoder.push(Bytes::from_static(&[7]));
         let frame = decoder.next_frame().unwrap().unwrap();
         assert_eq!(frame.payload, vec![7; length]);

@@ -79,11 +79,9 @@ fn what_is_not_taken_goes_to_the_next_leaf_of_its_source() {
         table.arrive(&source);
         assert!(table.offer());
         if dropped {
-            table
-                .leaves
-                .remove(&mut first, &table.notifications, &mut table.runs);
+            table.leaves.remove(&mut first, &mut table.runs);
         } else {
-            table.leaves.withdraw(&table.notifications);
+            table.leaves.withdraw();
         }
         assert!(table.offer());
         assert!(table.poll(&mut second));
