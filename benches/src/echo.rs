@@ -72,9 +72,8 @@ async fn serve(listener: TcpListener) -> anyhow::Result<()> {
         let service = service_fn(move |request| answer(Arc::clone(&scripts), request));
         let connection = http.serve_connection(TokioIo::new(stream), service);
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                eprintln!("a connection failed: {error}");
-            }
+            // It fails when the driver goes away, which is how each one ends.
+            let _ = connection.await;
         });
     }
 }

@@ -105,6 +105,7 @@ pub(crate) async fn peak(session: &Session, binaries: &Binaries) -> anyhow::Resu
             driver.teach(&hello).await?;
         }
         driver.hold(&hello, who.endpoint(), 10, 1).await?;
+        server.reset_peak()?;
         let before = server.resident()?;
         driver.hold(&talk, who.endpoint(), 3, 1).await?;
         let rise = server.peak()?.saturating_sub(before);

@@ -78,7 +78,13 @@ impl Server {
         self.kilobytes("smaps_rollup", "Rss:")
     }
 
-    /// The most resident memory that it ever had, in bytes.
+    /// Forgets the peak so far.
+    pub(crate) fn reset_peak(&self) -> anyhow::Result<()> {
+        let path = format!("/proc/{}/clear_refs", self.id);
+        fs::write(&path, "5").with_context(|| format!("cannot write {path}"))
+    }
+
+    /// The most resident memory that it had since, in bytes.
     pub(crate) fn peak(&self) -> anyhow::Result<u64> {
         self.kilobytes("status", "VmHWM:")
     }
