@@ -1,6 +1,7 @@
 //! A whole attempt: any bytes of a request, cut anywhere, against handlers of several kinds.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -9,15 +10,20 @@ use std::{
 };
 
 use bytes::{BufMut as _, Bytes};
+use prost::Message as _;
 
 use super::{
-    handlers::{FOREIGN, HANDLERS, function},
+    handlers::{EPHEMERAL, FOREIGN, HANDLERS, function},
     output::{Output, Written},
     plan::Plan,
 };
 use crate::{
     executor::{Attempt, AttemptRequest, Clock},
-    protocol::{MessageType, ProtocolVersion},
+    protocol::{
+        MessageType, ProtocolVersion,
+        frame::FrameDecoder,
+        message::{Failure, Notification, NotificationId, NotificationResult, Start, Value},
+    },
 };
 
 /// The messages that a framed stream is made of, by number.
@@ -69,6 +75,7 @@ pub(super) const ONE_BY_ONE: u8 = 2;
 /// - One of End, Error and Suspension ends it, once; whatever comes later, nothing is behind it.
 /// - When the input is closed the attempt ends, unless its handler waits for something foreign.
 /// - Neither the handler nor the library panics.
+/// - Replayed with what it has written and got, an attempt writes no other command and ends the same.
 /// - Cut otherwise, the same bytes lead to the same commands and the same end, unless one of the two
 ///   fails (a message may come too early for one of them).
 ///
@@ -79,6 +86,9 @@ pub fn attempt(data: &[u8]) {
     let script = Script::read(data);
     let whole = script.play(&[Bytes::copy_from_slice(&script.stream)]);
     let cut = script.play(&script.chunks);
+    if script.mode & ONE_BY_ONE != 0 && !has_failed(&cut) {
+        script.replay(&cut);
+    }
     if !has_failed(&whole) && !has_failed(&cut) {
         assert_eq!(whole.commands(), cut.commands());
         assert_eq!(whole.frames.last(), cut.frames.last());
@@ -91,7 +101,7 @@ fn has_failed(output: &Output) -> bool {
 }
 
 /// What ends the script's attempt; nothing, if it waits for something foreign.
-#[cfg(test)]
+#[cfg(all(test, feature = "identity"))]
 pub(super) fn end(data: &[u8]) -> String {
     let script = Script::read(data);
     let output = script.play(&script.chunks);
@@ -107,6 +117,7 @@ pub(super) fn end(data: &[u8]) -> String {
 struct Script {
     version: ProtocolVersion,
     handler: usize,
+    mode: u8,
     stream: Vec<u8>,
     chunks: Vec<Bytes>,
 }
@@ -129,10 +140,19 @@ impl Script {
         Self {
             version,
             handler,
+            mode,
             stream,
             chunks,
         }
     }
+}
+
+/// The message in a chunk that is one.
+fn message(chunk: &Bytes) -> Option<(MessageType, Bytes)> {
+    let mut decoder = FrameDecoder::new(usize::MAX);
+    decoder.push(chunk.clone());
+    let frame = decoder.next_frame().ok()??;
+    Some((frame.ty, frame.payload))
 }
 
 /// A chunk of each message; one of what is left.
@@ -155,10 +175,7 @@ fn framed(plan: &mut Plan<'_>) -> Vec<u8> {
     while !plan.is_empty() {
         let ty = *plan.choose(&TYPES);
         let payload = plan.bytes();
-        stream.put_u16(ty.0);
-        stream.put_u16(0);
-        stream.put_u32(payload.len() as u32);
-        stream.put_slice(payload);
+        put(&mut stream, ty, payload);
     }
     stream
 }
@@ -187,6 +204,7 @@ impl Script {
         for chunk in chunks {
             attempt.handle_input(chunk.clone());
             settle(&mut attempt, &mut output);
+            output.mark();
         }
         attempt.handle_input_closed();
         settle(&mut attempt, &mut output);
@@ -202,6 +220,94 @@ impl Script {
         assert_eq!(output.frames.len(), frames, "written after the end");
         output
     }
+}
+
+/// A proposal of a run's result, and the notification that an ack makes of it.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Proposal {
+    #[prost(uint32, tag = "1")]
+    id: u32,
+    #[prost(bytes = "bytes", optional, tag = "14")]
+    value: Option<Bytes>,
+    #[prost(message, optional, tag = "15")]
+    failure: Option<Failure>,
+}
+
+impl Proposal {
+    fn accepted(self) -> Vec<u8> {
+        let content = self.value.unwrap_or_default();
+        let value = NotificationResult::Value(Value { content });
+        let notification = Notification {
+            id: Some(NotificationId::Completion(self.id)),
+            result: Some(self.failure.map_or(value, NotificationResult::Failure)),
+        };
+        notification.encode_to_vec()
+    }
+}
+
+impl Script {
+    /// Plays what the runtime has stored of an attempt that took one message after the other.
+    fn replay(&self, live: &Output) {
+        if self.handler == EPHEMERAL {
+            // Its run asks the runtime again, which has nothing to say.
+            return;
+        }
+        let (mut known, mut stored) = (0, Vec::new());
+        let mut start = None;
+        let mut proposals = BTreeMap::new();
+        for (chunk, written) in self.chunks.iter().zip(live.by_mark()) {
+            let Some((ty, payload)) = message(chunk) else {
+                // The input was closed within a message.
+                break;
+            };
+            match ty {
+                MessageType::START => start = Start::decode(payload).ok(),
+                MessageType::RUN_ACK => {
+                    let proposal: Option<Proposal> = Proposal::decode(payload)
+                        .ok()
+                        .and_then(|ack| proposals.remove(&ack.id));
+                    let accepted = proposal.expect("an ack of a proposal").accepted();
+                    put(&mut stored, MessageType::RUN_COMPLETION, &accepted);
+                    known += 1;
+                }
+                _ if ty.is_command() || ty.is_notification() || ty == MessageType::SIGNAL => {
+                    put(&mut stored, ty, &payload);
+                    known += 1;
+                }
+                _ => {}
+            }
+            for frame in written {
+                if frame.ty.is_command() {
+                    put(&mut stored, frame.ty, &frame.payload);
+                    known += 1;
+                } else if let MessageType::PROPOSE_RUN_COMPLETION = frame.ty {
+                    let proposal = Proposal::decode(frame.payload.clone()).expect("a proposal");
+                    proposals.insert(proposal.id, proposal);
+                }
+            }
+            if written.iter().any(Written::is_terminator) {
+                break;
+            }
+        }
+        let start = Start {
+            known_entries: known,
+            retry_count_since_last_stored_entry: 0,
+            ..start.expect("a Start message")
+        };
+        let mut stream = Vec::new();
+        put(&mut stream, MessageType::START, &start.encode_to_vec());
+        stream.extend(stored);
+        let replayed = self.play(&[stream.into()]);
+        assert_eq!(replayed.commands(), Vec::<&Written>::new(), "of {live:?}");
+        assert_eq!(replayed.frames.last(), live.frames.last(), "of {live:?}");
+    }
+}
+
+fn put(stream: &mut Vec<u8>, ty: MessageType, payload: &[u8]) {
+    stream.put_u16(ty.0);
+    stream.put_u16(0);
+    stream.put_u32(payload.len() as u32);
+    stream.put_slice(payload);
 }
 
 /// Polls as long as the attempt wants to be polled.

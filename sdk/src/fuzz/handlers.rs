@@ -31,6 +31,7 @@ pub(super) const HANDLERS: [Handler; 8] = [
     |ctx, _| foreign(ctx).boxed(),
 ];
 
+pub(super) const EPHEMERAL: usize = 6;
 pub(super) const FOREIGN: usize = 7;
 
 /// The handler as an endpoint has it.

@@ -34,8 +34,11 @@ pub use self::{
 #[cfg(feature = "identity")]
 pub use self::identity::identity;
 
+/// Reads a script, and panics if a promise is broken.
+pub type Target = fn(&[u8]);
+
 /// Every target by its name, which is also the name of its folder and of its program.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[(&str, Target)] = &[
     ("attempt", attempt),
     ("frames", frames),
     #[cfg(feature = "identity")]

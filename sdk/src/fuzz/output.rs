@@ -62,6 +62,8 @@ fn fields(payload: &Bytes, mut visit: impl FnMut(u32, prost::encoding::WireType,
 #[derive(Debug, Default)]
 pub(super) struct Output {
     pub(super) frames: Vec<Written>,
+    /// How many frames there were at each mark.
+    marks: Vec<usize>,
 }
 
 impl Output {
@@ -114,6 +116,20 @@ impl Output {
         });
         self.frames.push(Written { ty, payload });
         rest
+    }
+
+    /// A chunk of the input is done with.
+    pub(super) fn mark(&mut self) {
+        self.marks.push(self.frames.len());
+    }
+
+    /// What was written up to each mark, and after the last one.
+    pub(super) fn by_mark(&self) -> impl Iterator<Item = &[Written]> {
+        let starts = [0].into_iter().chain(self.marks.iter().copied());
+        let ends = self.marks.iter().copied().chain([self.frames.len()]);
+        starts
+            .zip(ends)
+            .map(|(start, end)| &self.frames[start..end])
     }
 
     /// The commands among the frames.

@@ -1,5 +1,7 @@
 //! The targets on a stable compiler: over the seeds, over what fuzzing has found, over random bytes.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -9,7 +11,7 @@ use std::{
 
 use proptest::prelude::*;
 
-use super::{TARGETS, seeds};
+use super::{TARGETS, Target, seeds};
 
 /// Not part of the package, only of the repository.
 fn folder() -> Option<PathBuf> {
@@ -30,7 +32,7 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-fn run(target: fn(&[u8]), name: &str, file: &str, data: &[u8]) {
+fn run(target: Target, name: &str, file: &str, data: &[u8]) {
     let outcome = catch_unwind(|| target(data));
     assert!(outcome.is_ok(), "target {name} fails on {file}");
 }
