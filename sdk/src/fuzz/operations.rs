@@ -130,15 +130,32 @@ impl Operation {
         later
     }
 
-    /// Another operation, which no replay may take for this one.
-    pub(super) fn renamed(&self) -> Self {
+    /// Other operations, which no replay may take for this one.
+    pub(super) fn others(&self) -> Vec<Self> {
         let mut renamed = self.clone();
         match self.kind {
             Kind::GetState => renamed.text.push('x'),
             Kind::GetStateKeys => renamed.kind = Kind::GetState,
             _ => renamed.name.push('x'),
         }
-        renamed
+        let mut others = vec![renamed];
+        let is_call = matches!(self.kind, Kind::Call | Kind::OneWayCall);
+        let completes = matches!(
+            self.kind,
+            Kind::CompletePromise | Kind::SendSignal | Kind::CompleteAwakeable
+        );
+        let carries = is_call || self.kind == Kind::SetState;
+        if (carries && self.is_stable()) || (completes && self.flags & 3 == 1) {
+            let mut other = self.clone();
+            other.payload = payload(3, b'!');
+            others.push(other);
+        }
+        if is_call && !self.headers.is_empty() {
+            let mut other = self.clone();
+            other.headers[0].1.push('!');
+            others.push(other);
+        }
+        others
     }
 
     pub(super) fn issue(&self, journal: &mut Journal) -> Result<Issued, AttemptError> {

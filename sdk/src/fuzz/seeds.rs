@@ -667,6 +667,8 @@ fn routes() -> Vec<(String, Vec<u8>)> {
         ),
         named("wrong-method", script(2, "", "/invoke/S/h")),
         named("empty-names", script(1, "", "/invoke//")),
+        named("empty-service", script(1, "", "/invoke//h")),
+        named("empty-handler", script(1, "", "/invoke/S/")),
         named("escaped", script(1, "%2f", "/invoke/S%2Fh/é")),
         named("star", script(4, "", "*")),
         named("slashes", script(0, "//", "///")),
