@@ -21,7 +21,7 @@ use crate::{
     executor::{Attempt, AttemptRequest, Clock},
     protocol::{
         MessageType, ProtocolVersion,
-        frame::FrameDecoder,
+        frame::{FrameDecoder, Limits},
         message::{Failure, Notification, NotificationId, NotificationResult, Start, Value},
     },
 };
@@ -197,9 +197,13 @@ impl Script {
             service: "Fuzz".into(),
             handler: "run".into(),
             attempt_headers: http::HeaderMap::new(),
+            limits: Limits {
+                incoming: 64 << 20,
+                outgoing: 64 << 20,
+            },
             clock: Clock::new(|| 1_000_000),
         };
-        let mut attempt = Attempt::new(request, function(self.handler), 64 << 20);
+        let mut attempt = Attempt::new(request, function(self.handler));
         let mut output = Output::default();
         for chunk in chunks {
             attempt.handle_input(chunk.clone());

@@ -380,7 +380,7 @@ fn nothing_is_written_after_the_end() {
         }),
     ];
     for (name, operation) in operations {
-        let mut journal = Journal::new(ProtocolVersion::V8);
+        let mut journal = Journal::new(ProtocolVersion::V8, 1 << 20);
         for message in [start(1), command(MessageType::INPUT)] {
             journal.handle_message(message).unwrap();
         }

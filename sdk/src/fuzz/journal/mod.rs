@@ -45,7 +45,8 @@ impl Entry {
 }
 
 /// `version, mode, recorded operations, steps…`, where the mode says whether a Start message and the
-/// recorded operations are sent first, how many of them there are, and what Start says of the state.
+/// recorded operations are sent first, how many of them there are, what Start says of the state, and
+/// whether large messages are refused.
 ///
 /// - A message is taken or is a violation, after which the attempt fails as the executor makes it.
 /// - Ids are dense and in issue order, on replay as live; a completion is taken once, and only for a
@@ -87,6 +88,8 @@ pub fn journal(data: &[u8]) {
 /// A journal, and what it must be like.
 struct World {
     version: ProtocolVersion,
+    /// The largest message that may be written, in bytes.
+    limit: usize,
     start: Start,
     journal: Journal,
     output: Output,
@@ -123,10 +126,12 @@ impl World {
             },
             ..Start::default()
         };
+        let limit = if mode & 0x40 != 0 { 2000 } else { 1 << 20 };
         Self {
             version,
+            limit,
             start,
-            journal: Journal::new(version),
+            journal: Journal::new(version, limit),
             output: Output::default(),
             ready: false,
             history: Vec::new(),
@@ -369,7 +374,7 @@ impl World {
             Err(error) => {
                 assert!(!error.message.contains(MARK), "{error}");
                 match error.code {
-                    500 => assert!(!self.version.has_v7(), "{error}"),
+                    500 => assert!(!self.version.has_v7() || self.limit < 5000, "{error}"),
                     570 | 571 => assert!(replayed, "{error}"),
                     code => panic!("{code}"),
                 }
@@ -447,7 +452,8 @@ impl World {
             }
             Ok(()) => {}
             Err(error) => {
-                assert!(self.version == ProtocolVersion::V5, "{error}");
+                let is_early = self.version == ProtocolVersion::V5;
+                assert!(is_early || self.limit < 5000, "{error}");
                 self.fail(&error);
             }
         }

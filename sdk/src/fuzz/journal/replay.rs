@@ -12,7 +12,7 @@ use crate::{
 impl World {
     /// A journal that knows these entries.
     fn knowing(&self, entries: &[Entry]) -> Journal {
-        let mut journal = Journal::new(self.version);
+        let mut journal = Journal::new(self.version, self.limit);
         let start = Start {
             known_entries: entries.len() as u32,
             ..self.start.clone()

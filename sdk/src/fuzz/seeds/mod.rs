@@ -165,6 +165,14 @@ fn journals() -> Vec<(String, Vec<u8>)> {
             ),
         ),
         named(
+            "too-large",
+            script(2, 0x40, &[issue(&[[1, 1, 0, 1, 0, 0], [1, 1, 0, 4, 0, 0]])]),
+        ),
+        named(
+            "proposed-too-large",
+            script(2, 0x40, &[issue(&[run]), vec![7, 11, 1, 1, 4, 0, 0]]),
+        ),
+        named(
             "scoped",
             script(
                 3,
