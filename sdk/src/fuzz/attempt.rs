@@ -149,7 +149,7 @@ impl Script {
 
 /// The message in a chunk that is one.
 fn message(chunk: &Bytes) -> Option<(MessageType, Bytes)> {
-    let mut decoder = FrameDecoder::new(usize::MAX);
+    let mut decoder = FrameDecoder::new(Limits::default());
     decoder.push(chunk.clone());
     let frame = decoder.next_frame().ok()??;
     Some((frame.ty, frame.payload))
@@ -200,6 +200,7 @@ impl Script {
             limits: Limits {
                 incoming: 64 << 20,
                 outgoing: 64 << 20,
+                journal: 256 << 20,
             },
             clock: Clock::new(|| 1_000_000),
         };

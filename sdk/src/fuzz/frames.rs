@@ -5,18 +5,25 @@ use bytes::Bytes;
 use super::plan::Plan;
 use crate::protocol::{
     MessageType,
-    frame::{Frame, FrameDecoder, FrameError, HEADER_LEN, header},
+    frame::{Frame, FrameDecoder, FrameError, HEADER_LEN, Limits, header},
     message::Incoming,
 };
 
-/// The largest payload that is taken.
-const LIMITS: [usize; 5] = [0, 16, 300, 64 << 20, u32::MAX as usize];
+/// The largest payload that is taken, and the largest journal.
+const LIMITS: [(usize, usize); 6] = [
+    (0, 1 << 30),
+    (16, 1 << 30),
+    (300, 1 << 30),
+    (64 << 20, 1 << 30),
+    (u32::MAX as usize, usize::MAX),
+    (300, 100),
+];
 
 /// `limit, cuts (length first), stream…`
 ///
-/// - The frames are those of the stream, however it is cut; above the limit, the header is refused.
-/// - What the decoder holds are the bytes that came and were not handed out, and no more: a declared
-///   length costs nothing.
+/// - The frames are those of the stream, however it is cut; above the limits, the header is refused.
+/// - What the decoder holds are the bytes that came and were not handed out, and its memory is about
+///   theirs: a declared length costs nothing, and neither do pieces that are very small.
 /// - A frame is a message or an error.
 ///
 /// # Panics
@@ -24,12 +31,17 @@ const LIMITS: [usize; 5] = [0, 16, 300, 64 << 20, u32::MAX as usize];
 /// If one of these does not hold.
 pub fn frames(data: &[u8]) {
     let mut plan = Plan::new(data);
-    let limit = *plan.choose(&LIMITS);
+    let (incoming, journal) = *plan.choose(&LIMITS);
+    let limits = Limits {
+        incoming,
+        journal,
+        ..Limits::default()
+    };
     let cuts = plan.cuts();
     let stream = plan.rest();
-    let (expected, error) = model(stream, limit);
+    let (expected, error) = model(stream, limits);
 
-    let mut decoder = FrameDecoder::new(limit);
+    let mut decoder = FrameDecoder::new(limits);
     let (mut decoded, mut refused) = (Vec::new(), None);
     let (mut pushed, mut taken) = (0, 0);
     'stream: for chunk in cuts.chunks(stream) {
@@ -48,14 +60,14 @@ pub fn frames(data: &[u8]) {
                 }
             }
         }
-        let (held, chunks) = decoder.held();
+        let (held, memory) = decoder.held();
         // The header of a frame that is not whole has been read.
         let waiting = pushed - taken;
         assert!(
             held == waiting || held + HEADER_LEN == waiting,
             "{held} of {waiting}"
         );
-        assert!(chunks <= held / 64 + 64, "{chunks} chunks of {held} bytes");
+        assert!(memory <= 2 * held + 8192, "{memory} bytes for {held}");
     }
     assert_eq!(refused, error);
     assert_eq!(decoded, expected);
@@ -70,8 +82,8 @@ pub fn frames(data: &[u8]) {
 }
 
 /// The frames of a stream, and why what follows is none.
-fn model(mut stream: &[u8], limit: usize) -> (Vec<Frame>, Option<FrameError>) {
-    let mut frames = Vec::new();
+fn model(mut stream: &[u8], limits: Limits) -> (Vec<Frame>, Option<FrameError>) {
+    let (mut frames, mut journal) = (Vec::new(), 0);
     while let Some((head, rest)) = stream.split_first_chunk::<HEADER_LEN>() {
         let [high, low, f1, f2, l1, l2, l3, l4] = *head;
         let ty = MessageType(u16::from_be_bytes([high, low]));
@@ -84,8 +96,17 @@ fn model(mut stream: &[u8], limit: usize) -> (Vec<Frame>, Option<FrameError>) {
             );
         }
         let length = length as usize;
+        let limit = limits.incoming;
         if length > limit {
             return (frames, Some(FrameError::TooLarge { ty, length, limit }));
+        }
+        // What a journal is made of: Start, commands, notifications.
+        if ty.0 == 0 || (0x0400..=0xfbff).contains(&ty.0) {
+            journal += HEADER_LEN + length;
+        }
+        let limit = limits.journal;
+        if journal > limit {
+            return (frames, Some(FrameError::JournalTooLarge { limit }));
         }
         let Some((payload, rest)) = rest.split_at_checked(length) else {
             break;

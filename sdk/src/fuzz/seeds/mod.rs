@@ -65,6 +65,7 @@ fn frames() -> Vec<(String, Vec<u8>)> {
         named("hello-cut-off", script(2, &[50], &hello[..hello.len() - 2])),
         named("too-large", script(1, &[], &hello)),
         named("huge", script(3, &[], &huge)),
+        named("long-journal", script(5, &[], &hello.repeat(3))),
         named("huge-but-allowed", script(4, &[1], &huge)),
         named(
             "large-in-bytes",
