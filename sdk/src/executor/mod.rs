@@ -21,7 +21,7 @@ mod leaves;
 mod report;
 mod runs;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod waker;
 
 use std::{
@@ -413,12 +413,7 @@ impl Attempt {
     /// Ends the attempt with an error.
     fn fail(&mut self, error: AttemptError) {
         report::failed(&self.cell, &error);
-        {
-            let mut state = self.cell.lock();
-            if !state.journal.is_closed() {
-                state.journal.close_failed(&error);
-            }
-        }
+        self.cell.lock().journal.close_failed(&error);
         self.end();
     }
 

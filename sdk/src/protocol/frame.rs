@@ -132,6 +132,13 @@ impl FrameDecoder {
         }
     }
 
+    /// What the decoder holds: bytes that came, and bytes of memory allocated for copies of them.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn held(&self) -> (usize, usize) {
+        let chunks: usize = self.chunks.iter().map(Bytes::len).sum();
+        (chunks + self.small.len(), chunks + self.small.capacity())
+    }
+
     /// The next whole frame, if its bytes are there.
     pub(crate) fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
         let (ty, length) = match self.pending {
