@@ -439,7 +439,8 @@ fn number<N: std::str::FromStr>(headers: &Headers, name: &str) -> Result<Option<
     match value.parse() {
         Ok(number) => Ok(Some(number)),
         Err(_) => Err(bad_header(format_args!(
-            "{name} is not a number in range: {value:?}"
+            "{name} is not a number in range: {}",
+            quoted(value)
         ))),
     }
 }
@@ -451,8 +452,19 @@ fn key(headers: &Headers) -> Result<Option<Bytes>, TerminalError> {
     match BASE64.decode(value) {
         Ok(key) => Ok(Some(key.into())),
         Err(error) => Err(bad_header(format_args!(
-            "{KEY} is not URL-safe base64: {value:?}: {error}"
+            "{KEY} is not URL-safe base64: {}: {error}",
+            quoted(value)
         ))),
+    }
+}
+
+/// At most so many characters of a header are repeated in an error.
+const QUOTED: usize = 100;
+
+fn quoted(value: &str) -> String {
+    match value.char_indices().nth(QUOTED) {
+        Some((end, _)) => format!("{:?}…", &value[..end]),
+        None => format!("{value:?}"),
     }
 }
 

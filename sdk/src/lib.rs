@@ -170,6 +170,9 @@ mod context;
 mod endpoint;
 mod error;
 mod executor;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod journal;
 mod kafka;
 mod payload;

@@ -194,6 +194,10 @@ pub(crate) trait Drive: Unpin {
     fn handle_input(&mut self, chunk: Bytes);
     /// Nothing more comes in.
     fn handle_input_closed(&mut self);
+    /// The request has ended.
+    fn handle_input_ended(&mut self) {
+        self.handle_input_closed();
+    }
     /// Runs the handler to rest. Ready: what ends the attempt is in the output.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()>;
     /// The next DATA frame.
@@ -211,6 +215,10 @@ impl Drive for Attempt {
 
     fn handle_input_closed(&mut self) {
         Self::handle_input_closed(self);
+    }
+
+    fn handle_input_ended(&mut self) {
+        Self::handle_input_ended(self);
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -351,7 +359,7 @@ where
                 }
                 Poll::Ready(None) => {
                     if let (Input::Open, Some(attempt)) = (*this.input, this.attempt.as_mut()) {
-                        attempt.handle_input_closed();
+                        attempt.handle_input_ended();
                     }
                     *this.input = Input::Ended;
                     return Read::Drained;

@@ -14,9 +14,9 @@ mod clock;
 pub(crate) mod drain;
 mod error;
 #[cfg(feature = "identity")]
-mod identity;
-mod negotiate;
-mod route;
+pub(crate) mod identity;
+pub(crate) mod negotiate;
+pub(crate) mod route;
 
 use std::collections::HashMap;
 use std::convert::Infallible;

@@ -29,7 +29,7 @@ use crate::{
     error::{Behavior, Failure, HandlerError, TerminalError},
     journal::{AttemptError, Command, CommandRef, Issued, Journal, Order, Source},
     payload::Headers,
-    protocol::start::RawId,
+    protocol::{MessageType, start::RawId},
     random::Rng,
     retry::{Decision, RetryPolicy},
 };
@@ -409,8 +409,12 @@ impl Cell {
         if state.is_over() {
             return;
         }
-        let command = state.runs.command(run, name);
-        let (replayed, started) = state.runs.record(run);
+        let (index, replayed, started) = state.runs.record(run);
+        let command = || CommandRef {
+            index,
+            ty: MessageType::RUN,
+            name: name.to_owned(),
+        };
         state.runs.remove(run);
         let proposal = match result {
             Ok(value) => Ok(value),
@@ -423,7 +427,7 @@ impl Cell {
                     RunOutcome::Propose(error) => Err(error),
                     RunOutcome::Fail(error) => {
                         if state.run_failure.is_none() {
-                            state.run_failure = Some(error.about(Some(command)));
+                            state.run_failure = Some(error.about(Some(command())));
                         }
                         return;
                     }
@@ -431,7 +435,7 @@ impl Cell {
             }
         };
         if let Err(error) = state.journal.propose_run(run.id, proposal) {
-            state.fault = Some(error.about(Some(command)));
+            state.fault = Some(error.about(Some(command())));
         }
     }
 }

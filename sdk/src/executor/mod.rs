@@ -21,7 +21,7 @@ mod leaves;
 mod report;
 mod runs;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod waker;
 
 use std::{
@@ -166,7 +166,17 @@ impl Attempt {
         }
     }
 
-    /// The request has ended, or nothing more is to be awaited from it (the server drains): a
+    /// The request has ended. Within a message, that is an error.
+    pub(crate) fn handle_input_ended(&mut self) {
+        let closed = self.cell.lock().input_closed;
+        if self.ready && !self.ended && !closed && self.decoder.is_within_message() {
+            let error = "the request ended within a message";
+            return self.fail(AttemptError::violation(error));
+        }
+        self.handle_input_closed();
+    }
+
+    /// Nothing more is to be awaited from the request, since it has ended or the server drains: a
     /// handler that blocks suspends.
     pub(crate) fn handle_input_closed(&mut self) {
         if self.ended {
@@ -427,12 +437,7 @@ impl Attempt {
     /// Ends the attempt with an error.
     fn fail(&mut self, error: AttemptError) {
         report::failed(&self.cell, &error);
-        {
-            let mut state = self.cell.lock();
-            if !state.journal.is_closed() {
-                state.journal.close_failed(&error);
-            }
-        }
+        self.cell.lock().journal.close_failed(&error);
         self.end();
     }
 

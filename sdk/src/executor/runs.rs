@@ -101,11 +101,12 @@ impl Runs {
         true
     }
 
-    /// What a failure needs to know of the run: whether its command was replayed, and when the
-    /// closure was started.
-    pub(crate) fn record(&self, run: RunRef) -> (bool, u64) {
-        self.get(run)
-            .map_or((false, 0), |run| (run.replayed, run.started))
+    /// What a failure needs to know of the run: the index of its command, whether that was replayed,
+    /// and when the closure was started.
+    pub(crate) fn record(&self, run: RunRef) -> (u32, bool, u64) {
+        self.get(run).map_or((0, false, 0), |run| {
+            (run.command, run.replayed, run.started)
+        })
     }
 
     /// The command of the run, for reports.

@@ -13,7 +13,8 @@
 //!
 //! While *replaying*, an issued command is compared with the next recorded one; while
 //! *processing*, it is written out. In both, it takes the same completion ids. One of `End`,
-//! `Error` and `Suspension` closes the journal, once; what comes later is ignored.
+//! `Error` and `Suspension` closes the journal, once: what comes later is ignored, and a command is
+//! refused.
 
 mod await_set;
 mod command;
@@ -216,6 +217,7 @@ impl Journal {
         name: &str,
     ) -> Result<Issued, AttemptError> {
         let ty = command.ty();
+        self.refuse_after_end(ty)?;
         if let Some(feature) = command.unsupported(self.version) {
             return Err(AttemptError::internal(format!(
                 "{ty} with {feature} needs a later version of the service protocol than the negotiated {}: \
@@ -248,6 +250,16 @@ impl Journal {
             index,
             replayed,
         })
+    }
+
+    /// A command that comes after the end would be given an id, and an answer would be awaited.
+    fn refuse_after_end(&self, ty: MessageType) -> Result<(), AttemptError> {
+        if self.is_closed() {
+            return Err(AttemptError::internal(format!(
+                "a {ty} command came after the end of the attempt"
+            )));
+        }
+        Ok(())
     }
 
     fn replay(

@@ -136,8 +136,8 @@ impl Notifications {
         }
     }
 
-    #[cfg(test)]
-    pub(super) fn completion_slots(&self) -> usize {
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn completion_slots(&self) -> usize {
         self.completions.len()
     }
 

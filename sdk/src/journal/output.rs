@@ -20,6 +20,9 @@ impl Journal {
         id: u32,
         result: Result<Bytes, TerminalError>,
     ) -> Result<(), AttemptError> {
+        if self.is_closed() {
+            return Ok(());
+        }
         if let Err(error) = &result
             && !self.version.has_failure_metadata()
             && !error.metadata().is_empty()
@@ -73,24 +76,31 @@ impl Journal {
 
     /// Tells the runtime what the handler waits for (v7).
     pub(crate) fn write_awaiting_on(&mut self, awaited: &AwaitSet) {
-        awaited.encode_awaiting_on(&mut self.encoder);
+        if !self.is_closed() {
+            awaited.encode_awaiting_on(&mut self.encoder);
+        }
     }
 
     /// Closes the journal with a suspension.
     pub(crate) fn close_suspended(&mut self, awaited: &AwaitSet) {
-        awaited.encode_suspension(self.version, &mut self.encoder);
-        self.phase = Phase::Closed;
+        if self.close() {
+            awaited.encode_suspension(self.version, &mut self.encoder);
+        }
     }
 
     /// Closes the journal with `End`, after the Output command.
     pub(crate) fn close_ended(&mut self) {
-        let frame = self.encoder.begin(MessageType::END);
-        self.encoder.end_small(frame);
-        self.phase = Phase::Closed;
+        if self.close() {
+            let frame = self.encoder.begin(MessageType::END);
+            self.encoder.end_small(frame);
+        }
     }
 
     /// Closes the journal with an error.
     pub(crate) fn close_failed(&mut self, error: &AttemptError) {
+        if !self.close() {
+            return;
+        }
         let frame = self.encoder.begin(MessageType::ERROR);
         self.encoder.uint(1, u64::from(error.code));
         self.encoder.bytes(2, &*clip(&error.sent_message()));
@@ -117,7 +127,11 @@ impl Journal {
             );
         }
         self.encoder.end_small(frame);
-        self.phase = Phase::Closed;
+    }
+
+    /// The terminator is next. `false` if there was one.
+    fn close(&mut self) -> bool {
+        std::mem::replace(&mut self.phase, Phase::Closed) != Phase::Closed
     }
 
     /// Bytes written and not yet drained.

@@ -38,6 +38,7 @@ impl Journal {
     }
 
     fn issue_read(&mut self, read: Read<'_>) -> Result<Issued, AttemptError> {
+        self.refuse_after_end(read.types().1)?;
         let replayed = self.is_replaying();
         let (ty, answer) = if replayed {
             let read = self.replay_read(read)?;
@@ -162,6 +163,7 @@ impl Journal {
                 self.version
             )));
         }
+        self.refuse_after_end(MessageType::GET_STATE_EPHEMERAL)?;
         let frame = self.encoder.begin(MessageType::GET_STATE_EPHEMERAL);
         self.encoder.uint(1, u64::from(id));
         self.encoder.bytes(2, key);

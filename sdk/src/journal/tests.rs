@@ -356,6 +356,43 @@ fn what_is_awaited_is_described_for_reports() {
     );
 }
 
+/// The executor does not come back after the end; the journal does not rely on it.
+#[test]
+fn nothing_is_written_after_the_end() {
+    type Late = fn(&mut Journal);
+    let operations: [(&str, Late); 9] = [
+        ("command", |journal| drop(journal.issue(Command::Run, ""))),
+        ("state read", |journal| drop(journal.issue_get_state("k"))),
+        ("keys read", |journal| drop(journal.issue_get_state_keys())),
+        ("proposal", |journal| {
+            drop(journal.propose_run(1, Ok(Bytes::new())));
+        }),
+        ("ephemeral read", |journal| {
+            drop(journal.write_ephemeral_read(1, "k"));
+        }),
+        ("AwaitingOn", |journal| {
+            journal.write_awaiting_on(&AwaitSet::default());
+        }),
+        ("End", Journal::close_ended),
+        ("Suspension", |journal| {
+            journal.close_suspended(&AwaitSet::default());
+        }),
+        ("Error", |journal| {
+            journal.close_failed(&AttemptError::internal("late"));
+        }),
+    ];
+    for (name, operation) in operations {
+        let mut journal = Journal::new(ProtocolVersion::V8, 1 << 20);
+        for message in [start(1), command(MessageType::INPUT)] {
+            journal.handle_message(message).unwrap();
+        }
+        journal.close_ended();
+        assert!(journal.take_output().is_some());
+        operation(&mut journal);
+        assert_eq!(journal.take_output(), None, "{name}");
+    }
+}
+
 #[test]
 fn errors_are_about_the_command_that_was_not_issued() {
     let mut journal = journal("processing");

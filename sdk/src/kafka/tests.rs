@@ -71,6 +71,18 @@ fn keys() {
     assert_eq!(key("YWJj").key_str(), Some("abc"));
 }
 
+/// The message becomes the outcome of an invocation: a caller must not make it huge.
+#[test]
+fn a_header_that_cannot_be_read_is_quoted_in_part() {
+    let long = "é".repeat(5000);
+    for name in ["kafka.offset", "kafka.timestamp", "kafka.key"] {
+        let error = event::<u32>(&with(name, Some(&long)), "7").unwrap_err();
+        assert!(error.message().contains(name), "{error}");
+        assert!(error.message().contains("\"ééé"), "{error}");
+        assert!(error.message().chars().count() < 400, "{name}");
+    }
+}
+
 #[test]
 fn a_call() {
     let event = event::<u32>(&[("x-request-id", "1"), ("kafka.key", "not base64!")], "7").unwrap();

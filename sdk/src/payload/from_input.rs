@@ -104,9 +104,22 @@ impl<T: Decode> FromInput for T {
 /// otherwise a 400.
 pub(crate) fn bad_input(error: &BoxError) -> TerminalError {
     find_terminal(&**error).unwrap_or_else(|| {
-        let error = one_line(error);
+        let error = shortened(one_line(error).to_string());
         TerminalError::new(format_args!("the input cannot be decoded: {error}")).with_code(400)
     })
+}
+
+/// The beginning of a long text and its end, which tells the place. A decoder may quote all of the
+/// input, and a message as long as the input could not be sent.
+fn shortened(text: String) -> String {
+    const BEGIN: usize = 300;
+    const END: usize = 200;
+    if text.len() <= BEGIN + END {
+        return text;
+    }
+    let begin = text.floor_char_boundary(BEGIN);
+    let end = text.ceil_char_boundary(text.len() - END);
+    format!("{} … {}", &text[..begin], &text[end..])
 }
 
 /// The error and its causes, separated by colons.

@@ -164,6 +164,22 @@ fn errors_name_the_field() {
     );
 }
 
+/// The message is the outcome of the invocation: as long as the input, it could not be sent, and the
+/// invocation would never end.
+#[test]
+fn bad_input_is_quoted_in_part() {
+    let body = format!("\"{}\"", "é".repeat(100_000));
+    let error = u32::from_input(Input::new(Headers::default(), body)).unwrap_err();
+    let message = error.message();
+    assert_eq!(error.code(), 400);
+    assert!(message.starts_with("the input cannot be decoded: invalid type: string \"ééé"));
+    assert!(
+        message.ends_with("expected u32 at line 1 column 200002"),
+        "{message}"
+    );
+    assert!(message.chars().count() < 600, "{message}");
+}
+
 #[test]
 fn bad_input_is_a_400_that_names_the_field() {
     let error = Order::from_input(input(r#"{"id":1,"lines":[{"sku":7}]}"#)).unwrap_err();

@@ -128,6 +128,11 @@ impl FrameDecoder {
         Ok(Some(Frame { ty, payload }))
     }
 
+    /// Whether a part of a message has come, and not all of it.
+    pub(crate) fn is_within_message(&self) -> bool {
+        self.pending.is_some() || !self.begun.is_empty() || !self.chunk.is_empty()
+    }
+
     /// The type and the length that a header announces.
     fn check(&mut self, header: u64) -> Result<(MessageType, usize), FrameError> {
         let ty = MessageType((header >> 48) as u16);

@@ -189,7 +189,7 @@ impl Driver {
 
     pub(super) fn close(&mut self) {
         self.closed = true;
-        self.attempt.handle_input_closed();
+        self.attempt.handle_input_ended();
     }
 
     /// Polls once, and again as long as the task was woken; then once more, which changes nothing.

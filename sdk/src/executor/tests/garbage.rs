@@ -100,6 +100,34 @@ fn a_stream_that_ends_anywhere_ends_in_an_error() {
     }
 }
 
+/// The same once all known entries are in and the handler waits: between messages it suspends, within
+/// one it fails.
+#[test]
+fn a_request_that_ends_within_a_later_message_ends_in_an_error() {
+    let mut known = journal();
+    known.truncate(2);
+    known[0] = Msg::new(MessageType::START, &wire::start(1));
+    let before: Vec<u8> = known.iter().flat_map(Msg::frame).collect();
+    // A signal that nobody waits for.
+    let later = signal(99, "nobody's").frame();
+    for (length, ended) in (0..=later.len()).map(|length| {
+        let whole = length == 0 || length == later.len();
+        (
+            length,
+            if whole {
+                MessageType::SUSPENSION
+            } else {
+                MessageType::ERROR
+            },
+        )
+    }) {
+        let bytes = [&*before, &later[..length]].concat();
+        for version in ProtocolVersion::ALL {
+            assert_eq!(play(version, bytes.clone(), Cut::Random), ended, "{length}");
+        }
+    }
+}
+
 #[test]
 fn a_stream_with_flipped_bits_ends_somehow() {
     let stream = stream();

@@ -27,4 +27,4 @@ mod signals;
 mod sim;
 mod state;
 mod transcript;
-mod wire;
+pub(crate) mod wire;

@@ -17,179 +17,179 @@ macro_rules! messages {
         $(
             $(#[$doc])*
             #[derive(Clone, PartialEq, prost::Message)]
-            pub(super) struct $name { $($rest)* }
+            pub(crate) struct $name { $($rest)* }
         )*
     };
 }
 
 messages! {
     Output {
-        #[prost(string, tag = "12")] pub(super) name: String,
-        #[prost(message, optional, tag = "14")] pub(super) value: Option<Value>,
-        #[prost(message, optional, tag = "15")] pub(super) failure: Option<Failure>,
+        #[prost(string, tag = "12")] pub(crate) name: String,
+        #[prost(message, optional, tag = "14")] pub(crate) value: Option<Value>,
+        #[prost(message, optional, tag = "15")] pub(crate) failure: Option<Failure>,
     }
     /// GetLazyState, GetPromise, PeekPromise.
     KeyedRead {
-        #[prost(string, tag = "1")] pub(super) key: String,
-        #[prost(uint32, tag = "11")] pub(super) result: u32,
-        #[prost(string, tag = "12")] pub(super) name: String,
+        #[prost(string, tag = "1")] pub(crate) key: String,
+        #[prost(uint32, tag = "11")] pub(crate) result: u32,
+        #[prost(string, tag = "12")] pub(crate) name: String,
     }
     /// SetState, ClearState, ClearAllState.
     StateWrite {
-        #[prost(string, tag = "1")] pub(super) key: String,
-        #[prost(message, optional, tag = "3")] pub(super) value: Option<Value>,
-        #[prost(string, tag = "12")] pub(super) name: String,
+        #[prost(string, tag = "1")] pub(crate) key: String,
+        #[prost(message, optional, tag = "3")] pub(crate) value: Option<Value>,
+        #[prost(string, tag = "12")] pub(crate) name: String,
     }
     EphemeralRead {
-        #[prost(uint32, tag = "1")] pub(super) id: u32,
-        #[prost(string, tag = "2")] pub(super) key: String,
+        #[prost(uint32, tag = "1")] pub(crate) id: u32,
+        #[prost(string, tag = "2")] pub(crate) key: String,
     }
     EagerState {
-        #[prost(string, tag = "1")] pub(super) key: String,
-        #[prost(string, tag = "12")] pub(super) name: String,
-        #[prost(message, optional, tag = "13")] pub(super) void: Option<Void>,
-        #[prost(message, optional, tag = "14")] pub(super) value: Option<Value>,
+        #[prost(string, tag = "1")] pub(crate) key: String,
+        #[prost(string, tag = "12")] pub(crate) name: String,
+        #[prost(message, optional, tag = "13")] pub(crate) void: Option<Void>,
+        #[prost(message, optional, tag = "14")] pub(crate) value: Option<Value>,
     }
     EagerStateKeys {
-        #[prost(string, tag = "12")] pub(super) name: String,
-        #[prost(message, optional, tag = "14")] pub(super) keys: Option<StateKeys>,
+        #[prost(string, tag = "12")] pub(crate) name: String,
+        #[prost(message, optional, tag = "14")] pub(crate) keys: Option<StateKeys>,
     }
     /// Run, GetLazyStateKeys; and the ids of any other command.
     Ids {
-        #[prost(uint32, tag = "10")] pub(super) invocation: u32,
-        #[prost(uint32, tag = "11")] pub(super) result: u32,
-        #[prost(string, tag = "12")] pub(super) name: String,
+        #[prost(uint32, tag = "10")] pub(crate) invocation: u32,
+        #[prost(uint32, tag = "11")] pub(crate) result: u32,
+        #[prost(string, tag = "12")] pub(crate) name: String,
     }
     CompletePromise {
-        #[prost(string, tag = "1")] pub(super) key: String,
-        #[prost(message, optional, tag = "2")] pub(super) value: Option<Value>,
-        #[prost(message, optional, tag = "3")] pub(super) failure: Option<Failure>,
-        #[prost(uint32, tag = "11")] pub(super) result: u32,
-        #[prost(string, tag = "12")] pub(super) name: String,
+        #[prost(string, tag = "1")] pub(crate) key: String,
+        #[prost(message, optional, tag = "2")] pub(crate) value: Option<Value>,
+        #[prost(message, optional, tag = "3")] pub(crate) failure: Option<Failure>,
+        #[prost(uint32, tag = "11")] pub(crate) result: u32,
+        #[prost(string, tag = "12")] pub(crate) name: String,
     }
     Sleep {
-        #[prost(uint64, tag = "1")] pub(super) wake_up_time: u64,
-        #[prost(uint32, tag = "11")] pub(super) result: u32,
-        #[prost(string, tag = "12")] pub(super) name: String,
+        #[prost(uint64, tag = "1")] pub(crate) wake_up_time: u64,
+        #[prost(uint32, tag = "11")] pub(crate) result: u32,
+        #[prost(string, tag = "12")] pub(crate) name: String,
     }
     Call {
-        #[prost(string, tag = "1")] pub(super) service: String,
-        #[prost(string, tag = "2")] pub(super) handler: String,
-        #[prost(bytes = "bytes", tag = "3")] pub(super) parameter: Bytes,
-        #[prost(message, repeated, tag = "4")] pub(super) headers: Vec<Header>,
-        #[prost(string, tag = "5")] pub(super) key: String,
-        #[prost(string, optional, tag = "6")] pub(super) idempotency_key: Option<String>,
-        #[prost(string, optional, tag = "7")] pub(super) scope: Option<String>,
-        #[prost(string, optional, tag = "8")] pub(super) limit_key: Option<String>,
-        #[prost(uint32, tag = "10")] pub(super) invocation: u32,
-        #[prost(uint32, tag = "11")] pub(super) result: u32,
-        #[prost(string, tag = "12")] pub(super) name: String,
+        #[prost(string, tag = "1")] pub(crate) service: String,
+        #[prost(string, tag = "2")] pub(crate) handler: String,
+        #[prost(bytes = "bytes", tag = "3")] pub(crate) parameter: Bytes,
+        #[prost(message, repeated, tag = "4")] pub(crate) headers: Vec<Header>,
+        #[prost(string, tag = "5")] pub(crate) key: String,
+        #[prost(string, optional, tag = "6")] pub(crate) idempotency_key: Option<String>,
+        #[prost(string, optional, tag = "7")] pub(crate) scope: Option<String>,
+        #[prost(string, optional, tag = "8")] pub(crate) limit_key: Option<String>,
+        #[prost(uint32, tag = "10")] pub(crate) invocation: u32,
+        #[prost(uint32, tag = "11")] pub(crate) result: u32,
+        #[prost(string, tag = "12")] pub(crate) name: String,
     }
     OneWayCall {
-        #[prost(string, tag = "1")] pub(super) service: String,
-        #[prost(string, tag = "2")] pub(super) handler: String,
-        #[prost(bytes = "bytes", tag = "3")] pub(super) parameter: Bytes,
-        #[prost(uint64, tag = "4")] pub(super) invoke_time: u64,
-        #[prost(message, repeated, tag = "5")] pub(super) headers: Vec<Header>,
-        #[prost(string, tag = "6")] pub(super) key: String,
-        #[prost(string, optional, tag = "7")] pub(super) idempotency_key: Option<String>,
-        #[prost(string, optional, tag = "8")] pub(super) scope: Option<String>,
-        #[prost(string, optional, tag = "9")] pub(super) limit_key: Option<String>,
-        #[prost(uint32, tag = "10")] pub(super) invocation: u32,
-        #[prost(string, tag = "12")] pub(super) name: String,
+        #[prost(string, tag = "1")] pub(crate) service: String,
+        #[prost(string, tag = "2")] pub(crate) handler: String,
+        #[prost(bytes = "bytes", tag = "3")] pub(crate) parameter: Bytes,
+        #[prost(uint64, tag = "4")] pub(crate) invoke_time: u64,
+        #[prost(message, repeated, tag = "5")] pub(crate) headers: Vec<Header>,
+        #[prost(string, tag = "6")] pub(crate) key: String,
+        #[prost(string, optional, tag = "7")] pub(crate) idempotency_key: Option<String>,
+        #[prost(string, optional, tag = "8")] pub(crate) scope: Option<String>,
+        #[prost(string, optional, tag = "9")] pub(crate) limit_key: Option<String>,
+        #[prost(uint32, tag = "10")] pub(crate) invocation: u32,
+        #[prost(string, tag = "12")] pub(crate) name: String,
     }
     SendSignal {
-        #[prost(string, tag = "1")] pub(super) target: String,
-        #[prost(uint32, optional, tag = "2")] pub(super) idx: Option<u32>,
-        #[prost(string, optional, tag = "3")] pub(super) signal: Option<String>,
-        #[prost(message, optional, tag = "4")] pub(super) void: Option<Void>,
-        #[prost(message, optional, tag = "5")] pub(super) value: Option<Value>,
-        #[prost(message, optional, tag = "6")] pub(super) failure: Option<Failure>,
-        #[prost(string, tag = "12")] pub(super) name: String,
+        #[prost(string, tag = "1")] pub(crate) target: String,
+        #[prost(uint32, optional, tag = "2")] pub(crate) idx: Option<u32>,
+        #[prost(string, optional, tag = "3")] pub(crate) signal: Option<String>,
+        #[prost(message, optional, tag = "4")] pub(crate) void: Option<Void>,
+        #[prost(message, optional, tag = "5")] pub(crate) value: Option<Value>,
+        #[prost(message, optional, tag = "6")] pub(crate) failure: Option<Failure>,
+        #[prost(string, tag = "12")] pub(crate) name: String,
     }
     IdempotentTarget {
-        #[prost(string, tag = "1")] pub(super) service: String,
-        #[prost(string, optional, tag = "2")] pub(super) key: Option<String>,
-        #[prost(string, tag = "3")] pub(super) handler: String,
-        #[prost(string, tag = "4")] pub(super) idempotency_key: String,
-        #[prost(string, optional, tag = "5")] pub(super) scope: Option<String>,
+        #[prost(string, tag = "1")] pub(crate) service: String,
+        #[prost(string, optional, tag = "2")] pub(crate) key: Option<String>,
+        #[prost(string, tag = "3")] pub(crate) handler: String,
+        #[prost(string, tag = "4")] pub(crate) idempotency_key: String,
+        #[prost(string, optional, tag = "5")] pub(crate) scope: Option<String>,
     }
     WorkflowTarget {
-        #[prost(string, tag = "1")] pub(super) workflow: String,
-        #[prost(string, tag = "2")] pub(super) key: String,
-        #[prost(string, optional, tag = "3")] pub(super) scope: Option<String>,
+        #[prost(string, tag = "1")] pub(crate) workflow: String,
+        #[prost(string, tag = "2")] pub(crate) key: String,
+        #[prost(string, optional, tag = "3")] pub(crate) scope: Option<String>,
     }
     /// AttachInvocation, GetInvocationOutput.
     Attach {
-        #[prost(string, optional, tag = "1")] pub(super) invocation: Option<String>,
-        #[prost(message, optional, tag = "3")] pub(super) idempotent: Option<IdempotentTarget>,
-        #[prost(message, optional, tag = "4")] pub(super) workflow: Option<WorkflowTarget>,
-        #[prost(uint32, tag = "11")] pub(super) result: u32,
-        #[prost(string, tag = "12")] pub(super) name: String,
+        #[prost(string, optional, tag = "1")] pub(crate) invocation: Option<String>,
+        #[prost(message, optional, tag = "3")] pub(crate) idempotent: Option<IdempotentTarget>,
+        #[prost(message, optional, tag = "4")] pub(crate) workflow: Option<WorkflowTarget>,
+        #[prost(uint32, tag = "11")] pub(crate) result: u32,
+        #[prost(string, tag = "12")] pub(crate) name: String,
     }
     CompleteAwakeable {
-        #[prost(string, tag = "1")] pub(super) id: String,
-        #[prost(message, optional, tag = "2")] pub(super) value: Option<Value>,
-        #[prost(message, optional, tag = "3")] pub(super) failure: Option<Failure>,
-        #[prost(string, tag = "12")] pub(super) name: String,
+        #[prost(string, tag = "1")] pub(crate) id: String,
+        #[prost(message, optional, tag = "2")] pub(crate) value: Option<Value>,
+        #[prost(message, optional, tag = "3")] pub(crate) failure: Option<Failure>,
+        #[prost(string, tag = "12")] pub(crate) name: String,
     }
     Proposal {
-        #[prost(uint32, tag = "1")] pub(super) id: u32,
-        #[prost(bytes = "bytes", optional, tag = "14")] pub(super) value: Option<Bytes>,
-        #[prost(message, optional, tag = "15")] pub(super) failure: Option<Failure>,
+        #[prost(uint32, tag = "1")] pub(crate) id: u32,
+        #[prost(bytes = "bytes", optional, tag = "14")] pub(crate) value: Option<Bytes>,
+        #[prost(message, optional, tag = "15")] pub(crate) failure: Option<Failure>,
     }
     /// `Future` of v7.
     Tree {
-        #[prost(uint32, repeated, tag = "1")] pub(super) completions: Vec<u32>,
-        #[prost(uint32, repeated, tag = "2")] pub(super) signals: Vec<u32>,
-        #[prost(string, repeated, tag = "3")] pub(super) named: Vec<String>,
-        #[prost(message, repeated, tag = "4")] pub(super) nested: Vec<Tree>,
-        #[prost(uint32, tag = "5")] pub(super) combinator: u32,
+        #[prost(uint32, repeated, tag = "1")] pub(crate) completions: Vec<u32>,
+        #[prost(uint32, repeated, tag = "2")] pub(crate) signals: Vec<u32>,
+        #[prost(string, repeated, tag = "3")] pub(crate) named: Vec<String>,
+        #[prost(message, repeated, tag = "4")] pub(crate) nested: Vec<Tree>,
+        #[prost(uint32, tag = "5")] pub(crate) combinator: u32,
     }
     /// The lists are those of v5 and v6, the tree that of v7.
     Suspension {
-        #[prost(uint32, repeated, tag = "1")] pub(super) completions: Vec<u32>,
-        #[prost(uint32, repeated, tag = "2")] pub(super) signals: Vec<u32>,
-        #[prost(string, repeated, tag = "3")] pub(super) named: Vec<String>,
-        #[prost(message, optional, tag = "4")] pub(super) tree: Option<Tree>,
+        #[prost(uint32, repeated, tag = "1")] pub(crate) completions: Vec<u32>,
+        #[prost(uint32, repeated, tag = "2")] pub(crate) signals: Vec<u32>,
+        #[prost(string, repeated, tag = "3")] pub(crate) named: Vec<String>,
+        #[prost(message, optional, tag = "4")] pub(crate) tree: Option<Tree>,
     }
     AwaitingOn {
-        #[prost(message, optional, tag = "1")] pub(super) tree: Option<Tree>,
-        #[prost(bool, tag = "2")] pub(super) executing_side_effects: bool,
+        #[prost(message, optional, tag = "1")] pub(crate) tree: Option<Tree>,
+        #[prost(bool, tag = "2")] pub(crate) executing_side_effects: bool,
     }
     Error {
-        #[prost(uint32, tag = "1")] pub(super) code: u32,
-        #[prost(string, tag = "2")] pub(super) message: String,
-        #[prost(string, tag = "3")] pub(super) stacktrace: String,
-        #[prost(uint32, optional, tag = "4")] pub(super) index: Option<u32>,
-        #[prost(string, optional, tag = "5")] pub(super) name: Option<String>,
-        #[prost(uint32, optional, tag = "6")] pub(super) ty: Option<u32>,
-        #[prost(uint64, optional, tag = "8")] pub(super) delay: Option<u64>,
-        #[prost(uint32, tag = "9")] pub(super) behavior: u32,
+        #[prost(uint32, tag = "1")] pub(crate) code: u32,
+        #[prost(string, tag = "2")] pub(crate) message: String,
+        #[prost(string, tag = "3")] pub(crate) stacktrace: String,
+        #[prost(uint32, optional, tag = "4")] pub(crate) index: Option<u32>,
+        #[prost(string, optional, tag = "5")] pub(crate) name: Option<String>,
+        #[prost(uint32, optional, tag = "6")] pub(crate) ty: Option<u32>,
+        #[prost(uint64, optional, tag = "8")] pub(crate) delay: Option<u64>,
+        #[prost(uint32, tag = "9")] pub(crate) behavior: u32,
     }
     Ack {
-        #[prost(uint32, tag = "1")] pub(super) id: u32,
+        #[prost(uint32, tag = "1")] pub(crate) id: u32,
     }
 }
 
 /// A message on its way to the SDK.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Msg {
-    pub(super) ty: MessageType,
-    pub(super) payload: Bytes,
+pub(crate) struct Msg {
+    pub(crate) ty: MessageType,
+    pub(crate) payload: Bytes,
 }
 
 impl Msg {
-    pub(super) fn new(ty: MessageType, message: &impl Message) -> Self {
+    pub(crate) fn new(ty: MessageType, message: &impl Message) -> Self {
         Self::raw(ty, message.encode_to_vec())
     }
 
-    pub(super) fn raw(ty: MessageType, payload: impl Into<Bytes>) -> Self {
+    pub(crate) fn raw(ty: MessageType, payload: impl Into<Bytes>) -> Self {
         let payload = payload.into();
         Self { ty, payload }
     }
 
-    pub(super) fn frame(&self) -> Bytes {
+    pub(crate) fn frame(&self) -> Bytes {
         let mut bytes = BytesMut::new();
         bytes.put_u16(self.ty.0);
         bytes.put_u16(0);
@@ -199,10 +199,10 @@ impl Msg {
     }
 }
 
-pub(super) const RAW_ID: [u8; 24] = [7; 24];
+pub(crate) const RAW_ID: [u8; 24] = [7; 24];
 
 /// A Start message for `known` entries of an invocation with complete, empty state.
-pub(super) fn start(known: usize) -> Start {
+pub(crate) fn start(known: usize) -> Start {
     Start {
         id: Bytes::from_static(&RAW_ID),
         debug_id: "inv_test".into(),
@@ -213,12 +213,12 @@ pub(super) fn start(known: usize) -> Start {
     }
 }
 
-pub(super) fn content(content: impl Into<Bytes>) -> Option<Value> {
+pub(crate) fn content(content: impl Into<Bytes>) -> Option<Value> {
     let content = content.into();
     Some(Value { content })
 }
 
-pub(super) fn fail(code: u32, message: &str) -> Option<Failure> {
+pub(crate) fn fail(code: u32, message: &str) -> Option<Failure> {
     let message = message.into();
     Some(Failure {
         code,
@@ -227,20 +227,20 @@ pub(super) fn fail(code: u32, message: &str) -> Option<Failure> {
     })
 }
 
-pub(super) fn header(key: &str, value: &str) -> Header {
+pub(crate) fn header(key: &str, value: &str) -> Header {
     let (key, value) = (key.into(), value.into());
     Header { key, value }
 }
 
 // ---- recorded commands, with the fields that matter ----------------------------------------------
 
-pub(super) fn input(body: &'static str) -> Msg {
+pub(crate) fn input(body: &'static str) -> Msg {
     let value = content(body);
     let headers = vec![header("x-a", "1"), header("x-a", "2")];
     Msg::new(MessageType::INPUT, &InputCommand { headers, value })
 }
 
-pub(super) fn sleep(result: u32) -> Msg {
+pub(crate) fn sleep(result: u32) -> Msg {
     let message = Sleep {
         wake_up_time: 77,
         result,
@@ -249,7 +249,7 @@ pub(super) fn sleep(result: u32) -> Msg {
     Msg::new(MessageType::SLEEP, &message)
 }
 
-pub(super) fn run(result: u32, name: &str) -> Msg {
+pub(crate) fn run(result: u32, name: &str) -> Msg {
     let name = name.into();
     let message = Ids {
         invocation: 0,
@@ -260,7 +260,7 @@ pub(super) fn run(result: u32, name: &str) -> Msg {
 }
 
 /// `S/h` called with `1`.
-pub(super) fn call(first: u32) -> Msg {
+pub(crate) fn call(first: u32) -> Msg {
     let message = Call {
         service: "S".into(),
         handler: "h".into(),
@@ -272,7 +272,7 @@ pub(super) fn call(first: u32) -> Msg {
     Msg::new(MessageType::CALL, &message)
 }
 
-pub(super) fn set(key: &str, value: &'static str) -> Msg {
+pub(crate) fn set(key: &str, value: &'static str) -> Msg {
     let message = StateWrite {
         key: key.into(),
         value: content(value),
@@ -282,7 +282,7 @@ pub(super) fn set(key: &str, value: &'static str) -> Msg {
 }
 
 /// A CANCEL that this invocation has sent.
-pub(super) fn send_cancel(target: &str) -> Msg {
+pub(crate) fn send_cancel(target: &str) -> Msg {
     let message = SendSignal {
         target: target.into(),
         idx: Some(1),
@@ -317,58 +317,58 @@ fn json(text: &str) -> NotificationResult {
     })
 }
 
-pub(super) fn void(id: u32) -> Msg {
+pub(crate) fn void(id: u32) -> Msg {
     completion(id, NotificationResult::Void(Void {}))
 }
 
 /// A JSON string.
-pub(super) fn value(id: u32, text: &str) -> Msg {
+pub(crate) fn value(id: u32, text: &str) -> Msg {
     completion(id, json(text))
 }
 
-pub(super) fn bytes(id: u32, content: &'static str) -> Msg {
+pub(crate) fn bytes(id: u32, content: &'static str) -> Msg {
     let content = content.into();
     completion(id, NotificationResult::Value(Value { content }))
 }
 
-pub(super) fn failed(id: u32, code: u32, message: &str) -> Msg {
+pub(crate) fn failed(id: u32, code: u32, message: &str) -> Msg {
     let failure = fail(code, message).unwrap_or_default();
     completion(id, NotificationResult::Failure(failure.into()))
 }
 
-pub(super) fn invoked(id: u32, invocation: &str) -> Msg {
+pub(crate) fn invoked(id: u32, invocation: &str) -> Msg {
     completion(
         id,
         NotificationResult::InvocationId(invocation.to_owned().into()),
     )
 }
 
-pub(super) fn keys(id: u32, keys: &[&'static str]) -> Msg {
+pub(crate) fn keys(id: u32, keys: &[&'static str]) -> Msg {
     let keys = keys.iter().map(|key| Bytes::from(*key)).collect();
     completion(id, NotificationResult::StateKeys(StateKeys { keys }))
 }
 
 /// An awakeable's signal, with a JSON string.
-pub(super) fn signal(id: u32, text: &str) -> Msg {
+pub(crate) fn signal(id: u32, text: &str) -> Msg {
     notify(MessageType::SIGNAL, NotificationId::Signal(id), json(text))
 }
 
-pub(super) fn named(name: &str, text: &str) -> Msg {
+pub(crate) fn named(name: &str, text: &str) -> Msg {
     let id = NotificationId::NamedSignal(name.into());
     notify(MessageType::SIGNAL, id, json(text))
 }
 
-pub(super) fn cancel() -> Msg {
+pub(crate) fn cancel() -> Msg {
     let id = NotificationId::Signal(1);
     notify(MessageType::SIGNAL, id, NotificationResult::Void(Void {}))
 }
 
-pub(super) fn ack(id: u32) -> Msg {
+pub(crate) fn ack(id: u32) -> Msg {
     Msg::new(MessageType::RUN_ACK, &Ack { id })
 }
 
 /// The answer to an ephemeral read: the JSON string, or that the key is not set.
-pub(super) fn ephemeral(id: u32, text: Option<&str>) -> Msg {
+pub(crate) fn ephemeral(id: u32, text: Option<&str>) -> Msg {
     let value = text.map(|text| Value {
         content: format!("{text:?}").into(),
     });
