@@ -322,10 +322,16 @@ fn requests_that_end_too_early_say_what_is_missing() {
             let answer = http1.answer().await.2;
             assert_eq!(error(&answer), (571, says.to_owned()));
         }
-        // What was begun after the journal was never said.
-        let begun = [journal(""), header(SIGNAL, 99), vec![0; 98]].concat();
-        let answer = client.exchange("/invoke/Plain/sleep", begun).await;
-        assert_eq!(ended(&answer).last().unwrap().ty, SUSPENSION);
+        // Nor may a later message end halfway; where none was begun, the handler suspends.
+        for (later, ty) in [
+            (header(SIGNAL, 99), ERROR),
+            (vec![0; 3], ERROR),
+            (vec![], SUSPENSION),
+        ] {
+            let body = [journal(""), later].concat();
+            let answer = client.exchange("/invoke/Plain/sleep", body).await;
+            assert_eq!(ended(&answer).last().unwrap().ty, ty);
+        }
         // Far more entries than any journal has cost nothing.
         let endless = [start(u64::from(u32::MAX)), input("")].concat();
         let answer = client.exchange("/invoke/Plain/sleep", endless).await;
