@@ -82,6 +82,12 @@ impl<'a, In, Out> Request<'a, In, Out> {
         }
     }
 
+    /// Whom it is for.
+    #[cfg(feature = "testing")]
+    pub(crate) fn target(&self) -> &Target {
+        &self.target
+    }
+
     /// Adds a header that the called handler sees; the order is kept, and names may repeat.
     ///
     /// # Examples

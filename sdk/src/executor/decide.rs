@@ -260,6 +260,12 @@ impl Decider {
         self.foreign(cell, &cell.lock());
     }
 
+    /// Whether the handler was seen waiting for something that the journal does not know.
+    #[cfg(feature = "testing")]
+    pub(super) fn waits_for_foreign(&self) -> bool {
+        self.foreign_reported
+    }
+
     /// The handler waits for something that the journal does not know. Said once per attempt.
     fn foreign(&mut self, cell: &Cell, state: &State) {
         if std::mem::replace(&mut self.foreign_reported, true) {

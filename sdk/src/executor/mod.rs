@@ -20,6 +20,8 @@ mod ephemeral;
 mod leaves;
 mod report;
 mod runs;
+#[cfg(feature = "testing")]
+mod testing;
 #[cfg(test)]
 pub(crate) mod tests;
 mod waker;
@@ -82,12 +84,27 @@ pub(crate) struct AttemptRequest {
 #[derive(Clone, Debug)]
 pub struct AttemptHandle(pub(crate) Arc<Cell>);
 
+/// Makes the handler's future. An endpoint's handlers are [`HandlerFn`]s; those of the test kit may
+/// borrow from the test.
+pub(crate) trait HandlerSource {
+    type Handler: Future<Output = Result<Bytes, HandlerError>> + Unpin;
+    fn start(&mut self, attempt: AttemptHandle, input: Input) -> Self::Handler;
+}
+
+impl HandlerSource for HandlerFn {
+    type Handler = HandlerFuture;
+
+    fn start(&mut self, attempt: AttemptHandle, input: Input) -> HandlerFuture {
+        self(attempt, input)
+    }
+}
+
 /// One attempt of an invocation: bytes of the request in, bytes of the response out.
-pub(crate) struct Attempt {
+pub(crate) struct Attempt<S: HandlerSource = HandlerFn> {
     cell: Arc<Cell>,
-    invoke: HandlerFn,
+    source: S,
     decoder: FrameDecoder,
-    handler: Option<HandlerFuture>,
+    handler: Option<S::Handler>,
     waker: Waker,
     decider: Decider,
     /// The handler runs within it; none before the invocation is known.
@@ -98,7 +115,7 @@ pub(crate) struct Attempt {
     ended: bool,
 }
 
-impl fmt::Debug for Attempt {
+impl<S: HandlerSource> fmt::Debug for Attempt<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Attempt")
             .field("cell", &self.cell)
@@ -109,12 +126,18 @@ impl fmt::Debug for Attempt {
 
 impl Attempt {
     pub(crate) fn new(request: AttemptRequest, invoke: HandlerFn) -> Self {
+        Self::of(request, invoke)
+    }
+}
+
+impl<S: HandlerSource> Attempt<S> {
+    pub(crate) fn of(request: AttemptRequest, source: S) -> Self {
         let decoder = FrameDecoder::new(request.limits);
         let cell = Arc::new(Cell::new(request));
         let waker = Waker::from(Arc::clone(&cell));
         Self {
             cell,
-            invoke,
+            source,
             decoder,
             handler: None,
             waker,
@@ -326,7 +349,7 @@ impl Attempt {
         };
         let mut cx = Context::from_waker(&self.waker);
         for _ in 0..SELF_WAKES {
-            let mut handler = tokio::task::unconstrained(handler.as_mut());
+            let mut handler = tokio::task::unconstrained(Pin::new(&mut *handler));
             let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut handler).poll(&mut cx)));
             match polled {
                 Ok(Poll::Ready(result)) => return Ok(Some(result)),
@@ -377,7 +400,7 @@ impl Attempt {
     /// Makes the handler's future.
     fn start(&mut self, input: Input) -> Result<(), AttemptError> {
         let attempt = AttemptHandle(Arc::clone(&self.cell));
-        let made = catch_unwind(AssertUnwindSafe(|| (self.invoke)(attempt, input)));
+        let made = catch_unwind(AssertUnwindSafe(|| self.source.start(attempt, input)));
         self.handler = Some(made.map_err(|panic| AttemptError::internal(panicked(panic)))?);
         Ok(())
     }
@@ -456,7 +479,7 @@ impl Attempt {
     }
 }
 
-impl Drop for Attempt {
+impl<S: HandlerSource> Drop for Attempt<S> {
     fn drop(&mut self) {
         let span = std::mem::replace(&mut self.span, tracing::Span::none());
         let _entered = span.enter();

@@ -45,9 +45,21 @@ pub(crate) struct Runs {
     /// The same: the run executes and is woken, and its leaf waits.
     resumable: BinaryHeap<Reverse<RunRef>>,
     executing: usize,
+    /// Which runs may be started, if the test kit decides about that, and those that wait for it.
+    #[cfg(feature = "testing")]
+    permitted: Option<BTreeSet<u32>>,
+    #[cfg(feature = "testing")]
+    held: Vec<RunRef>,
 }
 
 impl Runs {
+    /// From now on only these runs are started, and those of later calls.
+    #[cfg(feature = "testing")]
+    pub(super) fn permit(&mut self, runs: impl IntoIterator<Item = u32>) {
+        self.permitted.get_or_insert_default().extend(runs);
+        self.startable.extend(self.held.drain(..).map(Reverse));
+    }
+
     pub(crate) fn create(&mut self, issued: Issued) -> RunRef {
         let run = Run {
             id: issued.first,
@@ -169,6 +181,13 @@ impl Runs {
     pub(crate) fn grant_startable(&mut self) -> Option<(RunRef, usize)> {
         loop {
             let Reverse(run) = self.startable.pop()?;
+            #[cfg(feature = "testing")]
+            if let Some(permitted) = &self.permitted
+                && !permitted.contains(&run.id)
+            {
+                self.held.push(run);
+                continue;
+            }
             if let Some(found) = self.get_mut(run)
                 && !found.executing
                 && let Some(leaf) = found.leaf
