@@ -135,6 +135,7 @@
 //! | `identity` | yes | request identity: `EndpointBuilder::identity_key` |
 //! | `schemars` | no | JSON schemas in the endpoint manifest, for types that implement `JsonSchema` |
 //! | `uuid` | no | conversion of [`Uuid`] from and to the `uuid` crate's |
+//! | `testing` | no | `testing`: tests of handlers without a server, see there |
 //! | `test-server` | no | `test_server`: a real Restate server and Kafka broker on loopback (Unix) |
 //!
 //! No feature changes what a journal holds or a replay gives.
@@ -185,6 +186,8 @@ mod server;
 mod service;
 #[cfg(feature = "test-server")]
 pub mod test_server;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use context::{
     AttachHandle, AttemptFinished, Awakeable, Call, Context, DurableFuture, EphemeralGet,

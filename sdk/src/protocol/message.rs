@@ -9,7 +9,7 @@ use prost::Message as _;
 use super::{MessageType, frame::Frame, reader::Reader};
 
 /// `Start` as a runtime writes it: for tests, since an SDK reads it with [`super::start`].
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "testing"))]
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Start {
     #[prost(bytes = "bytes", tag = "1")]
@@ -39,7 +39,7 @@ pub(crate) struct Start {
 }
 
 /// One entry of the eager state.
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "testing"))]
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct StateEntry {
     #[prost(bytes = "bytes", tag = "1")]
