@@ -96,6 +96,8 @@ pub(super) struct Record {
     pub(super) state: BTreeMap<String, Bytes>,
     /// Promises that are completed, by the handler or by hand.
     pub(super) promises: BTreeMap<String, Outcome>,
+    /// Those that the handler completed.
+    pub(super) resolved: BTreeMap<String, Outcome>,
     /// Signals to other invocations: whose, the name, and the result.
     pub(super) signals: Vec<(String, String, Outcome)>,
     pub(super) cancelled: Vec<String>,
@@ -115,10 +117,7 @@ fn of_target<In: Decode>(requests: &[Recorded<Raw>], target: &Target) -> Vec<Rec
 }
 
 #[track_caller]
-fn outcome<T: Decode>(
-    outcome: Outcome,
-    what: impl FnOnce() -> String,
-) -> Result<T, TerminalError> {
+fn outcome<T: Decode>(outcome: Outcome, what: impl FnOnce() -> String) -> Result<T, TerminalError> {
     Ok(decode(outcome?, what))
 }
 
@@ -297,7 +296,7 @@ impl<C> MockContext<C> {
     /// ```
     #[track_caller]
     pub fn promise_result<T: Decode>(&self, key: &str) -> Option<Result<T, TerminalError>> {
-        let result = self.record().borrow().promises.get(key).cloned()?;
+        let result = self.record().borrow().resolved.get(key).cloned()?;
         Some(outcome(result, || format!("the promise `{key}`")))
     }
 

@@ -144,7 +144,10 @@ impl Script {
 #[track_caller]
 pub(super) fn encode<T: Encode + ?Sized>(value: &T) -> Bytes {
     value.encode().unwrap_or_else(|error| {
-        panic!("a value of type `{}` cannot be encoded: {error}", type_name::<T>())
+        panic!(
+            "a value of type `{}` cannot be encoded: {error}",
+            type_name::<T>()
+        )
     })
 }
 
@@ -262,7 +265,9 @@ pub struct CallScript<'m, In, Out> {
 
 impl<In, Out> fmt::Debug for CallScript<'_, In, Out> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("CallScript").field(&self.draft.subject).finish()
+        f.debug_tuple("CallScript")
+            .field(&self.draft.subject)
+            .finish()
     }
 }
 
@@ -354,7 +359,9 @@ pub struct ResultScript<'m> {
 
 impl fmt::Debug for ResultScript<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ResultScript").field(&self.draft.subject).finish()
+        f.debug_tuple("ResultScript")
+            .field(&self.draft.subject)
+            .finish()
     }
 }
 

@@ -1,0 +1,629 @@
+//! `MockContext`: one handler, tested alone.
+//!
+//! In: what the handler meets (state, key, headers, time) and how what it asks for turns out
+//! (`script`). The handler runs in a real attempt, and `drive` plays the runtime over the real frames.
+//! Out: the handler's result, and what it did (`record`); or a failure that tells the story
+//! (`failure`). Nothing waits, except for what run closures truly wait for (`wait`).
+
+mod answer;
+mod drive;
+mod failure;
+mod record;
+mod running;
+mod script;
+mod wait;
+
+use std::{
+    cell::RefCell,
+    fmt,
+    future::Future,
+    marker::PhantomData,
+    panic::Location,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+pub use self::{
+    failure::{FailureKind, MockFailure},
+    record::Recorded,
+    running::Running,
+    script::{ANY_KEY, CallScript, ResultScript},
+};
+use self::{
+    record::Record,
+    script::{Script, Subject},
+};
+use crate::{
+    Context, Encode, Key, ObjectContext, Raw, Request, SharedObjectContext, SharedWorkflowContext,
+    Target, WorkflowContext,
+    context::FromAttempt,
+    executor::{AttemptHandle, Cell},
+};
+
+/// The time at which handlers run if the test says nothing else: 2026-01-01T00:00:00Z.
+const EPOCH_2026: u64 = 1_767_225_600_000;
+
+/// What a handler meets.
+#[derive(Debug)]
+struct Setup {
+    service: String,
+    handler: String,
+    key: String,
+    headers: Vec<(String, String)>,
+    attempt_headers: http::HeaderMap,
+    idempotency_key: Option<String>,
+    scope: Option<String>,
+    limit_key: Option<String>,
+    seed: u64,
+    retry_count: u32,
+    lazy_state: bool,
+    manual_time: bool,
+    forbid_runs: bool,
+    run_limit: Duration,
+    max_commands: usize,
+}
+
+/// What does not depend on the kind of context.
+#[derive(Debug)]
+struct World {
+    setup: Setup,
+    script: RefCell<Script>,
+    record: RefCell<Record>,
+    clock: Arc<AtomicU64>,
+    /// Invocations that were made so far.
+    invocations: std::cell::Cell<u64>,
+}
+
+/// Tests one handler alone: it gives the handler a real context of kind `C`, without a server, and
+/// answers what the handler asks for as the test has scripted it.
+///
+/// The handler runs in the executor that production uses, on this thread, and every run of the test
+/// goes the same way. Sleeps take no time. Run closures are executed, unless [`run`](Self::run)
+/// or [`forbid_runs`](Self::forbid_runs) say otherwise. A call must be scripted with
+/// [`on`](Self::on), or the test fails and says how; sends need no script.
+///
+/// One mock may [`call`](Self::call) several handlers, one after the other: the state stays, and what
+/// they did is recorded together. Nothing is replayed: a handler runs once. A handler that loops
+/// without ever awaiting cannot be interrupted; any other that does not end fails the test.
+///
+/// # Examples
+///
+/// ```
+/// use durably::{prelude::*, testing::MockContext};
+///
+/// struct Counter;
+///
+/// #[durably::object]
+/// impl Counter {
+///     #[handler]
+///     async fn add(&self, ctx: &ObjectContext, n: u64) -> HandlerResult<u64> {
+///         let sum = ctx.get::<u64>("sum").await?.unwrap_or_default() + n;
+///         ctx.set("sum", &sum);
+///         Ok(sum)
+///     }
+/// }
+///
+/// # futures::executor::block_on(async {
+/// let mock = MockContext::object("apples").state("sum", &3);
+/// let sum = mock.call(async |ctx| Counter.add(ctx, 4).await).await;
+/// assert_eq!((sum.unwrap(), mock.get::<u64>("sum")), (7, Some(7)));
+/// # });
+/// ```
+pub struct MockContext<C = Context> {
+    world: World,
+    marker: PhantomData<fn() -> C>,
+}
+
+impl<C> fmt::Debug for MockContext<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MockContext")
+            .field("world", &self.world)
+            .finish()
+    }
+}
+
+impl MockContext<Context> {
+    /// For a handler of a service.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use durably::testing::MockContext;
+    ///
+    /// let mock = MockContext::service();
+    /// assert_eq!(mock.call_blocking(async |ctx| ctx.service_name().to_owned()), "Mock");
+    /// ```
+    #[must_use]
+    pub fn service() -> Self {
+        Self::new(String::new())
+    }
+}
+
+impl MockContext<ObjectContext> {
+    /// For an exclusive handler of the virtual object with this key.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use durably::testing::MockContext;
+    ///
+    /// let mock = MockContext::object("order-7");
+    /// assert_eq!(mock.call_blocking(async |ctx| ctx.key().to_owned()), "order-7");
+    /// ```
+    #[must_use]
+    pub fn object(key: impl Into<String>) -> Self {
+        Self::new(key.into())
+    }
+}
+
+impl MockContext<SharedObjectContext> {
+    /// For a shared handler of the virtual object with this key.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use durably::testing::MockContext;
+    ///
+    /// let mock = MockContext::shared_object("order-7").state("seen", &3);
+    /// let seen = mock.call_blocking(async |ctx| ctx.get::<u64>("seen").await);
+    /// assert_eq!(seen, Ok(Some(3)));
+    /// ```
+    #[must_use]
+    pub fn shared_object(key: impl Into<String>) -> Self {
+        Self::new(key.into())
+    }
+}
+
+impl MockContext<WorkflowContext> {
+    /// For the workflow handler of the workflow with this key.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use durably::testing::MockContext;
+    ///
+    /// let mock = MockContext::workflow("ada");
+    /// mock.promise("approval").returns(&true);
+    /// let approved = mock.call_blocking(async |ctx| ctx.promise::<bool>("approval").await);
+    /// assert_eq!(approved, Ok(true));
+    /// ```
+    #[must_use]
+    pub fn workflow(key: impl Into<String>) -> Self {
+        Self::new(key.into())
+    }
+}
+
+impl MockContext<SharedWorkflowContext> {
+    /// For another handler of the workflow with this key.
+    ///
+    /// # Examples
+    ///
+    /// See [`promise_result`](Self::promise_result).
+    #[must_use]
+    pub fn shared_workflow(key: impl Into<String>) -> Self {
+        Self::new(key.into())
+    }
+}
+
+macro_rules! options {
+    ($($(#[$doc:meta])* $name:ident($($arg:ident: $ty:ty),*) $example:literal |$setup:ident| $change:expr;)*) => {
+        impl<C> MockContext<C> {
+            $(
+                $(#[$doc])*
+                ///
+                /// # Examples
+                ///
+                /// ```
+                /// use durably::testing::MockContext;
+                /// use std::time::Duration;
+                ///
+                #[doc = $example]
+                /// ```
+                #[must_use]
+                pub fn $name(mut self, $($arg: $ty),*) -> Self {
+                    let $setup = &mut self.world.setup;
+                    $change;
+                    self
+                }
+            )*
+        }
+    };
+}
+
+options! {
+    /// The name of the service; `Mock` without this.
+    service_name(name: impl Into<String>)
+        "let mock = MockContext::service().service_name(\"Greeter\");\n\
+         assert_eq!(mock.call_blocking(async |ctx| ctx.service_name().to_owned()), \"Greeter\");"
+        |setup| setup.service = name.into();
+
+    /// The name of the handler; `handler` without this.
+    handler_name(name: impl Into<String>)
+        "let mock = MockContext::service().handler_name(\"greet\");\n\
+         assert_eq!(mock.call_blocking(async |ctx| ctx.handler_name().to_owned()), \"greet\");"
+        |setup| setup.handler = name.into();
+
+    /// Adds a header of the invocation.
+    header(name: impl Into<String>, value: impl Into<String>)
+        "let mock = MockContext::service().header(\"x-tenant\", \"acme\");\n\
+         mock.call_blocking(async |ctx| assert_eq!(ctx.headers().get(\"x-tenant\"), Some(\"acme\")));"
+        |setup| setup.headers.push((name.into(), value.into()));
+
+    /// The HTTP headers of the attempt.
+    attempt_headers(headers: http::HeaderMap)
+        "let mock = MockContext::service().attempt_headers(Default::default());\n\
+         assert!(mock.call_blocking(async |ctx| ctx.attempt_headers().is_empty()));"
+        |setup| setup.attempt_headers = headers;
+
+    /// The idempotency key of the invocation.
+    idempotency_key(key: impl Into<String>)
+        "let mock = MockContext::service().idempotency_key(\"click-1\");\n\
+         mock.call_blocking(async |ctx| assert_eq!(ctx.idempotency_key(), Some(\"click-1\")));"
+        |setup| setup.idempotency_key = Some(key.into());
+
+    /// The scope in which the invocation runs.
+    scope(scope: impl Into<String>)
+        "let mock = MockContext::service().scope(\"acme\");\n\
+         mock.call_blocking(async |ctx| assert_eq!(ctx.scope(), Some(\"acme\")));"
+        |setup| setup.scope = Some(scope.into());
+
+    /// The limit key under which the invocation runs.
+    limit_key(key: impl Into<String>)
+        "let mock = MockContext::service().scope(\"acme\").limit_key(\"orders\");\n\
+         mock.call_blocking(async |ctx| assert_eq!(ctx.limit_key(), Some(\"orders\")));"
+        |setup| setup.limit_key = Some(key.into());
+
+    /// The seed of [`Context::random`]; 0 without this.
+    random_seed(seed: u64)
+        "let draw = |seed| {\n    \
+             let mock = MockContext::service().random_seed(seed);\n    \
+             mock.call_blocking(async |ctx| ctx.random().u64())\n\
+         };\n\
+         assert_eq!(draw(7), draw(7));\n\
+         assert_ne!(draw(7), draw(8));"
+        |setup| setup.seed = seed;
+
+    /// How often the runtime has tried before; see [`Context::retry_count`].
+    retry_count(count: u32)
+        "let mock = MockContext::service().retry_count(2);\n\
+         assert_eq!(mock.call_blocking(async |ctx| ctx.retry_count()), 2);"
+        |setup| setup.retry_count = count;
+
+    /// The state is not sent along with the invocation: each read asks for it, as with state that is too
+    /// large or a service that says so.
+    lazy_state()
+        "let mock = MockContext::object(\"order-7\").state(\"seen\", &3).lazy_state();\n\
+         let seen = mock.call_blocking(async |ctx| ctx.get::<u64>(\"seen\").await);\n\
+         assert_eq!(seen, Ok(Some(3)));"
+        |setup| setup.lazy_state = true;
+
+    /// Time moves only by [`Running::advance`]; without this, sleeps are skipped.
+    manual_time()
+        "let mock = MockContext::service().manual_time();\n\
+         let mut running = mock.start(async |ctx| ctx.sleep(Duration::from_secs(60)).await);\n\
+         running.advance(Duration::from_secs(59));\n\
+         assert!(!running.is_finished());\n\
+         running.advance(Duration::from_secs(1));\n\
+         assert_eq!(running.finish_blocking(), Ok(()));"
+        |setup| setup.manual_time = true;
+
+    /// No run closure is executed: runs that are not scripted with [`run`](Self::run) fail the test.
+    /// `ctx.now()` stays possible.
+    forbid_runs()
+        "let mock = MockContext::service().forbid_runs();\n\
+         mock.run(\"charge the card\").returns(&42);\n\
+         let charge = async || -> std::io::Result<u64> { unreachable!(\"not in a test\") };\n\
+         let receipt = mock.call_blocking(async |ctx| ctx.run(\"charge the card\", charge).await);\n\
+         assert_eq!(receipt, Ok(42));"
+        |setup| setup.forbid_runs = true;
+
+    /// How long, in real time, a run closure may wait for the world outside without anything happening
+    /// before the test fails; 10 seconds without this.
+    run_limit(limit: Duration)
+        "let mock = MockContext::service().run_limit(Duration::from_secs(1));\n\
+         assert_eq!(mock.call_blocking(async |_| 1), 1);"
+        |setup| setup.run_limit = limit;
+
+    /// How many commands a handler may issue before it is taken for one that never ends; 10,000 without
+    /// this.
+    max_commands(commands: usize)
+        "let mock = MockContext::object(\"order-7\").max_commands(2);\n\
+         mock.call_blocking(async |ctx| ctx.set(\"seen\", &1));"
+        |setup| setup.max_commands = commands;
+}
+
+pub(super) fn request_target<In, Out>(
+    request: impl for<'a> FnOnce(&'a Context) -> Request<'a, In, Out>,
+) -> Target {
+    let ctx = Context::from_attempt(AttemptHandle(Arc::new(Cell::detached())));
+    request(&ctx).target().clone()
+}
+
+impl<C> MockContext<C> {
+    fn new(key: String) -> Self {
+        let setup = Setup {
+            service: "Mock".into(),
+            handler: "handler".into(),
+            key,
+            headers: Vec::new(),
+            attempt_headers: http::HeaderMap::new(),
+            idempotency_key: None,
+            scope: None,
+            limit_key: None,
+            seed: 0,
+            retry_count: 0,
+            lazy_state: false,
+            manual_time: false,
+            forbid_runs: false,
+            run_limit: Duration::from_secs(10),
+            max_commands: 10_000,
+        };
+        Self {
+            world: World {
+                setup,
+                script: RefCell::default(),
+                record: RefCell::default(),
+                clock: Arc::new(AtomicU64::new(EPOCH_2026)),
+                invocations: std::cell::Cell::new(0),
+            },
+            marker: PhantomData,
+        }
+    }
+
+    /// Sets a value of the state.
+    ///
+    /// # Examples
+    ///
+    /// See [`MockContext`].
+    #[must_use]
+    #[track_caller]
+    pub fn state<T: Encode + ?Sized>(self, key: impl Key<T>, value: &T) -> Self {
+        let value = script::encode(value);
+        let name = key.name().to_owned();
+        self.world.record.borrow_mut().state.insert(name, value);
+        self
+    }
+
+    /// The time at which the handler begins; the first of January 2026, UTC, without this.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use durably::testing::MockContext;
+    /// use std::time::{Duration, SystemTime};
+    ///
+    /// let yesterday = SystemTime::now() - Duration::from_secs(24 * 60 * 60);
+    /// let mock = MockContext::service().time(yesterday);
+    /// let now = mock.call_blocking(async |ctx| ctx.now().await).unwrap();
+    /// assert!(now <= yesterday); // resolution: milliseconds
+    /// ```
+    #[must_use]
+    pub fn time(self, now: SystemTime) -> Self {
+        let since = now.duration_since(SystemTime::UNIX_EPOCH);
+        let millis = since.unwrap_or_default().as_millis();
+        let millis = u64::try_from(millis).unwrap_or(u64::MAX);
+        self.world.clock.store(millis, Ordering::SeqCst);
+        self
+    }
+
+    /// Scripts the calls of a handler: the closure makes the request as the handler does, and what is
+    /// scripted counts for the requests to that service, key and handler. Its input does not matter; for
+    /// any key, write [`ANY_KEY`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use durably::{prelude::*, testing::MockContext};
+    ///
+    /// struct Inventory;
+    ///
+    /// #[durably::object]
+    /// impl Inventory {
+    ///     #[handler]
+    ///     async fn reserve(&self, _ctx: &ObjectContext, quantity: u32) -> HandlerResult<bool> {
+    ///         Ok(quantity < 10)
+    ///     }
+    /// }
+    ///
+    /// async fn order(ctx: &Context) -> HandlerResult<bool> {
+    ///     Ok(ctx.object_client::<InventoryClient>("teapot").reserve(2).await?)
+    /// }
+    ///
+    /// let mock = MockContext::service();
+    /// mock.on(|ctx| ctx.object_client::<InventoryClient>("teapot").reserve(0)).returns(&true);
+    /// assert!(mock.call_blocking(async |ctx| order(ctx).await).unwrap());
+    ///
+    /// let calls = mock.calls(|ctx| ctx.object_client::<InventoryClient>("teapot").reserve(0));
+    /// assert_eq!(calls[0].input, 2);
+    /// ```
+    pub fn on<In, Out>(
+        &self,
+        request: impl for<'a> FnOnce(&'a Context) -> Request<'a, In, Out>,
+    ) -> CallScript<'_, In, Out> {
+        CallScript::new(self, Subject::Call(request_target(request)))
+    }
+
+    /// Scripts the calls that fulfil a predicate, whatever their target.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use durably::{Target, prelude::*, testing::MockContext};
+    ///
+    /// let mock = MockContext::service();
+    /// mock.on_where(|call| call.target.service_name() == "Prices").returns(&3);
+    /// let price = mock.call_blocking(async |ctx| {
+    ///     ctx.request::<_, u64>(Target::service("Prices", "of"), "teapot").await
+    /// });
+    /// assert_eq!(price, Ok(3));
+    /// ```
+    pub fn on_where<Out>(
+        &self,
+        accepts: impl Fn(&Recorded<Raw>) -> bool + 'static,
+    ) -> CallScript<'_, Raw, Out> {
+        CallScript::new(self, Subject::AnyCall).accepting(Box::new(accepts))
+    }
+
+    /// Replaces the runs of this name: their closures are not executed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use durably::testing::MockContext;
+    ///
+    /// let mock = MockContext::service();
+    /// mock.run("charge the card").returns(&42);
+    /// let charge = async || -> std::io::Result<u64> { unreachable!("not in a test") };
+    /// let receipt = mock.call_blocking(async |ctx| ctx.run("charge the card", charge).await);
+    /// assert_eq!(receipt, Ok(42));
+    /// ```
+    pub fn run(&self, name: impl Into<String>) -> ResultScript<'_> {
+        ResultScript::new(self, Subject::Run(name.into()))
+    }
+
+    /// Completes a promise of the workflow.
+    ///
+    /// # Examples
+    ///
+    /// See [`workflow`](MockContext::workflow).
+    pub fn promise(&self, key: impl Into<String>) -> ResultScript<'_> {
+        ResultScript::new(self, Subject::Promise(key.into()))
+    }
+
+    /// Completes the awakeable that the handler creates as its first (0), second (1) and so on, when
+    /// the handler awaits it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use durably::testing::MockContext;
+    ///
+    /// let mock = MockContext::service();
+    /// mock.awakeable(0).returns("paid");
+    /// let paid = mock.call_blocking(async |ctx| ctx.awakeable::<String>().await);
+    /// assert_eq!(paid.unwrap(), "paid");
+    /// ```
+    pub fn awakeable(&self, index: u32) -> ResultScript<'_> {
+        ResultScript::new(self, Subject::Awakeable(index))
+    }
+
+    /// Sends a named signal, each time when the handler waits for one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use durably::testing::MockContext;
+    ///
+    /// let mock = MockContext::service();
+    /// mock.signal("go").returns(&42);
+    /// let go = mock.call_blocking(async |ctx| ctx.signal::<u64>("go").await);
+    /// assert_eq!(go, Ok(42));
+    /// ```
+    pub fn signal(&self, name: impl Into<String>) -> ResultScript<'_> {
+        ResultScript::new(self, Subject::Signal(name.into()))
+    }
+
+    /// The result of another invocation, to which the handler attaches or whose output it asks for. It
+    /// is named by its id, by workflow and key (`Signup/ada`), or by target and idempotency key
+    /// (`Greeter/greet#click-1`).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use durably::testing::MockContext;
+    ///
+    /// let mock = MockContext::service();
+    /// mock.invocation("Signup/ada").returns("done");
+    /// let end = mock.call_blocking(async |ctx| {
+    ///     ctx.workflow_invocation("Signup", "ada").attach::<String>().await
+    /// });
+    /// assert_eq!(end.unwrap(), "done");
+    /// ```
+    pub fn invocation(&self, which: impl Into<String>) -> ResultScript<'_> {
+        ResultScript::new(self, Subject::Attach(which.into()))
+    }
+}
+
+impl<C: FromAttempt> MockContext<C> {
+    /// Runs the handler to its end, and gives what it returns.
+    ///
+    /// # Panics
+    ///
+    /// If the handler panics, makes a call that is not scripted, waits for what never comes or for what
+    /// is not durable, or does what would end its attempt in production. The message says what the
+    /// handler had done so far, and what to write.
+    ///
+    /// # Examples
+    ///
+    /// See [`MockContext`].
+    #[track_caller]
+    pub fn call<'t, R: 't>(
+        &'t self,
+        handler: impl AsyncFnOnce(&C) -> R + 't,
+    ) -> impl Future<Output = R> + 't {
+        Running::new(&self.world, handler, Location::caller()).finish()
+    }
+
+    /// [`call`](Self::call), for a test that is not async. Run closures find no async runtime.
+    ///
+    /// # Panics
+    ///
+    /// As [`call`](Self::call).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use durably::testing::MockContext;
+    ///
+    /// let mock = MockContext::service();
+    /// assert_eq!(mock.call_blocking(async |_| 1 + 1), 2);
+    /// ```
+    #[track_caller]
+    pub fn call_blocking<'t, R: 't>(&'t self, handler: impl AsyncFnOnce(&C) -> R + 't) -> R {
+        Running::new(&self.world, handler, Location::caller()).finish_blocking()
+    }
+
+    /// [`call`](Self::call) that gives the failure instead of a panic: for tests of how an attempt fails.
+    ///
+    /// # Errors
+    ///
+    /// What `call` would panic with.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use durably::testing::{FailureKind, MockContext};
+    ///
+    /// # futures::executor::block_on(async {
+    /// let mock = MockContext::service();
+    /// let failure = mock.try_call(async |ctx| ctx.signal::<u64>("go").await).await.unwrap_err();
+    /// assert_eq!(failure.kind(), FailureKind::Stuck);
+    /// # });
+    /// ```
+    pub fn try_call<'t, R: 't>(
+        &'t self,
+        handler: impl AsyncFnOnce(&C) -> R + 't,
+    ) -> impl Future<Output = Result<R, MockFailure>> + 't {
+        Running::new(&self.world, handler, Location::caller()).try_finish()
+    }
+
+    /// Starts the handler and lets it go on until it waits for something that is not scripted, or for time
+    /// to pass if that is [by hand](Self::manual_time).
+    ///
+    /// # Panics
+    ///
+    /// As [`call`](Self::call), except that the handler may wait.
+    ///
+    /// # Examples
+    ///
+    /// See [`Running`].
+    #[track_caller]
+    pub fn start<'t, R: 't>(&'t self, handler: impl AsyncFnOnce(&C) -> R + 't) -> Running<'t, R> {
+        let mut running = Running::new(&self.world, handler, Location::caller());
+        running.go_on();
+        running
+    }
+}
