@@ -149,3 +149,66 @@ async fn wait_for_status(demo: &Demo, key: &str, wanted: &str) -> anyhow::Result
         Err(_) => anyhow::bail!("Signup/{key} does not reach the status {wanted:?}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use durably::testing::MockContext;
+
+    use super::*;
+
+    fn application() -> Application {
+        Application {
+            email: "ada@example.com".to_owned(),
+            patience_seconds: 24 * 60 * 60,
+        }
+    }
+
+    #[tokio::test]
+    async fn is_done_when_somebody_approves() {
+        let mock = MockContext::workflow("ada").forbid_runs();
+        mock.run("ask for approval").returns(&());
+        mock.run("tell the user").returns(&());
+        mock.promise("approved").returns("Grace");
+
+        let outcome = mock.call(async |ctx| Signup.run(ctx, application()).await).await;
+
+        let by = "Grace".to_owned();
+        assert_eq!(outcome.unwrap(), Outcome::Approved { by });
+        assert_eq!(mock.runs(), ["ask for approval", "tell the user"]);
+        assert_eq!(mock.get::<String>("status").as_deref(), Some("done"));
+    }
+
+    /// A day passes in no time.
+    #[tokio::test]
+    async fn gives_up_after_the_time_that_was_set() {
+        let mock = MockContext::workflow("ada");
+        mock.promise("approved").never();
+
+        let outcome = mock.call(async |ctx| Signup.run(ctx, application()).await).await;
+
+        assert_eq!(outcome.unwrap(), Outcome::TimedOut);
+        assert_eq!(mock.sleeps(), [Duration::from_secs(24 * 60 * 60)]);
+    }
+
+    /// Step by step: what the handler has done while it waits.
+    #[tokio::test]
+    async fn tells_its_status_while_it_waits() {
+        let mock = MockContext::workflow("ada").manual_time();
+        let mut running = mock.start(async |ctx| Signup.run(ctx, application()).await);
+
+        running.advance(Duration::from_secs(60 * 60));
+        let status = mock.get::<String>("status");
+        assert_eq!(status.as_deref(), Some("waiting for approval"));
+
+        running.resolve_promise("approved", "Grace");
+        assert!(running.finish().await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn an_approval_resolves_the_promise() {
+        let mock = MockContext::shared_workflow("ada");
+        let approved = mock.call(async |ctx| Signup.approve(ctx, "Grace".to_owned()).await).await;
+        assert!(approved.is_ok());
+        assert_eq!(mock.promise_result("approved"), Some(Ok("Grace".to_owned())));
+    }
+}

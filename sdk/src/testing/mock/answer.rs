@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::{
-    drive::{Drive, outcome, recorded, shown_outcome},
+    drive::Drive,
     failure::{FailureKind, MockFailure, call_line, request_line, shown},
     record::{Recorded, RecordedRun},
+    say::{outcome, recorded, shown_outcome},
     script::Subject,
 };
 use crate::{

@@ -17,29 +17,25 @@ use bytes::Bytes;
 
 use super::{
     World,
-    failure::{FailureKind, MockFailure, shown},
+    failure::{FailureKind, MockFailure},
     record::Outcome,
+    say::{FIRST_AWAKEABLE, SignalId, opening, outcome, shown_outcome},
     script::{Due, Subject},
     wait::Wakes,
 };
 use crate::{
-    HandlerError, TerminalError,
+    HandlerError,
     executor::{Attempt, AttemptHandle, AttemptRequest, Clock, HandlerSource},
     journal::Source,
     payload::Input,
     protocol::{
         MessageType, ProtocolVersion,
         frame::Limits,
-        message::{
-            Failure, Header, InputCommand, NotificationId, NotificationResult, Start, StateEntry,
-            Value, Void,
-        },
+        message::{NotificationId, NotificationResult, Void},
     },
     testing::wire::{Msg, OutgoingDecoder},
 };
 
-/// The raw id of the invocation under test.
-const RAW_ID: [u8; 24] = [1; 24];
 /// Polls in a row in which nothing happens before whoever drives the mock gets the thread back.
 const IDLE_POLLS: u32 = 8;
 
@@ -467,103 +463,5 @@ impl Event {
             story,
             then: Then::Nothing,
         }
-    }
-}
-
-/// The first signal id of an awakeable.
-pub(super) const FIRST_AWAKEABLE: u32 = crate::testing::wire::FIRST_AWAKEABLE;
-
-/// A signal to the handler.
-#[derive(Debug)]
-pub(super) enum SignalId {
-    /// By the order in which the handler created them.
-    Awakeable(u32),
-    Named(String),
-    Cancel,
-}
-
-impl SignalId {
-    pub(super) fn what(&self) -> String {
-        match self {
-            Self::Awakeable(index) => format!("awakeable {index}"),
-            Self::Named(name) => format!("signal `{name}`"),
-            Self::Cancel => "cancel".to_owned(),
-        }
-    }
-}
-
-/// Start and Input.
-fn opening(world: &World) -> [Msg; 2] {
-    let setup = &world.setup;
-    let record = world.record.borrow();
-    let entry = |(key, value): (&String, &Bytes)| StateEntry {
-        key: key.clone().into(),
-        value: value.clone(),
-    };
-    let eager = !setup.lazy_state;
-    let start = Start {
-        id: Bytes::from_static(&RAW_ID),
-        debug_id: format!("inv_1{:033}", 0),
-        known_entries: 1,
-        state_map: record.state.iter().filter(|_| eager).map(entry).collect(),
-        partial_state: setup.lazy_state,
-        key: setup.key.clone(),
-        retry_count_since_last_stored_entry: setup.retry_count,
-        duration_since_last_stored_entry: 0,
-        random_seed: setup.seed,
-        scope: setup.scope.clone(),
-        limit_key: setup.limit_key.clone(),
-        idempotency_key: setup.idempotency_key.clone(),
-    };
-    let header = |(key, value): &(String, String)| Header {
-        key: key.clone(),
-        value: value.clone(),
-    };
-    let input = InputCommand {
-        headers: setup.headers.iter().map(header).collect(),
-        value: Some(Value::default()),
-    };
-    [
-        Msg::new(MessageType::START, &start),
-        Msg::new(MessageType::INPUT, &input),
-    ]
-}
-
-pub(super) fn outcome(result: Outcome) -> NotificationResult {
-    match result {
-        Ok(content) => NotificationResult::Value(Value { content }),
-        Err(error) => NotificationResult::Failure(Box::new(Failure {
-            code: error.code().into(),
-            message: error.message().to_owned(),
-            metadata: error
-                .metadata()
-                .iter()
-                .map(|(key, value)| Header {
-                    key: key.clone(),
-                    value: value.clone(),
-                })
-                .collect(),
-        })),
-    }
-}
-
-/// A result on the wire, as a test sees it.
-pub(super) fn recorded(value: Option<Bytes>, failure: Option<Failure>) -> Outcome {
-    match failure {
-        None => Ok(value.unwrap_or_default()),
-        Some(failure) => {
-            let code = u16::try_from(failure.code).unwrap_or(500);
-            let error = TerminalError::new(failure.message).with_code(code);
-            Err(failure.metadata.into_iter().fold(error, |error, header| {
-                error.with_metadata(header.key, header.value)
-            }))
-        }
-    }
-}
-
-pub(super) fn shown_outcome(result: &Outcome) -> String {
-    match result {
-        Ok(value) => shown(value),
-        Err(error) => format!("failure {}: {}", error.code(), error.message()),
     }
 }

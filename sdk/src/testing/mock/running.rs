@@ -18,9 +18,10 @@ use futures::FutureExt as _;
 
 use super::{
     World,
-    drive::{Drive, Make, SignalId, Stand, shown_outcome},
+    drive::{Drive, Make, Stand},
     failure::{FailureKind, MockFailure},
     record::Outcome,
+    say::{SignalId, shown_outcome},
     script,
     wait::{Alarm, block_on},
 };

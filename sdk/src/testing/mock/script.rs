@@ -44,9 +44,12 @@ pub(super) enum Answer {
 /// The result that is due, and after which time; none if it never comes.
 pub(super) type Due = Option<(Duration, Result<Bytes, TerminalError>)>;
 
+/// A predicate over a call.
+type Accepts = Box<dyn Fn(&Recorded<Raw>) -> bool>;
+
 struct Rule {
     subject: Subject,
-    accepts: Option<Box<dyn Fn(&Recorded<Raw>) -> bool>>,
+    accepts: Option<Accepts>,
     /// How often it still applies; `None`: as often as one likes.
     left: Option<usize>,
     after: Duration,
@@ -155,7 +158,7 @@ pub(super) fn encode<T: Encode + ?Sized>(value: &T) -> Bytes {
 struct Draft<'m> {
     script: &'m std::cell::RefCell<Script>,
     subject: Subject,
-    accepts: Option<Box<dyn Fn(&Recorded<Raw>) -> bool>>,
+    accepts: Option<Accepts>,
     left: Option<usize>,
     after: Duration,
 }
@@ -279,7 +282,7 @@ impl<'m, In, Out> CallScript<'m, In, Out> {
         }
     }
 
-    pub(super) fn accepting(mut self, accepts: Box<dyn Fn(&Recorded<Raw>) -> bool>) -> Self {
+    pub(super) fn accepting(mut self, accepts: Accepts) -> Self {
         self.draft.accepts = Some(accepts);
         self
     }
