@@ -251,15 +251,23 @@ mod tests {
     #[tokio::test]
     async fn an_event_joins_the_history() {
         let before = vec![entry(OrderEvent::Paid { cents: 995 }, 41)];
-        let event = KafkaEvent::builder(OrderEvent::Packed).partition(2).offset(42).build();
+        let event = KafkaEvent::builder(OrderEvent::Packed)
+            .partition(2)
+            .offset(42)
+            .build();
 
         let mock = MockContext::object("order-7").state("history", &before);
-        mock.call(async |ctx| Orders.on_event(ctx, event).await).await.unwrap();
+        mock.call(async |ctx| Orders.on_event(ctx, event).await)
+            .await
+            .unwrap();
 
         let history = mock.get::<Vec<Entry>>("history").unwrap();
         assert_eq!(history.len(), 2);
         assert_eq!(history[1].event, OrderEvent::Packed);
-        assert_eq!((history[1].partition, history[1].offset), (Some(2), Some(42)));
+        assert_eq!(
+            (history[1].partition, history[1].offset),
+            (Some(2), Some(42))
+        );
     }
 
     #[tokio::test]
@@ -275,7 +283,10 @@ mod tests {
     #[tokio::test]
     async fn an_order_that_nobody_knows_has_no_history() {
         let mock = MockContext::shared_object("order-8");
-        let history = mock.call(async |ctx| Orders.history(ctx).await).await.unwrap();
+        let history = mock
+            .call(async |ctx| Orders.history(ctx).await)
+            .await
+            .unwrap();
         assert!(history.is_empty());
     }
 }

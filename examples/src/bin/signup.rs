@@ -170,7 +170,9 @@ mod tests {
         mock.run("tell the user").returns(&());
         mock.promise("approved").returns("Grace");
 
-        let outcome = mock.call(async |ctx| Signup.run(ctx, application()).await).await;
+        let outcome = mock
+            .call(async |ctx| Signup.run(ctx, application()).await)
+            .await;
 
         let by = "Grace".to_owned();
         assert_eq!(outcome.unwrap(), Outcome::Approved { by });
@@ -184,7 +186,9 @@ mod tests {
         let mock = MockContext::workflow("ada");
         mock.promise("approved").never();
 
-        let outcome = mock.call(async |ctx| Signup.run(ctx, application()).await).await;
+        let outcome = mock
+            .call(async |ctx| Signup.run(ctx, application()).await)
+            .await;
 
         assert_eq!(outcome.unwrap(), Outcome::TimedOut);
         assert_eq!(mock.sleeps(), [Duration::from_secs(24 * 60 * 60)]);
@@ -207,8 +211,13 @@ mod tests {
     #[tokio::test]
     async fn an_approval_resolves_the_promise() {
         let mock = MockContext::shared_workflow("ada");
-        let approved = mock.call(async |ctx| Signup.approve(ctx, "Grace".to_owned()).await).await;
+        let approved = mock
+            .call(async |ctx| Signup.approve(ctx, "Grace".to_owned()).await)
+            .await;
         assert!(approved.is_ok());
-        assert_eq!(mock.promise_result("approved"), Some(Ok("Grace".to_owned())));
+        assert_eq!(
+            mock.promise_result("approved"),
+            Some(Ok("Grace".to_owned()))
+        );
     }
 }

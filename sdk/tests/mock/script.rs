@@ -338,6 +338,53 @@ fn promises_are_completed_once() {
 }
 
 #[test]
+fn a_promise_that_is_completed_stays_so() {
+    let mock = MockContext::workflow("w");
+    mock.promise("p").once().after(SECOND).returns(&1);
+    mock.call_blocking(async |ctx| {
+        let promise = ctx.promise::<u64>("p");
+        assert_eq!(promise.peek().await, Ok(None));
+        let (a, b) = durably::join!(promise.get(), promise.get());
+        assert_eq!((a, b), (Ok(1), Ok(1)));
+        assert_eq!(promise.peek().await, Ok(Some(1)));
+        assert_eq!(promise.get().or_timeout(SECOND / 2).await, Ok(1));
+        assert_eq!(promise.resolve(&2).await.unwrap_err().code(), 409);
+    });
+}
+
+#[test]
+fn what_is_scripted_and_does_not_happen() {
+    let mock = MockContext::service();
+    mock.on(any).times(2).returns(&true);
+    mock.on_where::<()>(|_| false).never();
+    mock.run("a").returns(&1);
+    mock.signal("go").returns(&1);
+    mock.call_blocking(async |ctx| {
+        reserve(ctx, "a", 1).await.unwrap();
+        ctx.run("a", async || HandlerResult::Ok(2)).await.unwrap();
+    });
+    let unused = [
+        "call Inventory/(any key)/reserve",
+        "call by a predicate",
+        "signal `go`",
+    ];
+    assert_eq!(mock.unused(), unused);
+}
+
+#[test]
+fn the_state_is_read_within_a_run() {
+    let mock = MockContext::object("k").state("tariff", &21);
+    let price = mock.call_blocking(async |ctx| {
+        ctx.run("ask", async || {
+            let tariff = ctx.get_ephemeral::<u64>("tariff").await?;
+            HandlerResult::Ok(2 * tariff.unwrap_or(1))
+        })
+        .await
+    });
+    assert_eq!(price, Ok(42));
+}
+
+#[test]
 fn other_invocations() {
     let id = "inv_1gdJBtdVEcM942bjcDmb1c1khoaJe11Hbz";
     let mock = MockContext::service();

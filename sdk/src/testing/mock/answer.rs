@@ -384,19 +384,25 @@ impl Drive<'_> {
         self.tell(format!("→ get {what}"));
         let world = self.world;
         let known = world.record.borrow().promises.get(&key).cloned();
-        let due = match known {
-            Some(result) => Some(Some((Duration::ZERO, result))),
-            None => world
-                .script
-                .borrow_mut()
-                .take(&Subject::Promise(key.clone()), None),
-        };
+        if let Some(result) = known {
+            let due = Some((Duration::ZERO, result));
+            return self.answer(due, MessageType::GET_PROMISE_COMPLETION, id, &what);
+        }
+        let subject = Subject::Promise(key.clone());
+        let due = world.script.borrow_mut().take(&subject, None);
+        self.promise_waiters
+            .entry(key.clone())
+            .or_default()
+            .push(id);
         match due {
-            Some(due) => self.answer(due, MessageType::GET_PROMISE_COMPLETION, id, &what),
+            Some(Some((after, result))) => {
+                self.open(id, what, None);
+                self.promise(after, key, result);
+            }
+            Some(None) => self.open(id, format!("{what}, which is scripted never to end"), None),
             None => {
                 let line = format!("mock.promise({key:?}).returns(&…);");
                 self.open(id, what, Some(line));
-                self.promise_waiters.entry(key).or_default().push(id);
             }
         }
     }

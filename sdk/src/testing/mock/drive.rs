@@ -61,7 +61,7 @@ impl<'t> HandlerSource for Once<'t> {
 /// Something that is going to happen.
 #[derive(Debug)]
 pub(super) struct Event {
-    message: Msg,
+    message: Option<Msg>,
     story: Option<String>,
     then: Then,
 }
@@ -71,6 +71,8 @@ enum Then {
     Nothing,
     /// The signal of this name has come; another may be scripted.
     Signalled(String),
+    /// The promise is completed.
+    Promised(String, Outcome),
 }
 
 /// What a command waits for that nobody has scripted.
@@ -108,6 +110,8 @@ pub(super) struct Drive<'t> {
     /// Awakeables and named signals whose script was looked up.
     asked: BTreeSet<u32>,
     signalling: BTreeSet<String>,
+    /// Promises whose script was looked up.
+    promised: BTreeSet<String>,
     /// Something happened since the last look.
     pub(super) progress: bool,
     pub(super) failed: Option<MockFailure>,
@@ -143,6 +147,7 @@ impl<'t> Drive<'t> {
             runs: BTreeMap::new(),
             asked: BTreeSet::new(),
             signalling: BTreeSet::new(),
+            promised: BTreeSet::new(),
             progress: false,
             failed: None,
         }
@@ -210,6 +215,18 @@ impl<'t> Drive<'t> {
         self.open.insert(id, Open { what, write });
     }
 
+    /// A promise gets completed, once.
+    pub(super) fn promise(&mut self, after: Duration, key: String, result: Outcome) {
+        if self.promised.insert(key.clone()) {
+            let event = Event {
+                message: None,
+                story: None,
+                then: Then::Promised(key, result),
+            };
+            self.schedule(after, event);
+        }
+    }
+
     /// Hands a message over that has no place in the order of time.
     pub(super) fn send(&mut self, message: Msg) {
         self.attempt.handle_input(message.frame());
@@ -237,7 +254,7 @@ impl<'t> Drive<'t> {
             ),
         };
         let event = Event {
-            message: Msg::notification(MessageType::SIGNAL, id, result),
+            message: Some(Msg::notification(MessageType::SIGNAL, id, result)),
             story: Some(story),
             then,
         };
@@ -256,10 +273,16 @@ impl<'t> Drive<'t> {
             if let Some(line) = event.story {
                 self.tell(line);
             }
-            if let Then::Signalled(name) = event.then {
-                self.signalling.remove(&name);
+            if let Some(message) = event.message {
+                self.send(message);
             }
-            self.attempt.handle_input(event.message.frame());
+            match event.then {
+                Then::Nothing => {}
+                Then::Signalled(name) => {
+                    self.signalling.remove(&name);
+                }
+                Then::Promised(key, result) => self.settle_promise(key, result),
+            }
         }
         any
     }
@@ -459,7 +482,11 @@ impl Event {
         story: Option<String>,
     ) -> Self {
         Self {
-            message: Msg::notification(ty, NotificationId::Completion(id), result),
+            message: Some(Msg::notification(
+                ty,
+                NotificationId::Completion(id),
+                result,
+            )),
             story,
             then: Then::Nothing,
         }

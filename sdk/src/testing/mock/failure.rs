@@ -136,7 +136,12 @@ pub(super) fn call_line(call: &Recorded<Raw>) -> String {
     let target = &call.target;
     let client = match target.key() {
         None => format!("service_client::<{}Client>()", target.service_name()),
-        Some(key) => format!("object_client::<{}Client>({key:?})", target.service_name()),
+        // Nothing but its name tells a workflow's handler from an object's.
+        Some(key) => {
+            let workflow = target.handler_name() == "run";
+            let kind = if workflow { "workflow" } else { "object" };
+            format!("{kind}_client::<{}Client>({key:?})", target.service_name())
+        }
     };
     let input = argument(&call.input.0);
     format!(

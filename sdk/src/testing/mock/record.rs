@@ -368,6 +368,23 @@ impl<C> MockContext<C> {
         self.record().borrow().cancelled.clone()
     }
 
+    /// What is scripted and has not happened, or not as often as [`times`](super::CallScript::times) says.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use durably::testing::MockContext;
+    ///
+    /// let mock = MockContext::service();
+    /// mock.run("charge the card").returns(&42);
+    /// mock.call_blocking(async |_| ());
+    /// assert_eq!(mock.unused(), ["run `charge the card`"]);
+    /// ```
+    #[must_use]
+    pub fn unused(&self) -> Vec<String> {
+        self.world.script.borrow().unused()
+    }
+
     /// What happened, in order, one line each: `→` the handler did, `←` came back. For a snapshot, or to
     /// look at.
     ///

@@ -150,7 +150,7 @@ impl<'t, R: 't> Running<'t, R> {
         }
     }
 
-    fn wait_for_run(&mut self) -> Poll<Result<R, MockFailure>> {
+    fn wait_for_run<T>(&mut self) -> Poll<Result<T, MockFailure>> {
         let limit = self.drive.world.setup.run_limit;
         if std::mem::take(&mut self.drive.progress) {
             self.waiting = None;
@@ -232,6 +232,45 @@ impl<'t, R: 't> Running<'t, R> {
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.stand == Some(Stand::Ended)
+    }
+
+    /// Waits until no run closure executes: for those that truly wait for the world outside.
+    ///
+    /// # Panics
+    ///
+    /// As [`MockContext::start`](super::MockContext::start).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use durably::{prelude::*, testing::MockContext};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let mock = MockContext::workflow("ada");
+    /// let mut running = mock.start(async |ctx| {
+    ///     let ask = async || HandlerResult::Ok(tokio::task::yield_now().await);
+    ///     ctx.run("ask", ask).await?;
+    ///     ctx.promise::<bool>("approval").await
+    /// });
+    /// running.settle().await;
+    /// running.resolve_promise("approval", &true);
+    /// assert_eq!(running.finish().await, Ok(true));
+    /// # }
+    /// ```
+    pub async fn settle(&mut self) {
+        let settled = poll_fn(|cx| {
+            self.drive.wakes.set_outer(cx.waker());
+            let skip = !self.drive.world.setup.manual_time;
+            self.try_go_on(skip)?;
+            match self.stand {
+                Some(Stand::Executing) => self.wait_for_run(),
+                _ => Poll::Ready(Ok(())),
+            }
+        });
+        if let Err(failure) = settled.await {
+            raise(&failure, self.location);
+        }
     }
 
     /// Lets time pass: what is due meanwhile comes at its time, and the handler goes on.

@@ -33,6 +33,26 @@ pub(super) enum Subject {
     Attach(String),
 }
 
+impl Subject {
+    fn describe(&self) -> String {
+        match self {
+            Self::Call(target) => match target.key() {
+                Some(ANY_KEY) => {
+                    let (service, handler) = (target.service_name(), target.handler_name());
+                    format!("call {service}/(any key)/{handler}")
+                }
+                _ => format!("call {target}"),
+            },
+            Self::AnyCall => "call by a predicate".to_owned(),
+            Self::Run(name) => format!("run `{name}`"),
+            Self::Promise(key) => format!("promise `{key}`"),
+            Self::Awakeable(index) => format!("awakeable {index}"),
+            Self::Signal(name) => format!("signal `{name}`"),
+            Self::Attach(which) => format!("invocation {which}"),
+        }
+    }
+}
+
 /// How something turns out.
 pub(super) enum Answer {
     Value(Bytes),
@@ -54,6 +74,7 @@ struct Rule {
     left: Option<usize>,
     after: Duration,
     answer: Answer,
+    used: bool,
 }
 
 impl Rule {
@@ -108,6 +129,7 @@ impl Script {
     /// order in which they were written; of the others the one that was written last.
     pub(super) fn take(&mut self, subject: &Subject, call: Option<&Recorded<Raw>>) -> Option<Due> {
         let rule = self.find(subject, call)?;
+        rule.used = true;
         if let Some(left) = &mut rule.left {
             *left -= 1;
         }
@@ -117,7 +139,9 @@ impl Script {
 
     /// The same, and it is not used up.
     pub(super) fn peek(&mut self, subject: &Subject) -> Option<Due> {
-        Some(self.find(subject, None)?.due(&Bytes::new()))
+        let rule = self.find(subject, None)?;
+        rule.used = true;
+        Some(rule.due(&Bytes::new()))
     }
 
     fn find(&mut self, subject: &Subject, call: Option<&Recorded<Raw>>) -> Option<&mut Rule> {
@@ -132,7 +156,14 @@ impl Script {
         self.rules.get_mut(at)
     }
 
-    /// The inputs that were scripted for a target, though not this one: for messages.
+    /// What was scripted and never happened: never, or not as often as said.
+    pub(super) fn unused(&self) -> Vec<String> {
+        let unused = |rule: &&Rule| !rule.used || rule.left.is_some_and(|left| left > 0);
+        let rules = self.rules.iter().filter(unused);
+        rules.map(|rule| rule.subject.describe()).collect()
+    }
+
+    /// Whether something is scripted for a handler, with whatever key and input: for messages.
     pub(super) fn is_mentioned(&self, target: &crate::Target) -> bool {
         self.rules.iter().any(|rule| match &rule.subject {
             Subject::Call(expected) => {
@@ -171,6 +202,7 @@ impl Draft<'_> {
             left: self.left,
             after: self.after,
             answer,
+            used: false,
         });
     }
 }
