@@ -77,7 +77,7 @@ where
         let patience = *this.patience;
         Poll::Ready(Ok(response.map(|body| Patient {
             body,
-            ahead,
+            ahead: ahead.map(Box::new),
             patience,
             timer: None,
             received: 0,
@@ -85,16 +85,19 @@ where
     }
 }
 
+/// What a body gave when it was polled.
+type Ahead = Option<Result<Frame<Bytes>, Infallible>>;
+
 pin_project! {
     /// The body of an endpoint's response, which does not wait for its request for ever.
     pub(super) struct Patient<B> {
         #[pin]
         body: EndpointBody<B>,
-        ahead: Option<Option<Result<Frame<Bytes>, Infallible>>>,
+        // What was asked for ahead. Rare, and large.
+        ahead: Option<Box<Ahead>>,
         patience: Option<Duration>,
-        // Runs while the request is awaited, and is looked at when it is over.
-        #[pin]
-        timer: Option<Sleep>,
+        // Runs while the request is awaited, and is looked at when it is over. Most streams have none.
+        timer: Option<Pin<Box<Sleep>>>,
         // What had come of the request when the timer was started.
         received: u64,
     }
@@ -118,31 +121,31 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Stalled>>> {
         let mut this = self.project();
-        if let Some(frame) = this.ahead.take() {
+        if let Some(frame) = this.ahead.take().map(|ahead| *ahead) {
             return Poll::Ready(frame.map(|frame| frame.map_err(|never| match never {})));
         }
         if let Poll::Ready(frame) = this.body.as_mut().poll_frame(cx) {
-            this.timer.set(None);
+            *this.timer = None;
             return Poll::Ready(frame.map(|frame| frame.map_err(|never| match never {})));
         }
         let (Some(patience), Some(received)) = (*this.patience, this.body.awaits_request()) else {
-            this.timer.set(None);
+            *this.timer = None;
             return Poll::Pending;
         };
         loop {
-            match this.timer.as_mut().as_pin_mut() {
+            match this.timer.as_mut() {
                 None => {
                     *this.received = received;
-                    this.timer.set(Some(tokio::time::sleep(patience)));
+                    *this.timer = Some(Box::pin(tokio::time::sleep(patience)));
                 }
                 Some(timer) => {
-                    ready!(timer.poll(cx));
+                    ready!(timer.as_mut().poll(cx));
                     if *this.received == received {
                         break;
                     }
                     // Something has come meanwhile. So a pause of up to twice the time may pass,
                     // and no timer is moved for each piece of a request.
-                    this.timer.set(None);
+                    *this.timer = None;
                 }
             }
         }
@@ -165,7 +168,7 @@ where
 
     fn size_hint(&self) -> SizeHint {
         match &self.ahead {
-            Some(Some(Ok(_))) => SizeHint::default(),
+            Some(ahead) if ahead.is_some() => SizeHint::default(),
             _ => self.body.size_hint(),
         }
     }
