@@ -1,9 +1,6 @@
 //! Runs: which closures wait to be started, which execute, which want to be polled.
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeSet, BinaryHeap},
-};
+use std::{cmp::Reverse, collections::BinaryHeap};
 
 use crate::{
     journal::{CommandRef, Issued},
@@ -47,7 +44,7 @@ pub(crate) struct Runs {
     executing: usize,
     /// Which runs may be started, if the test kit decides about that, and those that wait for it.
     #[cfg(feature = "testing")]
-    permitted: Option<BTreeSet<u32>>,
+    permitted: Option<std::collections::BTreeSet<u32>>,
     #[cfg(feature = "testing")]
     held: Vec<RunRef>,
 }
@@ -151,7 +148,7 @@ impl Runs {
     }
 
     /// The closures of these runs were woken.
-    pub(crate) fn woken(&mut self, runs: BTreeSet<RunRef>) {
+    pub(crate) fn woken(&mut self, runs: Vec<RunRef>) {
         for run in runs {
             if let Some(found) = self.get_mut(run) {
                 found.woken = true;
