@@ -40,6 +40,7 @@ pub(crate) use self::{
     clock::Clock,
     ephemeral::EphemeralRead,
     leaves::{Delivery, LeafHandle},
+    report::ForeignHook,
     runs::RunRef,
 };
 use self::{
@@ -76,6 +77,7 @@ pub(crate) struct AttemptRequest {
     pub(crate) attempt_headers: http::HeaderMap,
     pub(crate) clock: Clock,
     pub(crate) limits: Limits,
+    pub(crate) foreign: ForeignHook,
 }
 
 /// What a handler's context is made of.
@@ -208,6 +210,12 @@ impl Attempt {
     /// Whether the attempt has ended: its terminator is written, though maybe not yet taken.
     pub(crate) fn is_ended(&self) -> bool {
         self.ended
+    }
+
+    /// Whether a run's closure executes that the handler waits for.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn executes_runs(&self) -> bool {
+        self.cell.lock().runs.any_active()
     }
 
     /// The next bytes of the response, never empty.
