@@ -62,10 +62,13 @@ impl Flow {
 
     #[handler]
     async fn refuses(&self, _ctx: &Context) -> HandlerResult<()> {
-        Err(TerminalError::new("no")
-            .with_code(418)
-            .with_metadata("why", "tea")
-            .into())
+        Err(TerminalError::new("no").with_code(418).into())
+    }
+
+    #[handler]
+    async fn explains(&self, _ctx: &Context) -> HandlerResult<()> {
+        let error = TerminalError::new("no").with_code(418);
+        Err(error.with_metadata("why", "tea").into())
     }
 
     #[handler]
@@ -182,7 +185,7 @@ fn errors_of_the_caller_are_the_server_s() {
     assert_eq!(code(Target::service("Flow", "double"), "{}"), 400);
     assert_eq!(code(Target::service("Flow", "double"), ""), 400);
     assert_eq!(code(Target::service("Flow", "private"), ""), 400);
-    let error = runtime.call(client().refuses()).unwrap_err();
+    let error = runtime.call(client().explains()).unwrap_err();
     let metadata = [("why".to_owned(), "tea".to_owned())];
     assert_eq!((error.code(), error.message()), (418, "no"));
     assert_eq!(error.metadata(), metadata);
