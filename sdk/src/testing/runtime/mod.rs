@@ -452,6 +452,20 @@ impl TestRuntime {
         self.settle();
     }
 
+    /// As [`advance`](Self::advance), for async tests.
+    ///
+    /// # Examples
+    ///
+    /// See [`advance`](Self::advance) and [`call_async`](Self::call_async).
+    pub async fn advance_async(&mut self, duration: Duration) {
+        self.settle_async().await;
+        let until = self.driver.engine.now().saturating_add(millis(duration));
+        self.run_until_async(Time::Until(until), |_| None::<()>)
+            .await;
+        self.driver.advance_to(until);
+        self.settle_async().await;
+    }
+
     /// Runs until everything waits, without moving the time.
     ///
     /// # Examples
