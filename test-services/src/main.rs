@@ -6,6 +6,9 @@
 //! service does is in its own file under `services/`; this file only puts them together.
 
 mod services;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test")]
+mod tests;
 
 use std::{env, io::IsTerminal};
 

@@ -281,6 +281,32 @@ impl<'a, In, Out> Request<'a, In, Out> {
     }
 }
 
+/// A request as data: for the test kit, which makes it from outside.
+#[cfg(any(test, feature = "testing"))]
+#[derive(Debug)]
+pub(crate) struct RequestParts {
+    pub(crate) target: Target,
+    pub(crate) input: Result<Bytes, BoxError>,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) idempotency_key: Option<String>,
+    pub(crate) scope: Option<String>,
+    pub(crate) limit_key: Option<String>,
+}
+
+#[cfg(any(test, feature = "testing"))]
+impl<In: Encode, Out> Request<'_, In, Out> {
+    pub(crate) fn into_parts(self) -> RequestParts {
+        RequestParts {
+            input: self.input.encode(),
+            target: self.target,
+            headers: self.headers,
+            idempotency_key: self.idempotency_key,
+            scope: self.scope,
+            limit_key: self.limit_key,
+        }
+    }
+}
+
 impl<'a, In: Encode, Out: Decode> IntoFuture for Request<'a, In, Out> {
     type Output = Result<Out, TerminalError>;
     type IntoFuture = Call<'a, Out>;

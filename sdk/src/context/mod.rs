@@ -34,6 +34,8 @@ pub use self::{
     target::Target,
     timeout::OrTimeout,
 };
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use self::{call::RequestParts, future::terminal};
 use crate::executor::{AttemptHandle, Cell};
 
 /// The context of a handler of a service, and what every context can do.

@@ -107,6 +107,15 @@ where
         }
     }
 
+    /// Whether a run's closure executes that the handler waits for.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn executes_runs(&self) -> bool {
+        match &self.inner {
+            Inner::Answer { .. } => false,
+            Inner::Attempt { body } => body.attempt.as_ref().is_some_and(Attempt::executes_runs),
+        }
+    }
+
     /// The stream of an attempt.
     pub(super) fn attempt(attempt: Attempt, request: B, drain: Option<DrainWatch>) -> Self {
         Self {

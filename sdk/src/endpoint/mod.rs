@@ -41,7 +41,7 @@ use error::{RequestError, printable};
 use route::Route;
 
 use crate::error::BoxError;
-use crate::executor::{Attempt, AttemptRequest, Clock};
+use crate::executor::{Attempt, AttemptRequest, Clock, ForeignHook};
 use crate::protocol::{ProtocolVersion, frame::Limits};
 use crate::service::HandlerFn;
 use crate::service::manifest::{ManifestVersion, ProtocolMode};
@@ -170,7 +170,46 @@ impl Endpoint {
         B: Body<Data = Bytes>,
     {
         let (parts, body) = request.into_parts();
-        let (status, content_type, body) = match self.answer(parts) {
+        Self::respond(self.answer(parts), body, drain)
+    }
+
+    /// As [`handle`](Self::handle), for the test kit, whose requests are trusted: attempts live by its
+    /// clock and tell it when their handlers wait for something foreign.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn handle_in_test<B>(
+        &self,
+        request: Request<B>,
+        clock: &Clock,
+        foreign: ForeignHook,
+    ) -> Response<EndpointBody<B>>
+    where
+        B: Body<Data = Bytes>,
+    {
+        let (parts, body) = request.into_parts();
+        let mut answer = self.route(parts);
+        if let Ok(Answer::Attempt(request, _)) = &mut answer {
+            request.clock = clock.clone();
+            request.foreign = foreign;
+        }
+        Self::respond(answer, body, None)
+    }
+
+    /// The endpoint manifest in its newest version, as the runtime gets it.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn manifest(&self) -> &Result<Bytes, String> {
+        let manifests = &self.shared.manifests;
+        manifests.get(ManifestVersion::V4, ProtocolMode::BidiStream)
+    }
+
+    fn respond<B>(
+        answer: Result<Answer, RequestError>,
+        body: B,
+        drain: Option<DrainWatch>,
+    ) -> Response<EndpointBody<B>>
+    where
+        B: Body<Data = Bytes>,
+    {
+        let (status, content_type, body) = match answer {
             Ok(Answer::Text(text)) => {
                 let body = EndpointBody::answer(Bytes::from_static(text.as_bytes()), body);
                 (StatusCode::OK, TEXT, body)
@@ -202,6 +241,10 @@ impl Endpoint {
 
     fn answer(&self, request: Parts) -> Result<Answer, RequestError> {
         self.check_identity(&request)?;
+        self.route(request)
+    }
+
+    fn route(&self, request: Parts) -> Result<Answer, RequestError> {
         match Route::parse(&request.method, request.uri.path())? {
             Route::Health => Ok(Answer::Text("ok")),
             Route::Discover => self.discover(&request),
@@ -216,6 +259,7 @@ impl Endpoint {
                     attempt_headers: request.headers,
                     clock: self.shared.clock.clone(),
                     limits: self.shared.limits,
+                    foreign: ForeignHook::default(),
                 };
                 Ok(Answer::Attempt(attempt, Arc::clone(&handler.function)))
             }

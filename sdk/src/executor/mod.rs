@@ -42,6 +42,7 @@ pub(crate) use self::{
     clock::Clock,
     ephemeral::EphemeralRead,
     leaves::{Delivery, LeafHandle},
+    report::ForeignHook,
     runs::RunRef,
 };
 use self::{
@@ -78,6 +79,7 @@ pub(crate) struct AttemptRequest {
     pub(crate) attempt_headers: http::HeaderMap,
     pub(crate) clock: Clock,
     pub(crate) limits: Limits,
+    pub(crate) foreign: ForeignHook,
 }
 
 /// What a handler's context is made of.
@@ -231,6 +233,12 @@ impl<S: HandlerSource> Attempt<S> {
     /// Whether the attempt has ended: its terminator is written, though maybe not yet taken.
     pub(crate) fn is_ended(&self) -> bool {
         self.ended
+    }
+
+    /// Whether a run's closure executes that the handler waits for.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn executes_runs(&self) -> bool {
+        self.cell.lock().runs.any_active()
     }
 
     /// The next bytes of the response, never empty.

@@ -4,14 +4,17 @@
 //! a payload stands in any of them. Without a subscriber the span is never made, and nothing
 //! here formats anything.
 
-use std::fmt::{self, Write as _};
+use std::{
+    fmt::{self, Write as _},
+    sync::Arc,
+};
 
 use tracing::{Span, field};
 
 use super::cell::{Cell, State};
 use crate::{
     error::Behavior,
-    journal::{AttemptError, AwaitSet},
+    journal::{AttemptError, AwaitSet, CommandRef},
 };
 
 /// The most of an object's key that is shown, in characters.
@@ -60,8 +63,35 @@ pub(super) fn failed(cell: &Cell, error: &AttemptError) {
     );
 }
 
+/// Who is told, beside the log, that a handler waits for something that the journal does not know: the
+/// test kit, in which that is a failure. Called under the lock of the cell, so it must not come back.
+#[derive(Clone, Default)]
+pub(crate) struct ForeignHook(Option<Arc<dyn Fn(Option<CommandRef>) + Send + Sync>>);
+
+impl ForeignHook {
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn new(tell: impl Fn(Option<CommandRef>) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(tell)))
+    }
+
+    fn tell(&self, after: Option<CommandRef>) {
+        if let Some(tell) = &self.0 {
+            tell(after);
+        }
+    }
+}
+
+impl fmt::Debug for ForeignHook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ForeignHook")
+            .field(&self.0.is_some())
+            .finish()
+    }
+}
+
 /// The handler waits for something that the journal does not know.
 pub(super) fn foreign(cell: &Cell, state: &State) {
+    cell.request.foreign.tell(state.journal.last_command());
     tracing::warn!(
         invocation.id = cell.info().id,
         invocation.target = field::debug(Target(cell)),

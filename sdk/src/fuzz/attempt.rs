@@ -197,6 +197,7 @@ impl Script {
             service: "Fuzz".into(),
             handler: "run".into(),
             attempt_headers: http::HeaderMap::new(),
+            foreign: crate::executor::ForeignHook::default(),
             limits: Limits {
                 incoming: 64 << 20,
                 outgoing: 64 << 20,

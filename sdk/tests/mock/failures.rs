@@ -8,7 +8,7 @@ use std::{
 use durably::{
     Target,
     prelude::*,
-    testing::{FailureKind, MockContext, MockFailure},
+    testing::{FailureKind, MockContext, MockFailure, object},
 };
 
 use super::*;
@@ -42,8 +42,8 @@ the handler calls Inventory/teapot/reserve with 2, and nothing is scripted for t
 
 If that is meant to happen, script it:
 
-    mock.on(|ctx| ctx.object_client::<InventoryClient>(\"teapot\").reserve(2)).returns(&…);
-    // or, without the generated client: mock.on(|ctx| ctx.request::<Raw, _>(Target::object(\"Inventory\", \"teapot\", \"reserve\"), Raw::default())).returns(&…);
+    mock.on(object::<InventoryClient>(\"teapot\").reserve(2)).returns(&…);
+    // or, without the generated client: mock.on(request::<Raw, _>(Target::object(\"Inventory\", \"teapot\", \"reserve\"), Raw::default())).returns(&…);
 
 The handler had done this so far:
 
@@ -52,7 +52,7 @@ The handler had done this so far:
     ← run `check`: true";
     assert_eq!(told, expected);
     // The line works, as it stands there.
-    mock.on(|ctx| ctx.object_client::<InventoryClient>("teapot").reserve(2))
+    mock.on(object::<InventoryClient>("teapot").reserve(2))
         .returns(&true);
     let reserved = mock.call_blocking(async |ctx| {
         ctx.object_client::<InventoryClient>("teapot")
@@ -68,17 +68,17 @@ fn inputs_in_the_line_to_add() {
         (
             Target::service("A", "h"),
             serde_json::json!("text"),
-            "service_client::<AClient>().h(\"text\".into())",
+            "service::<AClient>().h(\"text\".into())",
         ),
         (
             Target::service("A", "h"),
             serde_json::json!({"a": 1}),
-            "service_client::<AClient>().h(Default::default())",
+            "service::<AClient>().h(Default::default())",
         ),
         (
             Target::object("A", "k", "h"),
             serde_json::json!(true),
-            "object_client::<AClient>(\"k\").h(true)",
+            "object::<AClient>(\"k\").h(true)",
         ),
     ] {
         let mock = MockContext::service();
@@ -94,7 +94,7 @@ fn inputs_in_the_line_to_add() {
 #[test]
 fn a_call_that_is_scripted_otherwise_says_so() {
     let mock = MockContext::service();
-    mock.on(|ctx| ctx.object_client::<InventoryClient>("cup").reserve(0))
+    mock.on(object::<InventoryClient>("cup").reserve(0))
         .returns(&true);
     let told = failure(
         mock.try_call(async |ctx| {

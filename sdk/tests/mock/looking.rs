@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use durably::{Target, prelude::*, testing::MockContext};
+use durably::{
+    Target,
+    prelude::*,
+    testing::{ANY_KEY, MockContext, object, service},
+};
 
 use super::*;
 
@@ -36,7 +40,7 @@ fn requests_are_recorded_with_all_that_was_said() {
         );
     });
 
-    let calls = mock.calls(|ctx| ctx.object_client::<InventoryClient>("teapot").reserve(0));
+    let calls = mock.calls(object::<InventoryClient>("teapot").reserve(0));
     assert_eq!(calls.len(), 1);
     let call = &calls[0];
     assert_eq!(
@@ -50,17 +54,14 @@ fn requests_are_recorded_with_all_that_was_said() {
     assert_eq!((call.headers.get("x-a"), &*call.name), (Some("1"), "first"));
     assert_eq!(call.idempotency_key.as_deref(), Some("once"));
 
-    let calls = mock.calls(|ctx| {
-        ctx.object_client::<InventoryClient>(durably::testing::ANY_KEY)
-            .reserve(0)
-    });
+    let calls = mock.calls(object::<InventoryClient>(ANY_KEY).reserve(0));
     assert_eq!(
         calls.iter().map(|call| call.input).collect::<Vec<_>>(),
         [2, 3]
     );
     assert_eq!(mock.all_calls().len(), 2);
 
-    let sends = mock.sends(|ctx| ctx.service_client::<AuditClient>().record(String::new()));
+    let sends = mock.sends(service::<AuditClient>().record(String::new()));
     let said: Vec<_> = sends
         .iter()
         .map(|send| (&*send.input, send.delay))
@@ -71,7 +72,7 @@ fn requests_are_recorded_with_all_that_was_said() {
     );
     assert_eq!(sends[0].scope.as_deref(), Some("acme"));
     assert_eq!(sends[0].limit_key.as_deref(), Some("audit"));
-    let none = mock.sends(|ctx| ctx.object_client::<InventoryClient>("teapot").reserve(0));
+    let none = mock.sends(object::<InventoryClient>("teapot").reserve(0));
     assert!(none.is_empty());
 }
 
@@ -100,7 +101,7 @@ fn signals_and_awakeables_of_others() {
 #[test]
 fn the_story() {
     let mock = MockContext::workflow("ada").state("a", &1);
-    mock.on(|ctx| ctx.object_client::<InventoryClient>("teapot").reserve(0))
+    mock.on(object::<InventoryClient>("teapot").reserve(0))
         .returns(&true);
     mock.run("charge").returns(&42);
     mock.promise("approval")

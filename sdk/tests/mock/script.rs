@@ -8,7 +8,7 @@ use std::{
 use durably::{
     KafkaEvent, Raw, Request, Target,
     prelude::*,
-    testing::{ANY_KEY, MockContext},
+    testing::{ANY_KEY, MockContext, object, service},
 };
 
 use super::*;
@@ -37,7 +37,7 @@ fn three_lines() {
         .unwrap();
     assert_eq!(mock.get::<u64>("seen"), Some(4));
 
-    let sent = mock.sends(|ctx| ctx.service_client::<AuditClient>().record(String::new()));
+    let sent = mock.sends(service::<AuditClient>().record(String::new()));
     assert_eq!(sent.len(), 1);
     assert!(sent[0].input.contains('7'), "{}", sent[0].input);
     assert_eq!(sent[0].delay, None);
@@ -154,8 +154,8 @@ fn eager_and_lazy_state_are_the_same_to_the_handler() {
 }
 
 /// A request that several lines of a test name.
-fn any(ctx: &Context) -> Request<'_, u32, bool> {
-    ctx.object_client::<InventoryClient>(ANY_KEY).reserve(0)
+fn any() -> Request<'static, u32, bool> {
+    object::<InventoryClient>(ANY_KEY).reserve(0)
 }
 
 async fn reserve(ctx: &Context, item: &str, quantity: u32) -> Result<bool, TerminalError> {
@@ -167,14 +167,13 @@ async fn reserve(ctx: &Context, item: &str, quantity: u32) -> Result<bool, Termi
 #[test]
 fn calls_are_scripted_by_the_method_of_a_client() {
     let mock = MockContext::service();
-    mock.on(|ctx| ctx.object_client::<InventoryClient>("teapot").reserve(0))
+    mock.on(object::<InventoryClient>("teapot").reserve(0))
         .returns(&true);
-    mock.on(|ctx| ctx.object_client::<InventoryClient>("cup").reserve(0))
-        .fails(
-            TerminalError::new("no cups")
-                .with_code(404)
-                .with_metadata("a", "b"),
-        );
+    mock.on(object::<InventoryClient>("cup").reserve(0)).fails(
+        TerminalError::new("no cups")
+            .with_code(404)
+            .with_metadata("a", "b"),
+    );
     mock.call_blocking(async |ctx| {
         assert_eq!(reserve(ctx, "teapot", 2).await, Ok(true));
         let error = reserve(ctx, "cup", 1).await.unwrap_err();
@@ -186,11 +185,11 @@ fn calls_are_scripted_by_the_method_of_a_client() {
 #[test]
 fn any_key_matching_and_computed_replies() {
     let mock = MockContext::service();
-    mock.on(any).replies_with(|quantity| match quantity {
+    mock.on(any()).replies_with(|quantity| match quantity {
         0 => Err(TerminalError::new("none")),
         quantity => Ok(quantity < 10),
     });
-    mock.on(any)
+    mock.on(any())
         .matching(|quantity| *quantity == 7)
         .returns(&false);
     mock.call_blocking(async |ctx| {
@@ -204,10 +203,10 @@ fn any_key_matching_and_computed_replies() {
 #[test]
 fn rules_for_a_number_of_times_go_first_and_in_order() {
     let mock = MockContext::service();
-    mock.on(any).fails(TerminalError::new("overwritten"));
-    mock.on(any).once().returns(&true);
-    mock.on(any).times(2).returns(&false);
-    mock.on(any).fails(TerminalError::new("used up"));
+    mock.on(any()).fails(TerminalError::new("overwritten"));
+    mock.on(any()).once().returns(&true);
+    mock.on(any()).times(2).returns(&false);
+    mock.on(any()).fails(TerminalError::new("used up"));
     mock.call_blocking(async |ctx| {
         let mut results = Vec::new();
         for _ in 0..5 {
@@ -242,8 +241,7 @@ fn calls_are_scripted_by_a_predicate() {
 #[test]
 fn what_never_comes_loses_against_a_sleep() {
     let mock = MockContext::workflow("w");
-    mock.on(|ctx| ctx.object_client::<InventoryClient>("a").reserve(0))
-        .never();
+    mock.on(object::<InventoryClient>("a").reserve(0)).never();
     mock.run("slow").never();
     mock.promise("p").never();
     mock.call_blocking(async |ctx| {
@@ -261,7 +259,7 @@ fn results_come_at_their_time() {
     let mock = MockContext::service();
     mock.awakeable(0).after(3 * SECOND).returns(&1);
     mock.signal("go").after(SECOND).returns(&2);
-    mock.on(|ctx| ctx.object_client::<InventoryClient>("a").left())
+    mock.on(object::<InventoryClient>("a").left())
         .after(2 * SECOND)
         .returns(&3);
     let order = std::cell::RefCell::new(Vec::new());
@@ -355,7 +353,7 @@ fn a_promise_that_is_completed_stays_so() {
 #[test]
 fn what_is_scripted_and_does_not_happen() {
     let mock = MockContext::service();
-    mock.on(any).times(2).returns(&true);
+    mock.on(any()).times(2).returns(&true);
     mock.on_where::<()>(|_| false).never();
     mock.run("a").returns(&1);
     mock.signal("go").returns(&1);

@@ -7,7 +7,7 @@ use std::{
 
 use durably::{
     prelude::*,
-    testing::{FailureKind, MockContext},
+    testing::{FailureKind, MockContext, object},
 };
 
 use super::*;
@@ -153,8 +153,7 @@ fn a_handler_waits_for_the_test_by_itself() {
 #[test]
 fn a_cancelled_handler_cleans_up_and_cancels_its_calls() {
     let mock = MockContext::service();
-    mock.on(|ctx| ctx.object_client::<InventoryClient>("a").reserve(0))
-        .never();
+    mock.on(object::<InventoryClient>("a").reserve(0)).never();
     let mut running = mock.start(async |ctx| {
         let reserved = ctx.object_client::<InventoryClient>("a").reserve(1).await;
         assert!(reserved.unwrap_err().is_cancelled());

@@ -144,6 +144,7 @@ impl Driver {
             attempt_headers: http::HeaderMap::new(),
             clock: Clock::new(move || clock.clock.load(Ordering::SeqCst)),
             limits: LIMITS,
+            foreign: crate::executor::ForeignHook::default(),
         };
         let (handler, world) = (Arc::clone(handler), Arc::clone(&outside));
         let invoke: HandlerFn = Arc::new(move |attempt, _| {

@@ -115,6 +115,7 @@ fn a_panic_before_the_future_is_made_is_caught() {
         attempt_headers: http::HeaderMap::new(),
         clock: Clock::new(|| 0),
         limits: Limits::default(),
+        foreign: crate::executor::ForeignHook::default(),
     };
     let mut attempt = Attempt::new(request, Arc::new(|_, _| panic!("early")));
     for message in [

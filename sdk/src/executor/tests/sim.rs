@@ -21,7 +21,7 @@ use super::{
 use crate::{
     WorkflowContext,
     context::FromAttempt as _,
-    executor::{Attempt, AttemptRequest, Clock},
+    executor::{Attempt, AttemptRequest, Clock, ForeignHook},
     protocol::{
         MessageType, ProtocolVersion,
         frame::{FrameDecoder, Limits},
@@ -203,6 +203,7 @@ impl Sim {
                 move || 1_000_000 * attempts
             }),
             limits: Limits::default(),
+            foreign: ForeignHook::default(),
         };
         let (program, world) = (Arc::clone(&self.program), Arc::clone(&self.world));
         let invoke: HandlerFn = Arc::new(move |attempt, _| {

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use crate::protocol::{
     MessageType,
     message::{
-        EphemeralState, Header, InputCommand, NotificationId, NotificationResult, Start, StateKeys,
-        Value, Void,
+        EphemeralState, Failure, Header, InputCommand, NotificationId, NotificationResult, Start,
+        StateKeys, Value, Void,
     },
 };
 pub(crate) use crate::testing::wire::*;
@@ -23,6 +23,20 @@ pub(crate) fn start(known: usize) -> Start {
         random_seed: 1,
         ..Start::default()
     }
+}
+
+pub(crate) fn content(content: impl Into<Bytes>) -> Option<Value> {
+    let content = content.into();
+    Some(Value { content })
+}
+
+pub(crate) fn fail(code: u32, message: &str) -> Option<Failure> {
+    let message = message.into();
+    Some(Failure {
+        code,
+        message,
+        metadata: vec![],
+    })
 }
 
 pub(crate) fn header(key: &str, value: &str) -> Header {

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     HandlerError,
-    executor::{Attempt, AttemptHandle, AttemptRequest, Clock, HandlerSource},
+    executor::{Attempt, AttemptHandle, AttemptRequest, Clock, ForeignHook, HandlerSource},
     journal::Source,
     payload::Input,
     protocol::{
@@ -128,6 +128,7 @@ impl<'t> Drive<'t> {
             attempt_headers: setup.attempt_headers.clone(),
             clock: Clock::new(move || clock.load(Ordering::SeqCst)),
             limits: Limits::default(),
+            foreign: ForeignHook::default(),
         };
         let mut attempt = Attempt::of(request, Once(Some(make)));
         attempt.permit_runs([]);
@@ -347,17 +348,16 @@ impl<'t> Drive<'t> {
             if self.deliver_due() {
                 continue;
             }
-            let awake = self.wakes.take();
-            if self.attempt.executes_runs() {
+            if self.wakes.take() {
                 // A closure that keeps waking itself is waited for, like any other.
-                idle += u32::from(awake);
-                if awake && idle < IDLE_POLLS {
+                idle += 1;
+                if idle < IDLE_POLLS {
                     continue;
                 }
                 return Ok(Stand::Executing);
             }
-            if awake {
-                continue;
+            if self.attempt.executes_runs() {
+                return Ok(Stand::Executing);
             }
             if !skip || !self.move_time(u64::MAX) {
                 return Ok(Stand::Blocked);

@@ -135,17 +135,17 @@ pub(super) fn shown(payload: &[u8]) -> String {
 pub(super) fn call_line(call: &Recorded<Raw>) -> String {
     let target = &call.target;
     let client = match target.key() {
-        None => format!("service_client::<{}Client>()", target.service_name()),
+        None => format!("service::<{}Client>()", target.service_name()),
         // Nothing but its name tells a workflow's handler from an object's.
         Some(key) => {
             let workflow = target.handler_name() == "run";
             let kind = if workflow { "workflow" } else { "object" };
-            format!("{kind}_client::<{}Client>({key:?})", target.service_name())
+            format!("{kind}::<{}Client>({key:?})", target.service_name())
         }
     };
     let input = argument(&call.input.0);
     format!(
-        "mock.on(|ctx| ctx.{client}.{}({input})).returns(&…);",
+        "mock.on({client}.{}({input})).returns(&…);",
         target.handler_name()
     )
 }
@@ -157,7 +157,7 @@ pub(super) fn request_line(target: &Target) -> String {
         None => format!("Target::service({service:?}, {handler:?})"),
         Some(key) => format!("Target::object({service:?}, {key:?}, {handler:?})"),
     };
-    format!("mock.on(|ctx| ctx.request::<Raw, _>({target}, Raw::default())).returns(&…);")
+    format!("mock.on(request::<Raw, _>({target}, Raw::default())).returns(&…);")
 }
 
 /// An input of this form, as code. It does not matter for what is scripted.

@@ -41,9 +41,7 @@ use self::{
 };
 use crate::{
     Context, Encode, Key, ObjectContext, Raw, Request, SharedObjectContext, SharedWorkflowContext,
-    Target, WorkflowContext,
-    context::FromAttempt,
-    executor::{AttemptHandle, Cell},
+    WorkflowContext, context::FromAttempt,
 };
 
 /// The time at which handlers run if the test says nothing else: 2026-01-01T00:00:00Z.
@@ -191,13 +189,6 @@ impl MockContext<SharedWorkflowContext> {
     }
 }
 
-pub(super) fn request_target<In, Out>(
-    request: impl for<'a> FnOnce(&'a Context) -> Request<'a, In, Out>,
-) -> Target {
-    let ctx = Context::from_attempt(AttemptHandle(Arc::new(Cell::detached())));
-    request(&ctx).target().clone()
-}
-
 impl<C> MockContext<C> {
     fn new(key: String) -> Self {
         Self {
@@ -248,14 +239,13 @@ impl<C> MockContext<C> {
         self
     }
 
-    /// Scripts the calls of a handler: the closure makes the request as the handler does, and what is
-    /// scripted counts for the requests to that service, key and handler. Its input does not matter; for
-    /// any key, write [`ANY_KEY`].
+    /// Scripts the calls of a handler, which a request names: what is scripted counts for all requests to
+    /// that service, key and handler. Its input does not matter; for any key, write [`ANY_KEY`].
     ///
     /// # Examples
     ///
     /// ```
-    /// use durably::{prelude::*, testing::MockContext};
+    /// use durably::{prelude::*, testing::{MockContext, object}};
     ///
     /// struct Inventory;
     ///
@@ -272,17 +262,14 @@ impl<C> MockContext<C> {
     /// }
     ///
     /// let mock = MockContext::service();
-    /// mock.on(|ctx| ctx.object_client::<InventoryClient>("teapot").reserve(0)).returns(&true);
+    /// mock.on(object::<InventoryClient>("teapot").reserve(0)).returns(&true);
     /// assert!(mock.call_blocking(async |ctx| order(ctx).await).unwrap());
     ///
-    /// let calls = mock.calls(|ctx| ctx.object_client::<InventoryClient>("teapot").reserve(0));
+    /// let calls = mock.calls(object::<InventoryClient>("teapot").reserve(0));
     /// assert_eq!(calls[0].input, 2);
     /// ```
-    pub fn on<In, Out>(
-        &self,
-        request: impl for<'a> FnOnce(&'a Context) -> Request<'a, In, Out>,
-    ) -> CallScript<'_, In, Out> {
-        CallScript::new(self, Subject::Call(request_target(request)))
+    pub fn on<In, Out>(&self, request: Request<'_, In, Out>) -> CallScript<'_, In, Out> {
+        CallScript::new(self, Subject::Call(request.target().clone()))
     }
 
     /// Scripts the calls that fulfil a predicate, whatever their target.

@@ -4,8 +4,8 @@ use std::{any::type_name, cell::RefCell, collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 
-use super::{MockContext, request_target, script::is_target};
-use crate::{Context, Decode, Headers, Key, Raw, Request, Target, TerminalError};
+use super::{MockContext, script::is_target};
+use crate::{Decode, Headers, Key, Raw, Request, Target, TerminalError};
 
 /// A call or send that the handler made.
 ///
@@ -133,11 +133,8 @@ impl<C> MockContext<C> {
     ///
     /// See [`sends`](Self::sends).
     #[track_caller]
-    pub fn calls<In: Decode, Out>(
-        &self,
-        request: impl for<'a> FnOnce(&'a Context) -> Request<'a, In, Out>,
-    ) -> Vec<Recorded<In>> {
-        of_target(&self.record().borrow().calls, &request_target(request))
+    pub fn calls<In: Decode, Out>(&self, request: Request<'_, In, Out>) -> Vec<Recorded<In>> {
+        of_target(&self.record().borrow().calls, request.target())
     }
 
     /// The requests that were sent to a handler, in order, with their inputs and delays. The request names
@@ -146,7 +143,7 @@ impl<C> MockContext<C> {
     /// # Examples
     ///
     /// ```
-    /// use durably::{Target, prelude::*, testing::MockContext};
+    /// use durably::{Target, prelude::*, testing::{MockContext, request}};
     ///
     /// fn remind(ctx: &Context, whom: &str) {
     ///     let request = ctx.request::<_, ()>(Target::service("Mail", "remind"), whom.to_owned());
@@ -156,16 +153,13 @@ impl<C> MockContext<C> {
     /// let mock = MockContext::service();
     /// mock.call_blocking(async |ctx| remind(ctx, "ada"));
     ///
-    /// let sent = mock.sends(|ctx| ctx.request::<String, ()>(Target::service("Mail", "remind"), String::new()));
+    /// let sent = mock.sends(request::<String, ()>(Target::service("Mail", "remind"), String::new()));
     /// assert_eq!(sent[0].input, "ada");
     /// assert_eq!(sent[0].delay, Some(Duration::from_secs(60)));
     /// ```
     #[track_caller]
-    pub fn sends<In: Decode, Out>(
-        &self,
-        request: impl for<'a> FnOnce(&'a Context) -> Request<'a, In, Out>,
-    ) -> Vec<Recorded<In>> {
-        of_target(&self.record().borrow().sends, &request_target(request))
+    pub fn sends<In: Decode, Out>(&self, request: Request<'_, In, Out>) -> Vec<Recorded<In>> {
+        of_target(&self.record().borrow().sends, request.target())
     }
 
     /// All calls, in order, with their inputs as bytes.

@@ -13,10 +13,10 @@ use crate::{Decode, Encode, Raw, TerminalError};
 /// # Examples
 ///
 /// ```
-/// use durably::{Target, testing::{ANY_KEY, MockContext}};
+/// use durably::{Target, testing::{ANY_KEY, MockContext, request}};
 ///
 /// let mock = MockContext::service();
-/// mock.on(|ctx| ctx.request::<(), u64>(Target::object("Counter", ANY_KEY, "get"), ())).returns(&3);
+/// mock.on(request::<(), u64>(Target::object("Counter", ANY_KEY, "get"), ())).returns(&3);
 /// ```
 pub const ANY_KEY: &str = "\u{0}any key";
 
@@ -215,7 +215,7 @@ macro_rules! modifiers {
         /// # Examples
         ///
         /// ```
-        /// use durably::{Target, testing::MockContext};
+        /// use durably::{Target, testing::{MockContext, request}};
         ///
         /// let mock = MockContext::workflow("order-7");
         #[doc = concat!("mock.", $example, ".once().returns(&1);")]
@@ -230,7 +230,7 @@ macro_rules! modifiers {
         /// # Examples
         ///
         /// ```
-        /// use durably::{Target, testing::MockContext};
+        /// use durably::{Target, testing::{MockContext, request}};
         ///
         /// let mock = MockContext::workflow("order-7");
         #[doc = concat!("mock.", $example, ".times(2).returns(&1);")]
@@ -245,7 +245,7 @@ macro_rules! modifiers {
         /// # Examples
         ///
         /// ```
-        /// use durably::{Target, testing::MockContext};
+        /// use durably::{Target, testing::{MockContext, request}};
         /// use std::time::Duration;
         ///
         /// let mock = MockContext::workflow("order-7");
@@ -261,7 +261,7 @@ macro_rules! modifiers {
         /// # Examples
         ///
         /// ```
-        /// use durably::{Target, TerminalError, testing::MockContext};
+        /// use durably::{Target, TerminalError, testing::{MockContext, request}};
         ///
         /// let mock = MockContext::workflow("order-7");
         #[doc = concat!("mock.", $example, ".fails(TerminalError::new(\"no\").with_code(409));")]
@@ -276,7 +276,7 @@ macro_rules! modifiers {
         /// # Examples
         ///
         /// ```
-        /// use durably::{Target, testing::MockContext};
+        /// use durably::{Target, testing::{MockContext, request}};
         ///
         /// let mock = MockContext::workflow("order-7");
         #[doc = concat!("mock.", $example, ".never();")]
@@ -324,10 +324,10 @@ impl<'m, In, Out> CallScript<'m, In, Out> {
     /// # Examples
     ///
     /// ```
-    /// use durably::{Target, testing::MockContext};
+    /// use durably::{Target, testing::{MockContext, request}};
     ///
     /// let mock = MockContext::service();
-    /// mock.on(|ctx| ctx.request::<u32, bool>(Target::service("Stock", "reserve"), 0))
+    /// mock.on(request::<u32, bool>(Target::service("Stock", "reserve"), 0))
     ///     .matching(|quantity| *quantity > 10)
     ///     .returns(&false);
     /// ```
@@ -340,7 +340,7 @@ impl<'m, In, Out> CallScript<'m, In, Out> {
         }))
     }
 
-    modifiers!("on(|ctx| ctx.request::<(), u64>(Target::service(\"Prices\", \"get\"), ()))");
+    modifiers!("on(request::<(), u64>(Target::service(\"Prices\", \"get\"), ()))");
 
     /// It returns this value.
     ///
@@ -360,10 +360,10 @@ impl<'m, In, Out> CallScript<'m, In, Out> {
     /// # Examples
     ///
     /// ```
-    /// use durably::{Target, testing::MockContext};
+    /// use durably::{Target, testing::{MockContext, request}};
     ///
     /// let mock = MockContext::service();
-    /// mock.on(|ctx| ctx.request::<u64, u64>(Target::service("Maths", "double"), 0))
+    /// mock.on(request::<u64, u64>(Target::service("Maths", "double"), 0))
     ///     .replies_with(|n| Ok(2 * n));
     /// ```
     pub fn replies_with(self, reply: impl Fn(In) -> Result<Out, TerminalError> + 'static)

@@ -197,9 +197,4 @@ impl OutgoingDecoder {
     pub(crate) fn next(&mut self) -> Result<Option<Outgoing>, OutgoingError> {
         self.0.next_frame()?.map(Outgoing::decode).transpose()
     }
-
-    /// Whether a message is there in part.
-    pub(crate) fn is_within_message(&self) -> bool {
-        self.0.is_within_message()
-    }
 }

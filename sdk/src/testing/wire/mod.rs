@@ -5,12 +5,6 @@
 //! protocol and shares with the library only the structs of incoming messages, so that a mistake in
 //! the encoder does not cancel itself out.
 
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "until the runtime is in, which uses all of it"
-)]
-
 mod decode;
 mod messages;
 
@@ -18,12 +12,12 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::Message as _;
 
 pub(crate) use self::{
-    decode::{Awaited, CommandMessage, Outgoing, OutgoingDecoder, OutgoingError},
+    decode::{Awaited, CommandMessage, Outgoing, OutgoingDecoder},
     messages::*,
 };
 use crate::protocol::{
     MessageType,
-    message::{Failure, Notification, NotificationId, NotificationResult, Value},
+    message::{Notification, NotificationId, NotificationResult},
 };
 
 /// The signal that cancels an invocation.
@@ -105,18 +99,4 @@ pub(crate) fn completion_type(command: MessageType) -> MessageType {
         MessageType::GET_INVOCATION_OUTPUT => MessageType::OUTPUT_COMPLETION,
         _ => MessageType::CALL_COMPLETION,
     }
-}
-
-pub(crate) fn content(content: impl Into<Bytes>) -> Option<Value> {
-    let content = content.into();
-    Some(Value { content })
-}
-
-pub(crate) fn fail(code: u32, message: &str) -> Option<Failure> {
-    let message = message.into();
-    Some(Failure {
-        code,
-        message,
-        metadata: vec![],
-    })
 }

@@ -1,0 +1,196 @@
+//! What is registered: services, handlers and their options, read from the endpoint manifest as a
+//! runtime reads it.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+const SECOND: u64 = 1000;
+const DAY: u64 = 24 * 60 * 60 * SECOND;
+
+/// All services of an endpoint.
+#[derive(Debug, Default)]
+pub(crate) struct Catalog(BTreeMap<String, ServiceInfo>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) enum ServiceType {
+    #[serde(rename = "SERVICE")]
+    Service,
+    #[serde(rename = "VIRTUAL_OBJECT")]
+    Object,
+    #[serde(rename = "WORKFLOW")]
+    Workflow,
+}
+
+/// How an invocation of a handler stands to others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) enum HandlerType {
+    /// Of a service without keys.
+    #[serde(skip)]
+    Free,
+    /// Alone for its key, and may write.
+    #[serde(rename = "EXCLUSIVE")]
+    Exclusive,
+    #[serde(rename = "SHARED")]
+    Shared,
+    /// Once per key.
+    #[serde(rename = "WORKFLOW")]
+    Workflow,
+}
+
+#[derive(Debug)]
+pub(crate) struct ServiceInfo {
+    pub(crate) ty: ServiceType,
+    pub(crate) handlers: BTreeMap<String, HandlerInfo>,
+}
+
+/// A handler with what its service and the server's defaults add. Times are milliseconds.
+#[derive(Clone, Debug)]
+pub(crate) struct HandlerInfo {
+    pub(crate) ty: HandlerType,
+    pub(crate) private: bool,
+    pub(crate) lazy_state: bool,
+    /// An empty body is refused.
+    pub(crate) input_required: bool,
+    pub(crate) inactivity_timeout: u64,
+    pub(crate) abort_timeout: u64,
+    pub(crate) idempotency_retention: u64,
+    pub(crate) workflow_retention: u64,
+    pub(crate) retry: Retry,
+}
+
+/// The retry policy of invocations.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Retry {
+    pub(crate) initial: u64,
+    pub(crate) factor: f64,
+    pub(crate) max: u64,
+    pub(crate) attempts: u32,
+    /// When they are used up: killed, not paused.
+    pub(crate) kill: bool,
+}
+
+impl Retry {
+    /// The pause after so many failures in a row; the first is 1.
+    pub(crate) fn delay(&self, failures: u32) -> u64 {
+        let exponent = i32::try_from(failures.saturating_sub(1)).unwrap_or(i32::MAX);
+        let delay = self.initial as f64 * self.factor.powi(exponent);
+        // A cast saturates.
+        (delay as u64).min(self.max)
+    }
+}
+
+#[derive(Deserialize)]
+struct Manifest {
+    services: Vec<ServiceEntry>,
+}
+
+#[derive(Deserialize)]
+struct ServiceEntry {
+    name: String,
+    ty: ServiceType,
+    #[serde(flatten)]
+    options: Options,
+    handlers: Vec<HandlerEntry>,
+}
+
+#[derive(Deserialize)]
+struct HandlerEntry {
+    name: String,
+    ty: Option<HandlerType>,
+    #[serde(flatten)]
+    options: Options,
+    input: Option<InputEntry>,
+}
+
+#[derive(Deserialize)]
+struct InputEntry {
+    #[serde(default)]
+    required: bool,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Options {
+    inactivity_timeout: Option<u64>,
+    abort_timeout: Option<u64>,
+    idempotency_retention: Option<u64>,
+    workflow_completion_retention: Option<u64>,
+    enable_lazy_state: Option<bool>,
+    ingress_private: Option<bool>,
+    retry_policy_initial_interval: Option<u64>,
+    retry_policy_max_interval: Option<u64>,
+    retry_policy_max_attempts: Option<u32>,
+    retry_policy_exponentiation_factor: Option<f64>,
+    retry_policy_on_max_attempts: Option<OnMaxAttempts>,
+}
+
+#[derive(Clone, Copy, PartialEq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+enum OnMaxAttempts {
+    Pause,
+    Kill,
+}
+
+impl Catalog {
+    /// The catalog in a manifest. `always_suspend`: every inactivity timeout is zero.
+    pub(crate) fn read(manifest: &[u8], always_suspend: bool) -> Result<Self, serde_json::Error> {
+        let manifest: Manifest = serde_json::from_slice(manifest)?;
+        let services = manifest.services.into_iter().map(|service| {
+            let ServiceEntry {
+                name,
+                ty,
+                options,
+                handlers,
+            } = service;
+            let handlers = handlers
+                .into_iter()
+                .map(|handler| {
+                    let mut info = handler.info(&options);
+                    if always_suspend {
+                        info.inactivity_timeout = 0;
+                    }
+                    (handler.name, info)
+                })
+                .collect();
+            (name, ServiceInfo { ty, handlers })
+        });
+        Ok(Self(services.collect()))
+    }
+
+    pub(crate) fn service(&self, name: &str) -> Option<&ServiceInfo> {
+        self.0.get(name)
+    }
+
+    pub(crate) fn handler(&self, service: &str, handler: &str) -> Option<&HandlerInfo> {
+        self.0.get(service)?.handlers.get(handler)
+    }
+}
+
+impl HandlerEntry {
+    fn info(&self, service: &Options) -> HandlerInfo {
+        macro_rules! option {
+            ($name:ident) => {
+                self.options.$name.or(service.$name)
+            };
+        }
+        HandlerInfo {
+            ty: self.ty.unwrap_or(HandlerType::Free),
+            private: option!(ingress_private).unwrap_or(false),
+            lazy_state: option!(enable_lazy_state).unwrap_or(false),
+            input_required: self.input.as_ref().is_some_and(|input| input.required),
+            inactivity_timeout: option!(inactivity_timeout).unwrap_or(60 * SECOND),
+            abort_timeout: option!(abort_timeout).unwrap_or(600 * SECOND),
+            idempotency_retention: option!(idempotency_retention).unwrap_or(DAY),
+            workflow_retention: option!(workflow_completion_retention).unwrap_or(DAY),
+            retry: Retry {
+                initial: option!(retry_policy_initial_interval).unwrap_or(500),
+                factor: option!(retry_policy_exponentiation_factor).unwrap_or(2.0),
+                max: option!(retry_policy_max_interval).unwrap_or(60 * SECOND),
+                // None counts as one.
+                attempts: option!(retry_policy_max_attempts).unwrap_or(70).max(1),
+                kill: option!(retry_policy_on_max_attempts) == Some(OnMaxAttempts::Kill),
+            },
+        }
+    }
+}

@@ -1,0 +1,427 @@
+//! What each command of a handler brings about.
+
+use bytes::Bytes;
+
+use super::{
+    Effect, Engine, VOID,
+    catalog::{HandlerType, ServiceType},
+    failure,
+    ids::{is_invocation_id, parse_awakeable},
+    invocation::{AttemptId, Index, Outcome, Status, Waiter},
+    keyed::Promise,
+    of_outcome,
+    submit::{Origin, Submission, Submitted},
+    timers::Timer,
+};
+use crate::{
+    protocol::{
+        MessageType,
+        message::{
+            EphemeralState, Failure, Header, NotificationId, NotificationResult, StateKeys, Value,
+            Void,
+        },
+    },
+    testing::wire::{
+        Attach, CANCEL, CommandMessage, EphemeralRead, FIRST_AWAKEABLE, Msg, SendSignal,
+    },
+};
+
+/// Where an invocation is looked for, and whom a failure to find it is told.
+enum Found {
+    Index(Index),
+    Nobody(Failure),
+}
+
+impl Engine {
+    /// Carries out a command that was just stored. An error is what the runtime refuses: the attempt fails
+    /// with it.
+    pub(super) fn react(&mut self, index: Index, command: CommandMessage) -> Result<(), String> {
+        use CommandMessage as C;
+        match command {
+            C::Output(output) => {
+                let outcome = match output.failure {
+                    Some(failure) => Err(failure),
+                    None => Ok(output.value.unwrap_or_default().content),
+                };
+                self.invocations[index].output = Some(outcome);
+            }
+            C::GetLazyState(read) => {
+                let place = self.state_place(index)?;
+                let result = match self.keyed(place).state.get(read.key.as_bytes()) {
+                    Some(content) => value(content.clone()),
+                    None => VOID,
+                };
+                self.complete_with(index, MessageType::GET_LAZY_STATE, read.result, result);
+            }
+            C::GetLazyStateKeys(read) => {
+                let place = self.state_place(index)?;
+                let keys = self.keyed(place).state.keys().cloned().collect();
+                let result = NotificationResult::StateKeys(StateKeys { keys });
+                self.complete_with(index, MessageType::GET_LAZY_STATE_KEYS, read.result, result);
+            }
+            C::GetEagerState(_) | C::GetEagerStateKeys(_) => {
+                self.state_place(index)?;
+            }
+            C::SetState(write) => {
+                let place = self.writable_place(index)?;
+                let content = write.value.unwrap_or_default().content;
+                let state = &mut self.keyed_mut(place).state;
+                state.insert(Bytes::from(write.key), content);
+            }
+            C::ClearState(write) => {
+                let place = self.writable_place(index)?;
+                self.keyed_mut(place).state.remove(write.key.as_bytes());
+            }
+            C::ClearAllState(_) => {
+                let place = self.writable_place(index)?;
+                self.keyed_mut(place).state.clear();
+            }
+            C::GetPromise(read) => {
+                let promise = self.promise(index, &read.key)?;
+                match promise.result.clone() {
+                    Some(outcome) => {
+                        let result = of_outcome(&outcome);
+                        self.complete_with(index, MessageType::GET_PROMISE, read.result, result);
+                    }
+                    None => promise.waiters.push((index, read.result)),
+                }
+            }
+            C::PeekPromise(read) => {
+                let outcome = self.promise(index, &read.key)?.result.clone();
+                let result = outcome.as_ref().map_or(VOID, of_outcome);
+                self.complete_with(index, MessageType::PEEK_PROMISE, read.result, result);
+            }
+            C::CompletePromise(message) => {
+                let outcome = outcome(message.value, message.failure);
+                let promise = self.promise(index, &message.key)?;
+                let result = if promise.result.is_some() {
+                    let text = format!("the promise '{}' is completed already", message.key);
+                    NotificationResult::Failure(Box::new(failure(409, text)))
+                } else {
+                    let told = of_outcome(&outcome);
+                    promise.result = Some(outcome);
+                    for (waiter, id) in std::mem::take(&mut promise.waiters) {
+                        self.complete_with(waiter, MessageType::GET_PROMISE, id, told.clone());
+                    }
+                    VOID
+                };
+                let ty = MessageType::COMPLETE_PROMISE;
+                self.complete_with(index, ty, message.result, result);
+            }
+            C::Sleep(sleep) => {
+                let timer = Timer::Sleep(index, sleep.result);
+                self.timers.add(sleep.wake_up_time, timer);
+                // What is due already happens now.
+                self.advance_to(self.now());
+            }
+            C::Call(call) => {
+                let submission = Submission {
+                    key: self.key_of(&call.service, call.key),
+                    service: call.service,
+                    handler: call.handler,
+                    input: call.parameter,
+                    headers: pairs(call.headers),
+                    idempotency_key: call.idempotency_key,
+                    scope: call.scope,
+                    limit_key: call.limit_key,
+                    invoke_time: 0,
+                };
+                let submitted = self.submit_for(index, submission)?;
+                self.invocations[index].children.push(submitted.index);
+                self.tell_invocation_id(index, call.invocation, submitted);
+                let child = &self.invocations[submitted.index];
+                if submitted.already && child.info.ty == HandlerType::Workflow {
+                    let result = NotificationResult::Failure(Box::new(already_invoked()));
+                    self.complete_with(index, MessageType::CALL, call.result, result);
+                } else {
+                    let waiter = Waiter::Invocation {
+                        index,
+                        completion: call.result,
+                        is_call: true,
+                    };
+                    self.wait_for(submitted.index, waiter);
+                }
+            }
+            C::OneWayCall(call) => {
+                let submission = Submission {
+                    key: self.key_of(&call.service, call.key),
+                    service: call.service,
+                    handler: call.handler,
+                    input: call.parameter,
+                    headers: pairs(call.headers),
+                    idempotency_key: call.idempotency_key,
+                    scope: call.scope,
+                    limit_key: call.limit_key,
+                    invoke_time: call.invoke_time,
+                };
+                let submitted = self.submit_for(index, submission)?;
+                self.tell_invocation_id(index, call.invocation, submitted);
+            }
+            C::SendSignal(signal) => self.send_signal(signal)?,
+            C::Run(_) => {}
+            C::Attach(attach) => {
+                let (completion, ty) = (attach.result, MessageType::ATTACH_INVOCATION);
+                match self.attach_target(attach)? {
+                    Found::Index(target) => {
+                        let is_call = false;
+                        let waiter = Waiter::Invocation {
+                            index,
+                            completion,
+                            is_call,
+                        };
+                        self.wait_for(target, waiter);
+                    }
+                    Found::Nobody(failure) => {
+                        let result = NotificationResult::Failure(Box::new(failure));
+                        self.complete_with(index, ty, completion, result);
+                    }
+                }
+            }
+            C::GetOutput(attach) => {
+                let completion = attach.result;
+                let result = match self.attach_target(attach)? {
+                    Found::Index(target) => match &self.invocations[target].status {
+                        Status::Completed(outcome) => of_outcome(outcome),
+                        _ => VOID,
+                    },
+                    Found::Nobody(failure) => NotificationResult::Failure(Box::new(failure)),
+                };
+                let ty = MessageType::GET_INVOCATION_OUTPUT;
+                self.complete_with(index, ty, completion, result);
+            }
+            C::CompleteAwakeable(message) => {
+                let outcome = outcome(message.value, message.failure);
+                self.complete_awakeable(&message.id, &outcome)
+                    .map_err(|failure| failure.message)?;
+            }
+        }
+        Ok(())
+    }
+
+    // ---- runs, and reads within them ---------------------------------------------------------
+
+    /// A run's closure has ended with this.
+    pub(super) fn complete_run(&mut self, index: Index, id: u32, result: NotificationResult) {
+        if self.invocations[index].is_completed(id) {
+            return self.fail(index, super::violation("a run was proposed twice"));
+        }
+        let ty = MessageType::RUN_COMPLETION;
+        let id_of = NotificationId::Completion(id);
+        if !self.version.has_v7() {
+            return self.notify(index, ty, id_of, result);
+        }
+        // The attempt knows the result: the ack takes the notification's place.
+        let message = Msg::notification(ty, id_of.clone(), result.clone());
+        let notification = crate::protocol::message::Notification {
+            id: Some(id_of),
+            result: Some(result),
+        };
+        self.record(
+            index,
+            super::invocation::What::Notification(message, notification),
+        );
+        self.tell(index, Msg::run_ack(id));
+    }
+
+    pub(super) fn answer_ephemeral(
+        &mut self,
+        index: Index,
+        attempt: AttemptId,
+        read: &EphemeralRead,
+    ) {
+        let content = self.invocations[index]
+            .place
+            .and_then(|place| self.keyed(place).state.get(read.key.as_bytes()))
+            .cloned();
+        let message = Msg::new(
+            MessageType::STATE_EPHEMERAL,
+            &EphemeralState {
+                id: read.id,
+                void: content.is_none().then_some(Void {}),
+                value: content.map(|content| Value { content }),
+            },
+        );
+        self.effects.push_back(Effect::Tell { attempt, message });
+    }
+
+    // ---- state and promises ------------------------------------------------------------------
+
+    fn state_place(&self, index: Index) -> Result<usize, String> {
+        let invocation = &self.invocations[index];
+        invocation
+            .place
+            .ok_or_else(|| format!("`{}` has no state: it has no keys", invocation.service))
+    }
+
+    fn writable_place(&self, index: Index) -> Result<usize, String> {
+        let place = self.state_place(index)?;
+        let invocation = &self.invocations[index];
+        match invocation.info.ty {
+            HandlerType::Exclusive | HandlerType::Workflow => Ok(place),
+            _ => Err(format!(
+                "`{}` is a shared handler: it must not write state",
+                invocation.target()
+            )),
+        }
+    }
+
+    fn promise(&mut self, index: Index, name: &str) -> Result<&mut Promise, String> {
+        let invocation = &self.invocations[index];
+        let of = self.catalog.service(&invocation.service);
+        match (of.map(|service| service.ty), invocation.place) {
+            (Some(ServiceType::Workflow), Some(place)) => {
+                let promises = &mut self.keyed[place].promises;
+                Ok(promises.entry(name.to_owned()).or_default())
+            }
+            _ => Err(format!(
+                "`{}` has no promises: it is no workflow",
+                invocation.service
+            )),
+        }
+    }
+
+    // ---- calls -------------------------------------------------------------------------------
+
+    /// The empty key is none, except for services that have keys.
+    fn key_of(&self, service: &str, key: String) -> Option<String> {
+        let keyed = self
+            .catalog
+            .service(service)
+            .is_some_and(|service| service.ty != ServiceType::Service);
+        (keyed || !key.is_empty()).then_some(key)
+    }
+
+    fn submit_for(&mut self, index: Index, submission: Submission) -> Result<Submitted, String> {
+        self.submit(submission, Origin::Handler(index))
+            .map_err(|failure| failure.message)
+    }
+
+    fn tell_invocation_id(&mut self, index: Index, completion: u32, submitted: Submitted) {
+        let id = self.invocations[submitted.index].id.clone();
+        self.notify(
+            index,
+            MessageType::CALL_INVOCATION_ID,
+            NotificationId::Completion(completion),
+            NotificationResult::InvocationId(id.into()),
+        );
+    }
+
+    /// The invocation that an attach is about; `Err` if it is no id that a server could read.
+    fn attach_target(&mut self, attach: Attach) -> Result<Found, String> {
+        let found = if let Some(id) = attach.invocation {
+            if !is_invocation_id(&id) {
+                return Err(format!("`{id}` is not an invocation id"));
+            }
+            self.find(&id)
+        } else if let Some(target) = attach.idempotent {
+            let key = target.key.filter(|key| !key.is_empty());
+            self.find_idempotent(&(
+                target.service,
+                key,
+                target.handler,
+                target.idempotency_key,
+                target.scope,
+            ))
+        } else if let Some(target) = attach.workflow {
+            self.find_workflow(&target.workflow, &target.key)
+        } else {
+            return Err("an attach without a target".to_owned());
+        };
+        Ok(found.map_or_else(|| Found::Nobody(not_found()), Found::Index))
+    }
+
+    pub(crate) fn find_workflow(&mut self, workflow: &str, key: &str) -> Option<Index> {
+        let place = self.find_place(workflow, key)?;
+        self.keyed(place).run
+    }
+
+    // ---- signals -----------------------------------------------------------------------------
+
+    fn send_signal(&mut self, signal: SendSignal) -> Result<(), String> {
+        if !is_invocation_id(&signal.target) {
+            return Err(format!("`{}` is not an invocation id", signal.target));
+        }
+        let Some(target) = self.find(&signal.target) else {
+            return Ok(());
+        };
+        let result = match (signal.value, signal.failure) {
+            (Some(value), _) => NotificationResult::Value(value),
+            (None, Some(failure)) => NotificationResult::Failure(Box::new(failure)),
+            (None, None) => VOID,
+        };
+        match (signal.idx, signal.signal) {
+            (Some(CANCEL), _) => self.cancel(target),
+            (Some(id), _) => {
+                let id = NotificationId::Signal(id);
+                self.notify(target, MessageType::SIGNAL, id, result);
+            }
+            (None, Some(name)) => {
+                let id = NotificationId::NamedSignal(name);
+                self.notify(target, MessageType::SIGNAL, id, result);
+            }
+            (None, None) => return Err("a signal without a name".to_owned()),
+        }
+        Ok(())
+    }
+
+    /// Delivers a named signal.
+    pub(crate) fn signal(&mut self, target: Index, name: &str, outcome: &Outcome) {
+        let id = NotificationId::NamedSignal(name.to_owned());
+        self.notify(target, MessageType::SIGNAL, id, of_outcome(outcome));
+    }
+
+    /// Delivers the result of an awakeable; only the first one counts.
+    pub(crate) fn complete_awakeable(
+        &mut self,
+        id: &str,
+        outcome: &Outcome,
+    ) -> Result<(), Failure> {
+        let Some((raw, signal)) = parse_awakeable(id).filter(|(_, id)| *id >= FIRST_AWAKEABLE)
+        else {
+            return Err(failure(
+                400,
+                format!("`{id}` is not the id of an awakeable"),
+            ));
+        };
+        let Some(&target) = self.by_raw.get(&raw) else {
+            return Ok(());
+        };
+        let known = self.invocations[target].entries().any(|entry| {
+            entry.ty == MessageType::SIGNAL
+                && entry.as_notification().and_then(|known| known.id)
+                    == Some(NotificationId::Signal(signal))
+        });
+        if !known {
+            let id = NotificationId::Signal(signal);
+            self.notify(target, MessageType::SIGNAL, id, of_outcome(outcome));
+        }
+        Ok(())
+    }
+}
+
+/// What a second call to the run of a workflow gets.
+pub(crate) fn already_invoked() -> Failure {
+    failure(409, "the workflow was already invoked with this key")
+}
+
+pub(crate) fn not_found() -> Failure {
+    failure(404, "not found")
+}
+
+fn value(content: Bytes) -> NotificationResult {
+    NotificationResult::Value(Value { content })
+}
+
+fn outcome(value: Option<Value>, failure: Option<Failure>) -> Outcome {
+    match failure {
+        Some(failure) => Err(failure),
+        None => Ok(value.unwrap_or_default().content),
+    }
+}
+
+fn pairs(headers: Vec<Header>) -> Vec<(String, String)> {
+    headers
+        .into_iter()
+        .map(|header| (header.key, header.value))
+        .collect()
+}

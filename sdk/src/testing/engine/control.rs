@@ -1,0 +1,119 @@
+//! What an operator does to invocations: cancel, kill, pause, resume, purge.
+
+use super::{
+    Engine, VOID, failure,
+    invocation::{Index, Outcome, Status, What},
+    timers::Timer,
+};
+use crate::{
+    protocol::{
+        MessageType,
+        message::{Failure, NotificationId},
+    },
+    testing::wire::CANCEL,
+};
+
+impl Engine {
+    /// Asks an invocation to end. One that has not begun leaves no trace; a paused one goes on.
+    pub(crate) fn cancel(&mut self, index: Index) {
+        match &self.invocations[index].status {
+            Status::Completed(_) => {}
+            Status::Scheduled(_) | Status::Queued => {
+                self.end_unbegun(index, Err(failure(409, "canceled")));
+            }
+            status => {
+                let paused = matches!(status, Status::Paused);
+                let id = NotificationId::Signal(CANCEL);
+                self.notify(index, MessageType::SIGNAL, id, VOID);
+                if paused {
+                    self.go_on(index);
+                }
+            }
+        }
+    }
+
+    /// Ends an invocation and those that it has called, at once.
+    pub(crate) fn kill(&mut self, index: Index) {
+        let mut left = vec![index];
+        while let Some(index) = left.pop() {
+            let outcome = Err(failure(409, "killed"));
+            match &self.invocations[index].status {
+                Status::Completed(_) => continue,
+                Status::Scheduled(_) | Status::Queued => self.end_unbegun(index, outcome),
+                _ => self.complete(index, outcome),
+            }
+            left.extend_from_slice(&self.invocations[index].children);
+        }
+    }
+
+    fn end_unbegun(&mut self, index: Index, outcome: Outcome) {
+        self.timers.remove(&Timer::Begin(index));
+        self.complete(index, outcome);
+        self.forget(index);
+    }
+
+    /// Ends the attempt, and begins no other one before it is resumed.
+    pub(crate) fn pause(&mut self, index: Index) -> Result<(), Failure> {
+        match &self.invocations[index].status {
+            Status::Running(_) => {
+                self.end_attempt(index);
+            }
+            Status::BackingOff(_) => self.timers.remove(&Timer::Retry(index)),
+            Status::Paused => return Ok(()),
+            other => {
+                let text = format!(
+                    "only what is being attempted can be paused, and this invocation is {}",
+                    describe(other)
+                );
+                return Err(failure(409, text));
+            }
+        }
+        self.invocations[index].status = Status::Paused;
+        self.record(index, What::Paused);
+        Ok(())
+    }
+
+    /// Lets a paused invocation go on, and one that waits for its next attempt at once.
+    pub(crate) fn resume(&mut self, index: Index) -> Result<(), Failure> {
+        match &self.invocations[index].status {
+            Status::Paused => {}
+            Status::BackingOff(_) => self.timers.remove(&Timer::Retry(index)),
+            other => {
+                let text = format!(
+                    "only a paused invocation can be resumed, and this one is {}",
+                    describe(other)
+                );
+                return Err(failure(409, text));
+            }
+        }
+        self.go_on(index);
+        Ok(())
+    }
+
+    fn go_on(&mut self, index: Index) {
+        self.invocations[index].retries = 0;
+        self.record(index, What::Resumed);
+        self.begin(index);
+    }
+
+    /// Forgets an invocation that is over.
+    pub(crate) fn purge(&mut self, index: Index) -> Result<(), Failure> {
+        if !self.invocations[index].is_over() {
+            return Err(failure(409, "the invocation has not ended: kill it first"));
+        }
+        self.forget(index);
+        Ok(())
+    }
+}
+
+fn describe(status: &Status) -> &'static str {
+    match status {
+        Status::Scheduled(_) => "scheduled",
+        Status::Queued => "queued",
+        Status::Running(_) => "running",
+        Status::Suspended(_) => "suspended",
+        Status::BackingOff(_) => "backing off",
+        Status::Paused => "paused",
+        Status::Completed(_) => "completed",
+    }
+}

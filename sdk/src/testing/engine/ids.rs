@@ -1,0 +1,54 @@
+//! Ids of invocations and awakeables, as the server writes them.
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+
+use super::{Engine, invocation::RawId};
+
+const DIGITS: &[u8; 62] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+/// `inv_1`, the partition key in 11 digits of base 62, the rest in 22.
+pub(super) fn invocation_id(raw: &RawId) -> String {
+    let (partition, rest) = raw.split_at(8);
+    let mut id = "inv_1".to_owned();
+    for (bytes, digits) in [(partition, 11), (rest, 22)] {
+        let number = bytes
+            .iter()
+            .fold(0u128, |number, byte| number << 8 | u128::from(*byte));
+        let mut text = vec![b'0'; digits];
+        let mut left = number;
+        for digit in text.iter_mut().rev() {
+            *digit = DIGITS[(left % 62) as usize];
+            left /= 62;
+        }
+        id.extend(text.into_iter().map(char::from));
+    }
+    id
+}
+
+/// The invocation and the signal that an awakeable's id names.
+pub(super) fn parse_awakeable(id: &str) -> Option<(RawId, u32)> {
+    let encoded = id.strip_prefix("sign_1")?.trim_end_matches('=');
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(encoded).ok()?;
+    let (raw, signal) = bytes.split_first_chunk::<24>()?;
+    Some((*raw, u32::from_be_bytes(signal.try_into().ok()?)))
+}
+
+/// Whether the server could read this as an invocation's id.
+pub(super) fn is_invocation_id(id: &str) -> bool {
+    id.strip_prefix("inv_1").is_some_and(|digits| {
+        digits.len() == 33 && digits.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    })
+}
+
+impl Engine {
+    /// An id that nobody has.
+    pub(super) fn new_raw_id(&mut self) -> RawId {
+        loop {
+            let mut raw = [0; 24];
+            self.rng.fill_bytes(&mut raw);
+            if !self.by_raw.contains_key(&raw) {
+                return raw;
+            }
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Requests for invocations: checked, found to be one that is known, or stored and put in line.
+
+use bytes::Bytes;
+
+use super::{
+    Engine,
+    catalog::{HandlerType, ServiceType},
+    failure,
+    ids::invocation_id,
+    invocation::{Index, Invocation, Status, Waiter},
+    timers::Timer,
+};
+use crate::protocol::message::Failure;
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A client: private handlers are out of bounds.
+    Outside,
+    /// A record, whose body is not looked at.
+    Kafka,
+    Handler(Index),
+}
+
+/// A request for an invocation.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Submission {
+    pub(crate) service: String,
+    pub(crate) handler: String,
+    pub(crate) key: Option<String>,
+    pub(crate) input: Bytes,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) idempotency_key: Option<String>,
+    pub(crate) scope: Option<String>,
+    pub(crate) limit_key: Option<String>,
+    /// Not before this time; 0: now.
+    pub(crate) invoke_time: u64,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Submitted {
+    pub(crate) index: Index,
+    /// It is one that was there: of the same idempotency key, or the run of the same workflow.
+    pub(crate) already: bool,
+}
+
+/// Service, key, handler, idempotency key, scope.
+pub(super) type IdempotencyKey = (String, Option<String>, String, String, Option<String>);
+
+impl Engine {
+    /// Accepts a request. The failure is what the server answers.
+    pub(crate) fn submit(
+        &mut self,
+        submission: Submission,
+        origin: Origin,
+    ) -> Result<Submitted, Failure> {
+        let info = self.check(&submission, origin)?;
+        let place = match &submission.key {
+            Some(key) => Some(self.place(&submission.service, key)),
+            None => None,
+        };
+        if let Some(place) = place
+            && info.ty == HandlerType::Workflow
+            && let Some(run) = self.keyed(place).run
+        {
+            let (index, already) = (run, true);
+            return Ok(Submitted { index, already });
+        }
+        let idempotency_key = submission.idempotency_key.clone().map(|idempotency_key| {
+            (
+                submission.service.clone(),
+                submission.key.clone(),
+                submission.handler.clone(),
+                idempotency_key,
+                submission.scope.clone(),
+            )
+        });
+        if let Some(key) = &idempotency_key
+            && let Some(index) = self.find_idempotent(key)
+        {
+            let already = true;
+            return Ok(Submitted { index, already });
+        }
+        let index = self.invocations.len();
+        if let Some(place) = place
+            && info.ty == HandlerType::Workflow
+        {
+            self.keyed_mut(place).run = Some(index);
+        }
+        if let Some(key) = idempotency_key {
+            self.by_idempotency_key.insert(key, index);
+        }
+        let raw = self.new_raw_id();
+        let id = invocation_id(&raw);
+        self.by_id.insert(id.clone(), index);
+        self.by_raw.insert(raw, index);
+        let seed = self.rng.next_u64();
+        let now = self.now();
+        self.invocations.push(Invocation {
+            id,
+            raw,
+            seed,
+            service: submission.service,
+            handler: submission.handler,
+            key: submission.key,
+            info,
+            input: submission.input,
+            headers: submission.headers,
+            idempotency_key: submission.idempotency_key,
+            scope: submission.scope,
+            limit_key: submission.limit_key,
+            place,
+            status: Status::Scheduled(submission.invoke_time),
+            records: Vec::new(),
+            created_at: now,
+            completed_at: 0,
+            attempts: 0,
+            output: None,
+            failures: 0,
+            retries: 0,
+            stored_at: now,
+            children: Vec::new(),
+            waiters: Vec::new(),
+            last_error: None,
+            forgotten: false,
+        });
+        if submission.invoke_time > now {
+            self.timers.add(submission.invoke_time, Timer::Begin(index));
+        } else {
+            self.enqueue(index);
+        }
+        Ok(Submitted {
+            index,
+            already: false,
+        })
+    }
+
+    fn check(
+        &self,
+        submission: &Submission,
+        origin: Origin,
+    ) -> Result<super::catalog::HandlerInfo, Failure> {
+        let Submission {
+            service, handler, ..
+        } = submission;
+        let Some(known) = self.catalog.service(service) else {
+            return Err(failure(
+                404,
+                format!("service '{service}' not found: the endpoint does not serve it"),
+            ));
+        };
+        let Some(info) = known.handlers.get(handler) else {
+            return Err(failure(
+                404,
+                format!("service '{service}' has no handler '{handler}'"),
+            ));
+        };
+        match (known.ty, &submission.key) {
+            (ServiceType::Service, Some(_)) => {
+                return Err(failure(
+                    400,
+                    format!("'{service}' is a plain service: a request to it has no key"),
+                ));
+            }
+            (ServiceType::Object | ServiceType::Workflow, None) => {
+                return Err(failure(
+                    400,
+                    format!("'{service}' has keys: a request to it needs one"),
+                ));
+            }
+            _ => {}
+        }
+        if let Origin::Outside | Origin::Kafka = origin {
+            if info.private {
+                return Err(failure(
+                    400,
+                    format!("'{service}/{handler}' is private: only handlers may call it"),
+                ));
+            }
+            if origin == Origin::Outside && info.input_required && submission.input.is_empty() {
+                return Err(failure(
+                    400,
+                    format!("'{service}/{handler}' needs an input, and there is none"),
+                ));
+            }
+        }
+        if submission.limit_key.is_some() && submission.scope.is_none() {
+            return Err(failure(400, "a limit key requires a scope"));
+        }
+        Ok(info.clone())
+    }
+
+    /// The invocation of an idempotency key, as long as it is kept.
+    pub(super) fn find_idempotent(&mut self, key: &IdempotencyKey) -> Option<Index> {
+        let index = *self.by_idempotency_key.get(key)?;
+        let invocation = &self.invocations[index];
+        let until = invocation
+            .completed_at
+            .saturating_add(invocation.info.idempotency_retention);
+        if invocation.is_over() && until <= self.now() {
+            self.forget(index);
+            return None;
+        }
+        Some(index)
+    }
+
+    /// Begins, or waits for its turn.
+    pub(super) fn enqueue(&mut self, index: Index) {
+        let invocation = &self.invocations[index];
+        let begins = match (invocation.place, invocation.info.ty) {
+            (Some(place), HandlerType::Exclusive | HandlerType::Workflow) => {
+                self.take_turn(place, index)
+            }
+            _ => true,
+        };
+        if begins {
+            self.begin(index);
+        } else {
+            self.invocations[index].status = Status::Queued;
+        }
+    }
+
+    /// Registers somebody for the outcome; who comes late is told at once.
+    pub(crate) fn wait_for(&mut self, index: Index, waiter: Waiter) {
+        let outcome = match &self.invocations[index].status {
+            Status::Completed(outcome) => outcome.clone(),
+            _ => {
+                self.invocations[index].waiters.push(waiter);
+                return;
+            }
+        };
+        self.tell_outcome(waiter, &outcome);
+    }
+}

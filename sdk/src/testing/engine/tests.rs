@@ -1,0 +1,1 @@
+//! Tests of the engine alone: messages in, effects out.
