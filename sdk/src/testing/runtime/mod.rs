@@ -126,10 +126,8 @@ impl TestRuntime {
         let catalog =
             Catalog::read(&manifest, builder.always_suspend).map_err(|error| error.to_string())?;
         let engine = Engine::new(catalog, builder.version, builder.seed, EPOCH);
-        let mut driver = Driver::new(builder.endpoint, builder.version, engine);
-        driver.allow_foreign = builder.allow_foreign;
         Ok(Self {
-            driver,
+            driver: Driver::new(builder.endpoint, builder.version, engine),
             seed: builder.seed,
             manual_time: builder.manual_time,
             next_caller: 1,
