@@ -29,7 +29,7 @@ use crate::endpoint::drain::{Drain, DrainWatch};
 use crate::endpoint::{Endpoint, EndpointFuture};
 use crate::error::BoxError;
 use connection::{Connections, Settings};
-use patience::{Patient, PatientFuture};
+use patience::{Patience, Patient, PatientFuture};
 
 /// The port that [`HttpServer::run`] listens on unless `PORT` names another.
 const DEFAULT_PORT: u16 = 9080;
@@ -322,19 +322,17 @@ impl HttpServer {
             shutdown,
         } = self;
         let drain = Drain::default();
+        let patience = Patience::new(settings.request_idle_timeout);
         let service = EndpointService {
             endpoint,
             drain: drain.watch(),
-            patience: settings.request_idle_timeout,
+            patience: patience.clone(),
         };
-        serve(
-            listener,
-            service,
-            drain,
-            settings,
-            shutdown::Triggers { signals, shutdown },
-        )
-        .await;
+        let triggers = shutdown::Triggers { signals, shutdown };
+        tokio::select! {
+            () = serve(listener, service, drain, settings, triggers) => {}
+            () = patience.tick() => {}
+        }
         Ok(())
     }
 }
@@ -365,7 +363,7 @@ fn default_address(port: Option<&str>) -> io::Result<SocketAddr> {
 struct EndpointService {
     endpoint: Endpoint,
     drain: DrainWatch,
-    patience: Option<Duration>,
+    patience: Patience,
 }
 
 impl Service<Request<Incoming>> for EndpointService {
@@ -377,7 +375,7 @@ impl Service<Request<Incoming>> for EndpointService {
         let drain = Some(self.drain.clone());
         let expects = request.headers().contains_key(http::header::EXPECT);
         let answer = EndpointFuture::new(self.endpoint.clone(), request, drain);
-        PatientFuture::new(answer, self.patience, expects)
+        PatientFuture::new(answer, self.patience.clone(), expects)
     }
 }
 

@@ -5,28 +5,16 @@
 //! response body a [`DrainWatch`]. This is a flag with wakers and nothing else, so that
 //! endpoints need no runtime of their own.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Waker};
+use std::task::Context;
+
+use super::wakers::Wakers;
 
 #[derive(Debug, Default)]
 struct Shared {
     draining: AtomicBool,
-    slots: Mutex<Slots>,
-}
-
-/// The wakers of the attempts that wait, in a slab.
-#[derive(Debug, Default)]
-struct Slots {
-    wakers: Vec<Option<Waker>>,
-    free: Vec<usize>,
-}
-
-impl Shared {
-    fn slots(&self) -> MutexGuard<'_, Slots> {
-        // Nothing that runs under the lock leaves the slab half changed.
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    waiting: Wakers,
 }
 
 /// The server's side.
@@ -46,16 +34,7 @@ impl Drain {
     /// Tells every attempt, present and future. Wakes outside of the lock.
     pub(crate) fn start(&self) {
         self.0.draining.store(true, Ordering::Release);
-        let wakers: Vec<Waker> = self
-            .0
-            .slots()
-            .wakers
-            .iter_mut()
-            .filter_map(Option::take)
-            .collect();
-        for waker in wakers {
-            waker.wake();
-        }
+        self.0.waiting.wake_all();
     }
 }
 
@@ -72,21 +51,7 @@ impl DrainWatch {
         if self.shared.draining.load(Ordering::Acquire) {
             return true;
         }
-        let old = {
-            let mut slots = self.shared.slots();
-            let slot = *self.slot.get_or_insert_with(|| {
-                slots.free.pop().unwrap_or_else(|| {
-                    slots.wakers.push(None);
-                    slots.wakers.len() - 1
-                })
-            });
-            match slots.wakers.get_mut(slot) {
-                Some(Some(waker)) if waker.will_wake(cx.waker()) => None,
-                Some(place) => place.replace(cx.waker().clone()),
-                None => None,
-            }
-        };
-        drop(old);
+        self.shared.waiting.register(&mut self.slot, cx);
         // A start between the check above and the registration has missed this waker.
         self.shared.draining.load(Ordering::Acquire)
     }
@@ -103,20 +68,14 @@ impl Clone for DrainWatch {
 
 impl Drop for DrainWatch {
     fn drop(&mut self) {
-        let Some(slot) = self.slot else { return };
-        let waker = {
-            let mut slots = self.shared.slots();
-            slots.free.push(slot);
-            slots.wakers.get_mut(slot).and_then(Option::take)
-        };
-        drop(waker);
+        self.shared.waiting.release(&mut self.slot);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicUsize;
-    use std::task::Wake;
+    use std::task::{Wake, Waker};
 
     use super::*;
 
@@ -154,6 +113,6 @@ mod tests {
             let mut watch = drain.watch();
             assert!(!watch.poll(&Context::from_waker(Waker::noop())));
         }
-        assert_eq!(drain.0.slots().wakers.len(), 1);
+        assert_eq!(drain.0.waiting.len(), 1);
     }
 }

@@ -17,6 +17,7 @@ mod error;
 pub(crate) mod identity;
 pub(crate) mod negotiate;
 pub(crate) mod route;
+pub(crate) mod wakers;
 
 use std::collections::HashMap;
 use std::convert::Infallible;

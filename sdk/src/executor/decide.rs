@@ -39,7 +39,8 @@ struct Cancelling {
 /// The executor's memory between two rests.
 #[derive(Debug, Default)]
 pub(crate) struct Decider {
-    cancelling: Option<Cancelling>,
+    /// Boxed, since most attempts have none.
+    cancelling: Option<Box<Cancelling>>,
     /// The run whose closure may be polled in the poll at hand.
     granted: Option<RunRef>,
     /// So much is written that it should be sent before the handler goes on.
@@ -164,12 +165,13 @@ impl Decider {
         }
         state.journal.notifications.take_cancel();
         let calls = state.cancel_calls(cancel);
-        self.cancelling = Some(Cancelling { calls, awaited });
+        self.cancelling = Some(Box::new(Cancelling { calls, awaited }));
         self.go_on_cancelling(state)
     }
 
     fn go_on_cancelling(&mut self, state: &mut State) -> Option<Step> {
-        if let Some(Cancelling { calls, awaited }) = &self.cancelling {
+        if let Some(cancelling) = &self.cancelling {
+            let Cancelling { calls, awaited } = &**cancelling;
             let unknown = calls
                 .iter()
                 .find(|id| state.journal.notifications.invocation_id(**id).is_none());

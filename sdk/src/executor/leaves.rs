@@ -17,6 +17,7 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet, BinaryHeap},
+    sync::Arc,
     task::{Poll, Waker},
 };
 
@@ -89,15 +90,17 @@ pub(crate) struct Leaves {
     slots: Vec<Option<Leaf>>,
     free: Vec<usize>,
     next_seq: u64,
-    /// By completion id, which is dense: the first leaf that waits for it.
-    completions: Vec<Option<usize>>,
-    /// The same for signals.
-    signals: BTreeMap<Source, usize>,
+    /// By completion id, which is dense: the first leaf that waits for it, counted from 1; 0 is none.
+    completions: Vec<u32>,
+    /// The same by signal id. Those of awakeables are dense, and nothing else is waited for.
+    awakeables: Vec<u32>,
+    /// The first leaf that waits for a named signal.
+    named: Option<BTreeMap<Arc<str>, usize>>,
     waiting: usize,
     /// Leaves that wait for a notification which is there, by its order, and their `seq`.
     offerable: BinaryHeap<Reverse<(Order, u64, usize)>>,
     /// The waiting leaves that a cancellation has reached, by creation.
-    cancelled: BTreeSet<(u64, usize)>,
+    cancelled: Option<BTreeSet<(u64, usize)>>,
     /// The leaf that was offered something in the poll at hand.
     offered: Option<usize>,
     unreported: usize,
@@ -185,6 +188,10 @@ impl Leaves {
             next: None,
         };
         let slot = self.free.pop().unwrap_or_else(|| {
+            if self.slots.is_empty() {
+                // Sequential code has one.
+                self.slots.reserve_exact(1);
+            }
             self.slots.push(None);
             self.slots.len() - 1
         });
@@ -230,7 +237,9 @@ impl Leaves {
             self.unreported += 1;
         }
         if leaf.cancelled {
-            self.cancelled.insert((leaf.seq, slot));
+            self.cancelled
+                .get_or_insert_default()
+                .insert((leaf.seq, slot));
         }
         let order = notifications.order(&leaf.source);
         if let Some(run) = leaf.run {
@@ -251,28 +260,32 @@ impl Leaves {
 
     /// The first leaf that waits for this source.
     fn first_waiting(&self, source: &Source) -> Option<usize> {
-        match source {
-            Source::Completion(id) => *self.completions.get(*id as usize)?,
-            source => self.signals.get(source).copied(),
-        }
+        let first = match source {
+            Source::Completion(id) => self.completions.get(*id as usize)?,
+            Source::Signal(id) => self.awakeables.get(*id as usize)?,
+            Source::NamedSignal(name) => return self.named.as_ref()?.get(name).copied(),
+        };
+        (*first as usize).checked_sub(1)
     }
 
     fn set_first(&mut self, source: &Source, first: Option<usize>) {
-        match (source, first) {
-            (Source::Completion(id), _) => {
-                let at = *id as usize;
-                if self.completions.len() <= at {
-                    self.completions.resize(at + 1, None);
-                }
-                self.completions[at] = first;
+        let (table, id) = match source {
+            Source::Completion(id) => (&mut self.completions, *id as usize),
+            Source::Signal(id) => (&mut self.awakeables, *id as usize),
+            Source::NamedSignal(name) => {
+                let named = self.named.get_or_insert_default();
+                match first {
+                    Some(slot) => named.insert(Arc::clone(name), slot),
+                    None => named.remove(name),
+                };
+                return;
             }
-            (source, Some(slot)) => {
-                self.signals.insert(source.clone(), slot);
-            }
-            (source, None) => {
-                self.signals.remove(source);
-            }
+        };
+        if table.len() <= id {
+            table.resize(id + 1, 0);
         }
+        // There are as many leaves as fit into memory, which are fewer.
+        table[id] = first.map_or(0, |slot| slot as u32 + 1);
     }
 
     /// The leaf behind this one, among those that wait for the same source.
@@ -338,8 +351,8 @@ impl Leaves {
             runs.leaf_stops(run);
         }
         let waker = leaf.waker.take();
-        if leaf.cancelled {
-            self.cancelled.remove(&(leaf.seq, slot));
+        if let Some(cancelled) = &mut self.cancelled {
+            cancelled.remove(&(leaf.seq, slot));
         }
         if std::mem::take(&mut leaf.linked) {
             let source = leaf.source.clone();
@@ -398,7 +411,7 @@ impl Leaves {
             {
                 leaf.cancelled = true;
                 if leaf.phase == Phase::Waiting {
-                    self.cancelled.insert((*seq, *slot));
+                    self.cancelled.get_or_insert_default().insert((*seq, *slot));
                 }
             }
         }
@@ -407,7 +420,7 @@ impl Leaves {
     /// Offers the failure to the first leaf that a cancellation has reached and that waits; wake what
     /// is returned.
     pub(crate) fn offer_cancellation(&mut self, runs: &mut Runs) -> Option<LeafWaker> {
-        let (_, slot) = *self.cancelled.first()?;
+        let (_, slot) = *self.cancelled.as_ref()?.first()?;
         let waker = self.unregister(slot, runs);
         self.present(slot, Phase::Cancelled);
         waker

@@ -1,9 +1,6 @@
 //! Runs: which closures wait to be started, which execute, which want to be polled.
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeSet, BinaryHeap},
-};
+use std::{cmp::Reverse, collections::BinaryHeap};
 
 use crate::{
     journal::{CommandRef, Issued},
@@ -139,7 +136,7 @@ impl Runs {
     }
 
     /// The closures of these runs were woken.
-    pub(crate) fn woken(&mut self, runs: BTreeSet<RunRef>) {
+    pub(crate) fn woken(&mut self, runs: Vec<RunRef>) {
         for run in runs {
             if let Some(found) = self.get_mut(run) {
                 found.woken = true;

@@ -1,7 +1,6 @@
 //! Wakers: of the handler as a whole, and of each run's closure.
 
 use std::{
-    collections::BTreeSet,
     mem,
     sync::{
         Arc, Mutex, PoisonError,
@@ -22,8 +21,8 @@ pub(crate) struct Wakes {
     /// The executor is at work and will look at the flags before it returns.
     working: AtomicBool,
     outer: AtomicWaker,
-    /// Runs whose closures want to be polled, in id order.
-    runs: Mutex<BTreeSet<RunRef>>,
+    /// Runs whose closures want to be polled.
+    runs: Mutex<Vec<RunRef>>,
     any_run: AtomicBool,
 }
 
@@ -56,11 +55,14 @@ impl Wakes {
     }
 
     /// The runs whose closures were woken since the last call.
-    pub(crate) fn take_runs(&self) -> BTreeSet<RunRef> {
+    pub(crate) fn take_runs(&self) -> Vec<RunRef> {
         if !self.any_run.load(Ordering::SeqCst) || !self.any_run.swap(false, Ordering::SeqCst) {
-            return BTreeSet::new();
+            return Vec::new();
         }
-        mem::take(&mut self.runs.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut runs = mem::take(&mut *self.runs.lock().unwrap_or_else(PoisonError::into_inner));
+        runs.sort_unstable();
+        runs.dedup();
+        runs
     }
 
     fn notify(&self) {
@@ -96,11 +98,16 @@ impl Wake for RunWaker {
 
     fn wake_by_ref(self: &Arc<Self>) {
         let wakes = &self.cell.wakes;
-        wakes
-            .runs
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(self.run);
+        let mut runs = wakes.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        // A closure may be woken often before anybody looks: once is enough.
+        if runs.last() != Some(&self.run) {
+            if runs.len() == runs.capacity() {
+                runs.sort_unstable();
+                runs.dedup();
+            }
+            runs.push(self.run);
+        }
+        drop(runs);
         wakes.any_run.store(true, Ordering::SeqCst);
         wakes.notify();
     }

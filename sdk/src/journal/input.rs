@@ -88,7 +88,7 @@ impl Journal {
                     .map(Change::Arrived)
             }
             (Phase::Running, Incoming::RunAck(id)) => {
-                let Some(result) = self.proposed.remove(&id) else {
+                let Some(result) = self.take_proposed(id) else {
                     return Err(AttemptError::violation(format!(
                         "an ack came for completion {id}, which this attempt has not proposed or which is \
                          completed"
@@ -138,7 +138,7 @@ impl Journal {
         self.known_entries = start.known_entries;
         self.recorded
             .reserve_exact((start.known_entries as usize).min(RESERVED_COMMANDS));
-        self.start = Some(start);
+        self.start = Some(Box::new(start));
         Ok(Change::Nothing)
     }
 
@@ -214,8 +214,12 @@ impl Journal {
                 "completion {id} came twice"
             )));
         }
-        self.proposed.remove(&id);
+        self.take_proposed(id);
         Ok(())
+    }
+
+    fn take_proposed(&mut self, id: u32) -> Option<NotificationResult> {
+        self.proposed.as_mut()?.remove(&id)
     }
 
     /// The input of the invocation, once: its headers in order, and its body.

@@ -102,8 +102,8 @@ pub(crate) struct Journal {
     /// The largest message that may be sent, in bytes.
     max_outgoing: usize,
     phase: Phase,
-    /// Until it is taken.
-    start: Option<Start>,
+    /// Until it is taken: it is large, and attempts last.
+    start: Option<Box<Start>>,
     known_entries: u32,
     /// How often the runtime has tried since it last stored an entry, and for how long.
     retries: u32,
@@ -123,7 +123,7 @@ pub(crate) struct Journal {
     /// in and the ids can be checked against the commands.
     early: Vec<(u32, NotificationResult, Order)>,
     /// v7: proposed results whose ack will take the place of the completion.
-    proposed: BTreeMap<u32, NotificationResult>,
+    proposed: Option<BTreeMap<u32, NotificationResult>>,
     /// The last command, for reports.
     last: Option<MessageType>,
     last_name: String,
@@ -152,7 +152,7 @@ impl Journal {
             recorded_completions: 0,
             next_signal: FIRST_AWAKEABLE,
             early: Vec::new(),
-            proposed: BTreeMap::new(),
+            proposed: None,
             last: None,
             last_name: String::new(),
             encoder: Encoder::default(),
@@ -167,7 +167,7 @@ impl Journal {
 
     /// What the Start message told of the invocation; once.
     pub(crate) fn take_start(&mut self) -> Option<Start> {
-        self.start.take()
+        self.start.take().map(|start| *start)
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -49,20 +49,24 @@ struct Slot {
 pub(crate) struct Notifications {
     /// Completion ids are dense and start at 1.
     completions: Vec<Slot>,
+    /// Most invocations get none.
+    signals: Option<Box<Signals>>,
+    next_order: Order,
+}
+
+#[derive(Debug, Default)]
+struct Signals {
     /// Signal ids are sparse.
-    signals: BTreeMap<u32, Option<Arrived>>,
+    by_id: BTreeMap<u32, Option<Arrived>>,
     named: BTreeMap<Arc<str>, VecDeque<Arrived>>,
     cancels: VecDeque<Order>,
-    next_order: Order,
 }
 
 impl Default for Notifications {
     fn default() -> Self {
         Self {
             completions: Vec::new(),
-            signals: BTreeMap::new(),
-            named: BTreeMap::new(),
-            cancels: VecDeque::new(),
+            signals: None,
             next_order: FIRST_ARRIVAL,
         }
     }
@@ -106,10 +110,12 @@ impl Notifications {
     /// completed once.
     pub(crate) fn signal(&mut self, id: u32, result: NotificationResult) {
         let order = self.number();
+        let signals = self.signals.get_or_insert_default();
         if id == CANCEL {
-            self.cancels.push_back(order);
+            signals.cancels.push_back(order);
         } else {
-            self.signals
+            signals
+                .by_id
                 .entry(id)
                 .or_insert(Some(Arrived { order, result }));
         }
@@ -118,7 +124,9 @@ impl Notifications {
     /// A named signal arrives; each arrival serves one wait.
     pub(crate) fn named_signal(&mut self, name: Arc<str>, result: NotificationResult) {
         let order = self.number();
-        self.named
+        self.signals
+            .get_or_insert_default()
+            .named
             .entry(name)
             .or_default()
             .push_back(Arrived { order, result });
@@ -131,8 +139,14 @@ impl Notifications {
                 let slot = self.completions.get(*id as usize)?;
                 slot.result.is_some().then_some(slot.order)?
             }
-            Source::Signal(id) => Some(self.signals.get(id)?.as_ref()?.order),
-            Source::NamedSignal(name) => Some(self.named.get(name)?.front()?.order),
+            Source::Signal(id) => {
+                let signals = self.signals.as_ref()?;
+                Some(signals.by_id.get(id)?.as_ref()?.order)
+            }
+            Source::NamedSignal(name) => {
+                let signals = self.signals.as_ref()?;
+                Some(signals.named.get(name)?.front()?.order)
+            }
         }
     }
 
@@ -164,12 +178,16 @@ impl Notifications {
                     _ => slot.result.take(),
                 }
             }
-            Source::Signal(id) => Some(self.signals.get_mut(id)?.take()?.result),
+            Source::Signal(id) => {
+                let signals = self.signals.as_mut()?;
+                Some(signals.by_id.get_mut(id)?.take()?.result)
+            }
             Source::NamedSignal(name) => {
-                let queue = self.named.get_mut(name)?;
+                let signals = self.signals.as_mut()?;
+                let queue = signals.named.get_mut(name)?;
                 let arrived = queue.pop_front()?;
                 if queue.is_empty() {
-                    self.named.remove(name);
+                    signals.named.remove(name);
                 }
                 Some(arrived.result)
             }
@@ -178,11 +196,11 @@ impl Notifications {
 
     /// The place of the first CANCEL that was not delivered yet.
     pub(crate) fn cancel(&self) -> Option<Order> {
-        self.cancels.front().copied()
+        self.signals.as_ref()?.cancels.front().copied()
     }
 
     /// The first CANCEL is delivered.
     pub(crate) fn take_cancel(&mut self) -> Option<Order> {
-        self.cancels.pop_front()
+        self.signals.as_mut()?.cancels.pop_front()
     }
 }

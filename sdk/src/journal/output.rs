@@ -59,7 +59,7 @@ impl Journal {
                         .collect(),
                 })),
             };
-            self.proposed.insert(id, kept);
+            self.proposed.get_or_insert_default().insert(id, kept);
         }
         Ok(())
     }
@@ -143,9 +143,10 @@ impl Journal {
     /// segments of their own.
     pub(crate) fn take_output(&mut self) -> Option<Bytes> {
         // What waits was written before what the encoder holds.
-        self.output
-            .pop_front()
-            .or_else(|| self.encoder.drain(&mut self.output))
+        self.output.pop_front().or_else(|| {
+            self.encoder
+                .drain(&mut self.output, self.phase == Phase::Closed)
+        })
     }
 }
 

@@ -23,11 +23,18 @@ pub(crate) struct StateView {
     /// Whether the base is sorted by key. It is once enough was looked for.
     sorted: bool,
     searches: usize,
-    /// What entries of the base, by their place, were set to since; `None` is cleared.
-    replaced: BTreeMap<usize, Option<Bytes>>,
-    /// The same for keys that are not in the base.
-    added: BTreeMap<Bytes, Option<Bytes>>,
+    /// Many handlers write nothing.
+    changes: Option<Box<Changes>>,
     partial: bool,
+}
+
+/// What was set since, and what was cleared (`None`).
+#[derive(Debug, Default)]
+struct Changes {
+    /// Entries of the base, by their place.
+    replaced: BTreeMap<usize, Option<Bytes>>,
+    /// Keys that are not in the base.
+    added: BTreeMap<Bytes, Option<Bytes>>,
 }
 
 /// So many keys are looked for by going through all of them; for more, the base is sorted.
@@ -43,18 +50,18 @@ impl StateView {
     }
 
     pub(crate) fn get(&mut self, key: &str) -> Known {
-        let changed = match self.find(key.as_bytes()) {
-            Some(at) => match self.replaced.get(&at) {
-                Some(changed) => changed,
-                None => return Known::Value(self.base.value(at)),
-            },
-            None => match self.added.get(key.as_bytes()) {
-                Some(changed) => changed,
-                None if self.partial => return Known::Unknown,
-                None => return Known::Absent,
-            },
-        };
-        changed.clone().map_or(Known::Absent, Known::Value)
+        let found = self.find(key.as_bytes());
+        let changes = self.changes.as_ref();
+        let changed = changes.and_then(|changes| match found {
+            Some(at) => changes.replaced.get(&at),
+            None => changes.added.get(key.as_bytes()),
+        });
+        match (changed, found) {
+            (Some(changed), _) => changed.clone().map_or(Known::Absent, Known::Value),
+            (None, Some(at)) => Known::Value(self.base.value(at)),
+            (None, None) if self.partial => Known::Unknown,
+            (None, None) => Known::Absent,
+        }
     }
 
     /// The place of a key in the base. A key that came twice counts as it came last.
@@ -84,9 +91,13 @@ impl StateView {
         if self.sorted {
             return;
         }
-        let replaced = std::mem::take(&mut self.replaced);
+        let replaced = self
+            .changes
+            .as_mut()
+            .map(|changes| std::mem::take(&mut changes.replaced));
         let replaced: Vec<_> = replaced
             .into_iter()
+            .flatten()
             .map(|(at, change)| (self.base.key_slice(at), change))
             .collect();
         self.base.sort();
@@ -102,10 +113,12 @@ impl StateView {
             return None;
         }
         self.sort();
+        let none = Changes::default();
+        let changes = self.changes.as_deref().unwrap_or(&none);
         let base = (0..self.base.len())
-            .filter(|at| !matches!(self.replaced.get(at), Some(None)))
+            .filter(|at| !matches!(changes.replaced.get(at), Some(None)))
             .map(|at| self.base.key_slice(at));
-        let added = self.added.iter();
+        let added = changes.added.iter();
         let added = added.filter_map(|(key, change)| change.as_ref().map(|_| key.clone()));
         let mut keys: Vec<_> = base.chain(added).collect();
         keys.sort_unstable();
@@ -121,12 +134,14 @@ impl StateView {
     }
 
     fn change(&mut self, key: &[u8], change: Option<Bytes>) {
-        if let Some(at) = self.find(key) {
-            self.replaced.insert(at, change);
-        } else if let Some(added) = self.added.get_mut(key) {
+        let found = self.find(key);
+        let changes = self.changes.get_or_insert_default();
+        if let Some(at) = found {
+            changes.replaced.insert(at, change);
+        } else if let Some(added) = changes.added.get_mut(key) {
             *added = change;
         } else {
-            self.added.insert(Bytes::copy_from_slice(key), change);
+            changes.added.insert(Bytes::copy_from_slice(key), change);
         }
     }
 

@@ -23,7 +23,7 @@ pub(crate) const SPLICE_ABOVE: usize = 4096;
 const KEPT: usize = 16 * 1024;
 
 /// How many bytes there is space for when a frame begins and there is none.
-const RESERVED: usize = 256;
+const RESERVED: usize = 64;
 
 /// Writes protobuf fields, and frames around them.
 #[derive(Debug, Default)]
@@ -109,12 +109,14 @@ impl Encoder {
 
     /// Takes everything written: the first segment, and into `output` those behind it, if payloads
     /// travel as segments of their own.
-    pub(crate) fn drain(&mut self, output: &mut VecDeque<Bytes>) -> Option<Bytes> {
+    ///
+    /// If `last`, nothing will be written any more, and the buffer goes as well.
+    pub(crate) fn drain(&mut self, output: &mut VecDeque<Bytes>, last: bool) -> Option<Bytes> {
         if self.buffer.is_empty() {
             return None;
         }
-        let mut written = if self.buffer.len() > KEPT {
-            Bytes::from(mem::take(&mut self.buffer))
+        let mut written = if last || self.buffer.len() > KEPT {
+            Bytes::from(mem::take(&mut self.buffer).into_boxed_slice())
         } else {
             // In a piece of its own size, and the buffer serves again.
             let written = Bytes::copy_from_slice(&self.buffer);
@@ -365,7 +367,7 @@ mod tests {
         assert!(!encoder.equals(&other));
         assert!(!encoder.equals(&whole[1..]));
         let mut output = VecDeque::new();
-        let first = encoder.drain(&mut output).unwrap();
+        let first = encoder.drain(&mut output, false).unwrap();
         output.push_front(first);
         assert_eq!(output.len(), 3);
         assert_eq!(output[1].as_ptr(), large.as_ptr());

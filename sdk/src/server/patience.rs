@@ -7,6 +7,8 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -14,17 +16,85 @@ use bytes::Bytes;
 use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use tokio::time::Sleep;
 
+use crate::endpoint::wakers::Wakers;
 use crate::endpoint::{EndpointBody, EndpointFuture};
 use crate::error::BoxError;
+
+/// How long the requests of a server may pause. One clock ticks for all of them, as often as that: nearly
+/// every attempt waits a moment for the end of its request, and a timer for each would cost more than
+/// the wait.
+#[derive(Clone, Debug)]
+pub(super) struct Patience {
+    timeout: Option<Duration>,
+    clock: Arc<Clock>,
+}
+
+#[derive(Debug, Default)]
+struct Clock {
+    ticks: AtomicU64,
+    waiting: Wakers,
+}
+
+impl Patience {
+    /// `None`: for ever.
+    pub(super) fn new(timeout: Option<Duration>) -> Self {
+        Self {
+            timeout,
+            clock: Arc::default(),
+        }
+    }
+
+    /// Ticks, for as long as the server serves.
+    pub(super) async fn tick(self) {
+        let Some(timeout) = self.timeout else {
+            return std::future::pending().await;
+        };
+        loop {
+            tokio::time::sleep(timeout.max(Duration::from_millis(1))).await;
+            self.clock.ticks.fetch_add(1, Ordering::Relaxed);
+            self.clock.waiting.wake_all();
+        }
+    }
+}
+
+/// A request that is waited for.
+#[derive(Debug)]
+struct Waiting {
+    clock: Arc<Clock>,
+    slot: Option<usize>,
+    /// What had come of it, and the ticks, when it was looked at first.
+    received: u64,
+    since: u64,
+}
+
+impl Waiting {
+    /// Whether nothing has come for the whole time between two ticks.
+    fn is_over(&mut self, received: u64, cx: &Context<'_>) -> bool {
+        let ticks = self.clock.ticks.load(Ordering::Relaxed);
+        if self.received != received {
+            (self.received, self.since) = (received, ticks);
+        }
+        let over = ticks >= self.since + 2;
+        if !over {
+            self.clock.waiting.register(&mut self.slot, cx);
+        }
+        over
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.clock.waiting.release(&mut self.slot);
+    }
+}
 
 pin_project! {
     /// Makes a [`Patient`] of an endpoint's answer.
     pub(super) struct PatientFuture<B> {
         #[pin]
         answer: EndpointFuture<B>,
-        patience: Option<Duration>,
+        patience: Option<Patience>,
         // Over HTTP/1.1 the peer may wait with its body until it is told to go on. hyper does so when
         // the body is asked for, but not any more once the head of the response has been written.
         expects: bool,
@@ -33,11 +103,8 @@ pin_project! {
 }
 
 impl<B> PatientFuture<B> {
-    pub(super) fn new(
-        answer: EndpointFuture<B>,
-        patience: Option<Duration>,
-        expects: bool,
-    ) -> Self {
+    pub(super) fn new(answer: EndpointFuture<B>, patience: Patience, expects: bool) -> Self {
+        let patience = Some(patience).filter(|patience| patience.timeout.is_some());
         Self {
             answer,
             patience,
@@ -74,29 +141,28 @@ where
                 response
             }
         };
-        let patience = *this.patience;
+        let patience = this.patience.take();
         Poll::Ready(Ok(response.map(|body| Patient {
             body,
-            ahead,
+            ahead: ahead.map(Box::new),
             patience,
-            timer: None,
-            received: 0,
+            waiting: None,
         })))
     }
 }
+
+/// What a body gave when it was polled.
+type Ahead = Option<Result<Frame<Bytes>, Infallible>>;
 
 pin_project! {
     /// The body of an endpoint's response, which does not wait for its request for ever.
     pub(super) struct Patient<B> {
         #[pin]
         body: EndpointBody<B>,
-        ahead: Option<Option<Result<Frame<Bytes>, Infallible>>>,
-        patience: Option<Duration>,
-        // Runs while the request is awaited, and is looked at when it is over.
-        #[pin]
-        timer: Option<Sleep>,
-        // What had come of the request when the timer was started.
-        received: u64,
+        // What was asked for ahead. Rare, and large.
+        ahead: Option<Box<Ahead>>,
+        patience: Option<Patience>,
+        waiting: Option<Waiting>,
     }
 }
 
@@ -118,33 +184,25 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Stalled>>> {
         let mut this = self.project();
-        if let Some(frame) = this.ahead.take() {
+        if let Some(frame) = this.ahead.take().map(|ahead| *ahead) {
             return Poll::Ready(frame.map(|frame| frame.map_err(|never| match never {})));
         }
         if let Poll::Ready(frame) = this.body.as_mut().poll_frame(cx) {
-            this.timer.set(None);
+            *this.waiting = None;
             return Poll::Ready(frame.map(|frame| frame.map_err(|never| match never {})));
         }
-        let (Some(patience), Some(received)) = (*this.patience, this.body.awaits_request()) else {
-            this.timer.set(None);
+        let (Some(patience), Some(received)) = (this.patience, this.body.awaits_request()) else {
+            *this.waiting = None;
             return Poll::Pending;
         };
-        loop {
-            match this.timer.as_mut().as_pin_mut() {
-                None => {
-                    *this.received = received;
-                    this.timer.set(Some(tokio::time::sleep(patience)));
-                }
-                Some(timer) => {
-                    ready!(timer.poll(cx));
-                    if *this.received == received {
-                        break;
-                    }
-                    // Something has come meanwhile. So a pause of up to twice the time may pass,
-                    // and no timer is moved for each piece of a request.
-                    this.timer.set(None);
-                }
-            }
+        let waiting = this.waiting.get_or_insert_with(|| Waiting {
+            clock: Arc::clone(&patience.clock),
+            slot: None,
+            received,
+            since: patience.clock.ticks.load(Ordering::Relaxed),
+        });
+        if !waiting.is_over(received, cx) {
+            return Poll::Pending;
         }
         if this.body.has_answered() {
             // All is said; whoever leaves the request open does not need it.
@@ -152,7 +210,7 @@ where
         }
         tracing::warn!(
             received,
-            timeout = ?patience,
+            timeout = ?patience.timeout,
             "a request stopped coming: giving its attempt up (see \
              `HttpServer::request_idle_timeout`)"
         );
@@ -165,7 +223,7 @@ where
 
     fn size_hint(&self) -> SizeHint {
         match &self.ahead {
-            Some(Some(Ok(_))) => SizeHint::default(),
+            Some(ahead) if ahead.is_some() => SizeHint::default(),
             _ => self.body.size_hint(),
         }
     }
