@@ -7,7 +7,6 @@
 
 mod services;
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test")]
 mod tests;
 
 use std::{env, io::IsTerminal};

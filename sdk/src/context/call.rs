@@ -256,6 +256,13 @@ impl<'a, In, Out> Request<'a, In, Out> {
     where
         In: Encode,
     {
+        #[cfg(any(test, feature = "testing"))]
+        assert!(
+            !self.cell.request.service.is_empty(),
+            "the request to {} was made outside of a handler: hand it to `TestRuntime::call` or `send` \
+             instead of calling, sending or awaiting it",
+            self.target
+        );
         if self.idempotency_key.as_deref() == Some("") {
             self.cell.fault(AttemptError::internal(format!(
                 "the idempotency key of the request to {} is empty: leave it out, or make it a real one",

@@ -28,7 +28,7 @@ static DETACHED: LazyLock<Context> = LazyLock::new(|| {
 /// The generated client of a service, for requests that a test hands to
 /// [`TestRuntime::call`](super::TestRuntime::call) or [`send`](super::TestRuntime::send).
 ///
-/// Such requests are data: do not `.call()`, `.send()` or `.await` them themselves, that would never end.
+/// Such requests are data: called, sent or awaited themselves they panic.
 ///
 /// # Examples
 ///

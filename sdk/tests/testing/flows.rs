@@ -205,6 +205,12 @@ fn an_answer_that_cannot_come_fails_the_test() {
     let _ = runtime.call(client().awaits_nobody());
 }
 
+#[test]
+#[should_panic(expected = "the request to Flow/runs was made outside of a handler")]
+fn a_request_from_outside_cannot_be_made_without_the_runtime() {
+    client().runs().send();
+}
+
 #[tokio::test]
 async fn closures_run_for_real_in_an_async_test() {
     for always_suspend in [false, true] {
@@ -253,7 +259,7 @@ fn inactivity_suspends_and_the_journal_tells() {
         [
             "attempt 1",
             "0ns · the attempt begins",
-            "0ns → sleep",
+            "0ns → sleep 600s",
             "60s · the request ends, to let it suspend",
             "60s · suspended on sleep, or signal `go`",
             "60s ← signal `go`: \"now\"",

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
 mod flows;
+mod handles;
 mod keyed;
 mod mixture;
 mod operators;

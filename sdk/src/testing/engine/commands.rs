@@ -203,7 +203,10 @@ impl Engine {
     /// A run's closure has ended with this.
     pub(super) fn complete_run(&mut self, index: Index, id: u32, result: NotificationResult) {
         if self.invocations[index].is_completed(id) {
-            return self.fail(index, super::violation("a run was proposed twice"));
+            return self.fail(
+                index,
+                super::attempts::violation("a run was proposed twice"),
+            );
         }
         let ty = MessageType::RUN_COMPLETION;
         let id_of = NotificationId::Completion(id);

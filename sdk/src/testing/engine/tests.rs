@@ -1,1 +1,288 @@
 //! Tests of the engine alone: messages in, effects out.
+
+use bytes::Bytes;
+
+use super::{
+    Effect, Engine, Origin, Submission,
+    catalog::{Catalog, Retry},
+    invocation::{AttemptId, Outcome, Status, Waiter},
+};
+use crate::{
+    protocol::{
+        MessageType, ProtocolVersion,
+        message::{NotificationId, NotificationResult, Value},
+    },
+    testing::wire::{
+        Awaited, CANCEL, Call, Error, Ids, KeyedRead, Msg, Outgoing, OutgoingDecoder, Output,
+        Sleep, StateWrite,
+    },
+};
+
+const MANIFEST: &str = r#"{"services": [
+    {"name": "S", "ty": "SERVICE", "handlers": [{"name": "h", "retryPolicyMaxAttempts": 2}]},
+    {"name": "O", "ty": "VIRTUAL_OBJECT", "inactivityTimeout": 5000, "handlers": [
+        {"name": "x", "ty": "EXCLUSIVE", "inactivityTimeout": 7000}, {"name": "s", "ty": "SHARED"}
+    ]}
+]}"#;
+
+struct Rig {
+    engine: Engine,
+}
+
+impl Rig {
+    fn new(version: ProtocolVersion) -> Self {
+        let catalog = Catalog::read(MANIFEST.as_bytes(), false).unwrap();
+        let engine = Engine::new(catalog, version, 1, 1_000_000);
+        Self { engine }
+    }
+
+    fn submit(&mut self, service: &str, key: Option<&str>, handler: &str) -> usize {
+        let submission = Submission {
+            service: service.into(),
+            handler: handler.into(),
+            key: key.map(str::to_owned),
+            ..Submission::default()
+        };
+        let submitted = self.engine.submit(submission, Origin::Outside).unwrap();
+        submitted.index
+    }
+
+    /// A message, as an attempt would write it.
+    fn say(&mut self, attempt: AttemptId, ty: MessageType, message: &impl prost::Message) {
+        let mut decoder = OutgoingDecoder::default();
+        decoder.push(Msg::new(ty, message).frame());
+        while let Some(message) = decoder.next().unwrap() {
+            self.engine.handle_message(attempt, message);
+        }
+    }
+
+    fn end(&mut self, attempt: AttemptId, output: &'static str) {
+        let value = Some(Value {
+            content: output.into(),
+        });
+        let output = Output {
+            value,
+            ..Output::default()
+        };
+        self.say(attempt, MessageType::OUTPUT, &output);
+        self.engine.handle_message(attempt, Outgoing::End);
+    }
+
+    fn effects(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.engine.next_effect())
+            .map(|effect| match effect {
+                Effect::Begin {
+                    attempt,
+                    invocation,
+                    ..
+                } => format!("begin {attempt} of {invocation}"),
+                Effect::Tell { attempt, message } => format!("tell {attempt} {}", message.ty),
+                Effect::Close { attempt } => format!("close {attempt}"),
+                Effect::Drop { attempt } => format!("drop {attempt}"),
+                Effect::Answer { caller, outcome } => format!("answer {caller} {outcome:?}"),
+            })
+            .collect()
+    }
+
+    fn status(&self, index: usize) -> &Status {
+        &self.engine.invocations[index].status
+    }
+}
+
+fn sleep(wake_up_time: u64) -> Sleep {
+    Sleep {
+        wake_up_time,
+        result: 1,
+        ..Sleep::default()
+    }
+}
+
+fn on_completion(id: u32) -> Outgoing {
+    Outgoing::Suspension(Awaited {
+        completions: vec![id],
+        signals: vec![CANCEL],
+        named: vec![],
+    })
+}
+
+#[test]
+fn a_call_is_an_invocation_whose_outcome_comes_back() {
+    let mut rig = Rig::new(ProtocolVersion::V7);
+    rig.submit("S", None, "h");
+    let call = Call {
+        service: "O".into(),
+        handler: "x".into(),
+        key: "k".into(),
+        invocation: 1,
+        result: 2,
+        ..Call::default()
+    };
+    rig.say(1, MessageType::CALL, &call);
+    assert_eq!(
+        rig.effects(),
+        [
+            "begin 1 of 0",
+            "begin 2 of 1",
+            "tell 1 CallInvocationIdCompletion"
+        ]
+    );
+    rig.end(2, "7");
+    assert_eq!(rig.effects(), ["drop 2", "tell 1 CallCompletion"]);
+    let outcome: Outcome = Ok("8".into());
+    rig.engine.wait_for(0, Waiter::Outside(5));
+    rig.end(1, "8");
+    let answer = format!("answer 5 {outcome:?}");
+    assert_eq!(rig.effects(), ["drop 1", answer.as_str()]);
+}
+
+#[test]
+fn the_next_of_a_key_begins_when_the_one_before_has_ended() {
+    let mut rig = Rig::new(ProtocolVersion::V6);
+    let first = rig.submit("O", Some("k"), "x");
+    let second = rig.submit("O", Some("k"), "x");
+    let third = rig.submit("O", Some("k"), "x");
+    rig.submit("O", Some("k"), "s");
+    assert_eq!(rig.effects(), ["begin 1 of 0", "begin 2 of 3"]);
+    rig.engine.cancel(second);
+    assert!(matches!(rig.status(second), Status::Completed(Err(_))));
+    assert!(matches!(rig.status(third), Status::Queued));
+    rig.end(1, "");
+    assert!(matches!(rig.status(first), Status::Completed(Ok(_))));
+    assert_eq!(rig.effects(), ["drop 1", "begin 3 of 2"]);
+}
+
+#[test]
+fn silence_ends_the_request_and_what_came_too_late_wakes_again() {
+    let mut rig = Rig::new(ProtocolVersion::V7);
+    let index = rig.submit("O", Some("k"), "x");
+    rig.say(1, MessageType::SLEEP, &sleep(1_006_500));
+    rig.effects();
+    // The handler's own timeout counts; what is said starts it anew.
+    rig.engine.advance_to(1_006_500);
+    assert_eq!(rig.effects(), ["tell 1 SleepCompletion"]);
+    rig.engine.advance_to(1_013_499);
+    assert_eq!(rig.effects(), [""; 0]);
+    rig.engine.advance_to(1_013_500);
+    assert_eq!(rig.effects(), ["close 1"]);
+    let go = Ok(Bytes::from("1"));
+    rig.engine.signal(index, "go", &go);
+    assert_eq!(rig.effects(), [""; 0], "nothing is said after the end");
+    let awaited = Awaited {
+        completions: vec![],
+        signals: vec![CANCEL],
+        named: vec!["go".into()],
+    };
+    rig.engine.handle_message(1, Outgoing::Suspension(awaited));
+    assert_eq!(rig.effects(), ["drop 1", "begin 2 of 0"]);
+    // What an attempt says that is over is of no interest.
+    rig.engine.handle_message(1, Outgoing::End);
+    assert!(matches!(rig.status(index), Status::Running(_)));
+}
+
+#[test]
+fn only_what_is_awaited_wakes() {
+    let mut rig = Rig::new(ProtocolVersion::V7);
+    let index = rig.submit("S", None, "h");
+    rig.say(1, MessageType::SLEEP, &sleep(1_000_500));
+    rig.engine.handle_message(1, on_completion(1));
+    rig.effects();
+    rig.engine.signal(index, "other", &Ok(Bytes::new()));
+    assert!(matches!(rig.status(index), Status::Suspended(_)));
+    rig.engine.advance_to(1_000_500);
+    assert_eq!(rig.effects(), ["begin 2 of 0"]);
+}
+
+#[test]
+fn a_run_is_acked_on_v7_and_told_before() {
+    for (version, told) in [
+        (ProtocolVersion::V6, "tell 1 RunCompletion"),
+        (ProtocolVersion::V7, "tell 1 ProposeRunCompletionAck"),
+    ] {
+        let mut rig = Rig::new(version);
+        rig.submit("S", None, "h");
+        let run = Ids {
+            result: 1,
+            name: "r".into(),
+            ..Ids::default()
+        };
+        rig.say(1, MessageType::RUN, &run);
+        rig.effects();
+        let result = NotificationResult::Value(Value::default());
+        rig.engine.handle_message(1, Outgoing::Proposal(1, result));
+        assert_eq!(rig.effects(), [told]);
+        let stored = rig.engine.invocations[0].entries().last().unwrap();
+        let stored = stored.as_notification().unwrap();
+        assert_eq!(stored.id, Some(NotificationId::Completion(1)));
+    }
+}
+
+#[test]
+fn failures_back_off_and_a_command_forgives_them() {
+    let mut rig = Rig::new(ProtocolVersion::V7);
+    let index = rig.submit("S", None, "h");
+    let fail = |rig: &mut Rig, attempt| {
+        let error = Error {
+            code: 500,
+            ..Error::default()
+        };
+        rig.engine.handle_message(attempt, Outgoing::Error(error));
+    };
+    fail(&mut rig, 1);
+    rig.engine.advance_to(1_000_500);
+    // Two attempts are all it has; but it gets on.
+    rig.say(2, MessageType::SLEEP, &sleep(0));
+    fail(&mut rig, 2);
+    assert!(matches!(rig.status(index), Status::BackingOff(1_001_000)));
+    rig.engine.advance_to(1_001_000);
+    fail(&mut rig, 3);
+    assert!(matches!(rig.status(index), Status::Paused));
+}
+
+#[test]
+fn what_the_server_refuses_fails_the_attempt_and_is_not_stored() {
+    let mut rig = Rig::new(ProtocolVersion::V7);
+    let service = rig.submit("S", None, "h");
+    let shared = rig.submit("O", Some("k"), "s");
+    let read = KeyedRead {
+        key: "a".into(),
+        result: 1,
+        ..KeyedRead::default()
+    };
+    rig.say(1, MessageType::GET_LAZY_STATE, &read);
+    let write = StateWrite {
+        key: "a".into(),
+        ..StateWrite::default()
+    };
+    rig.say(2, MessageType::SET_STATE, &write);
+    for index in [service, shared] {
+        assert!(matches!(rig.status(index), Status::BackingOff(_)));
+        assert_eq!(rig.engine.invocations[index].entries().count(), 0);
+    }
+    let place = rig.engine.find_place("O", "k").unwrap();
+    assert!(rig.engine.keyed(place).state.is_empty());
+}
+
+#[test]
+fn back_off_grows_to_its_bound() {
+    let retry = Retry {
+        initial: 500,
+        factor: 2.0,
+        max: 60_000,
+        attempts: 70,
+        kill: false,
+    };
+    let delays: Vec<_> = [1, 2, 3, 7, 8, 69, u32::MAX].map(|n| retry.delay(n)).into();
+    assert_eq!(delays, [500, 1000, 2000, 32_000, 60_000, 60_000, 60_000]);
+}
+
+#[test]
+fn ids_look_like_the_server_s() {
+    let mut rig = Rig::new(ProtocolVersion::V7);
+    let index = rig.submit("S", None, "h");
+    let id = &rig.engine.invocations[index].id;
+    assert!(id.parse::<crate::InvocationId>().is_ok(), "{id}");
+    let largest = super::ids::invocation_id(&[0xFF; 24]);
+    assert_eq!(largest.len(), 38);
+    let zero = format!("inv_1{}", "0".repeat(33));
+    assert_eq!(super::ids::invocation_id(&[0; 24]), zero);
+}

@@ -24,7 +24,6 @@ pub struct TestRuntimeBuilder {
     pub(super) version: ProtocolVersion,
     pub(super) always_suspend: bool,
     pub(super) manual_time: bool,
-    pub(super) allow_foreign: bool,
 }
 
 impl TestRuntimeBuilder {
@@ -35,7 +34,6 @@ impl TestRuntimeBuilder {
             version: ProtocolVersion::MAX,
             always_suspend: false,
             manual_time: false,
-            allow_foreign: false,
         }
     }
 
@@ -87,23 +85,6 @@ impl TestRuntimeBuilder {
     /// See [`TestRuntime::advance`].
     pub fn manual_time(mut self) -> Self {
         self.manual_time = true;
-        self
-    }
-
-    /// A handler may await what is not durable; otherwise that fails the test.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use durably::{Endpoint, testing::TestRuntime};
-    ///
-    /// let endpoint = Endpoint::builder().build()?;
-    /// let runtime = TestRuntime::builder(endpoint).allow_foreign_waiting().build();
-    /// # drop(runtime);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn allow_foreign_waiting(mut self) -> Self {
-        self.allow_foreign = true;
         self
     }
 

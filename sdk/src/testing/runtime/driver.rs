@@ -74,7 +74,6 @@ pub(super) struct Driver {
     executing: BTreeSet<AttemptId>,
     woken: Arc<Woken>,
     foreign: Arc<Mutex<Option<(Index, String)>>>,
-    pub(super) allow_foreign: bool,
     answers: BTreeMap<CallerId, Outcome>,
 }
 
@@ -93,7 +92,6 @@ impl Driver {
             executing: BTreeSet::new(),
             woken: Arc::default(),
             foreign: Arc::default(),
-            allow_foreign: false,
             answers: BTreeMap::new(),
         }
     }
@@ -266,6 +264,8 @@ impl Driver {
             }
         }
         if live.body.executes_runs() {
+            // Whatever it waits for may wake it as often as it likes.
+            live.spins = 0;
             self.executing.insert(attempt);
         } else {
             self.executing.remove(&attempt);
@@ -282,7 +282,7 @@ impl Driver {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         match foreign {
-            Some((index, after)) if !self.allow_foreign => {
+            Some((index, after)) => {
                 let target = self.engine.invocations[index].target();
                 Err(Fault(format!(
                     "`{target}` waits for something that is not durable, {after}: a timer of the async \
@@ -290,7 +290,7 @@ impl Driver {
                      it into `ctx.run`, or use a durable future instead"
                 )))
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 }

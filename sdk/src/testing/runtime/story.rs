@@ -108,7 +108,10 @@ impl Journal {
         let events = invocation.records.iter().map(|record| {
             let (kind, text) = match &record.what {
                 What::Began => (JournalEventKind::Runtime, "the attempt begins".to_owned()),
-                What::Command(_, command) => (JournalEventKind::Issued, describe_command(command)),
+                What::Command(_, command) => (
+                    JournalEventKind::Issued,
+                    describe_issued(command, record.at),
+                ),
                 What::Notification(_, notification) => (
                     JournalEventKind::Came,
                     describe_notification(invocation, notification),
@@ -284,6 +287,19 @@ fn attached(attach: &Attach) -> String {
     }
 }
 
+/// A command as it was issued at this time.
+fn describe_issued(command: &CommandMessage, at: u64) -> String {
+    let pause = |until: u64| Duration::from_millis(until.saturating_sub(at));
+    let text = describe_command(command);
+    match command {
+        CommandMessage::Sleep(sleep) => format!("{text} {:?}", pause(sleep.wake_up_time)),
+        CommandMessage::OneWayCall(call) if call.invoke_time > 0 => {
+            format!("{text} in {:?}", pause(call.invoke_time))
+        }
+        _ => text,
+    }
+}
+
 fn describe_command(command: &CommandMessage) -> String {
     use CommandMessage as C;
     match command {
@@ -328,14 +344,9 @@ fn describe_command(command: &CommandMessage) -> String {
             show(&call.parameter)
         ),
         C::OneWayCall(call) => format!(
-            "send {}({}){}",
+            "send {}({})",
             address(&call.service, &call.key, &call.handler),
-            show(&call.parameter),
-            if call.invoke_time == 0 {
-                ""
-            } else {
-                " for later"
-            }
+            show(&call.parameter)
         ),
         C::SendSignal(signal) => match (signal.idx, &signal.signal) {
             (Some(CANCEL), _) => format!("cancel {}", signal.target),

@@ -53,6 +53,9 @@ impl TestRuntime {
                     }
                 }
                 Step::Executes => {
+                    if let Some(came) = done(self) {
+                        return Poll::Ready(Ok(Waited::Came(came)));
+                    }
                     if self.driver.wait(waker) {
                         return Poll::Pending;
                     }
