@@ -7,10 +7,7 @@ use bytes::Bytes;
 use super::{AttemptError, AwaitSet, Journal, Phase};
 use crate::{
     error::{Behavior, TerminalError},
-    protocol::{
-        MessageType,
-        message::{Failure, Header, NotificationResult, Value},
-    },
+    protocol::MessageType,
 };
 
 impl Journal {
@@ -44,22 +41,9 @@ impl Journal {
         }
         self.end(frame, MessageType::PROPOSE_RUN_COMPLETION)?;
         if wants_ack {
-            let kept = match result {
-                Ok(content) => NotificationResult::Value(Value { content }),
-                Err(error) => NotificationResult::Failure(Box::new(Failure {
-                    code: error.code().into(),
-                    message: error.message().to_owned(),
-                    metadata: error
-                        .metadata()
-                        .iter()
-                        .map(|(key, value)| Header {
-                            key: key.clone(),
-                            value: value.clone(),
-                        })
-                        .collect(),
-                })),
-            };
-            self.proposed.get_or_insert_default().insert(id, kept);
+            self.proposed
+                .get_or_insert_default()
+                .insert(id, result.into());
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::{MessageType, frame::Frame, reader::Reader};
+use crate::error::TerminalError;
 
 /// `Start` as a runtime writes it: for tests, since an SDK reads it with [`super::start`].
 #[cfg(any(test, fuzzing, feature = "testing"))]
@@ -73,6 +74,20 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     #[prost(message, repeated, tag = "3")]
     pub(crate) metadata: Vec<Header>,
+}
+
+impl From<&TerminalError> for Failure {
+    fn from(error: &TerminalError) -> Self {
+        let metadata = error.metadata().iter().map(|(key, value)| Header {
+            key: key.clone(),
+            value: value.clone(),
+        });
+        Self {
+            code: error.code().into(),
+            message: error.message().to_owned(),
+            metadata: metadata.collect(),
+        }
+    }
 }
 
 /// Keys of the state.
@@ -206,6 +221,15 @@ pub(crate) enum NotificationResult {
     InvocationId(Bytes),
     #[prost(message, tag = "17")]
     StateKeys(StateKeys),
+}
+
+impl From<Result<Bytes, TerminalError>> for NotificationResult {
+    fn from(result: Result<Bytes, TerminalError>) -> Self {
+        match result {
+            Ok(content) => Self::Value(Value { content }),
+            Err(error) => Self::Failure(Box::new(Failure::from(&error))),
+        }
+    }
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -6,7 +6,7 @@ use super::{
     drive::Drive,
     failure::{FailureKind, MockFailure, call_line, request_line, shown},
     record::{Recorded, RecordedRun},
-    say::{outcome, recorded, shown_outcome},
+    say::{recorded, shown_outcome},
     script::Subject,
 };
 use crate::{
@@ -425,7 +425,7 @@ impl Drive<'_> {
             .as_ref()
             .map_or("not completed".to_owned(), shown_outcome);
         self.tell(format!("→ peek promise `{}`: {shown}", read.key));
-        let result = result.map_or(VOID, outcome);
+        let result = result.map_or(VOID, Into::into);
         self.complete(MessageType::PEEK_PROMISE_COMPLETION, read.result, result);
     }
 
@@ -444,7 +444,7 @@ impl Drive<'_> {
         ));
         let answer = if self.completed_promise(&key).is_some() {
             let error = TerminalError::new(format!("promise `{key}` is completed already"));
-            outcome(Err(error.with_code(409)))
+            Err(error.with_code(409)).into()
         } else {
             self.world
                 .record

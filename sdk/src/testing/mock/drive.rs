@@ -19,7 +19,7 @@ use super::{
     World,
     failure::{FailureKind, MockFailure},
     record::Outcome,
-    say::{FIRST_AWAKEABLE, SignalId, opening, outcome, shown_outcome},
+    say::{FIRST_AWAKEABLE, SignalId, opening, shown_outcome},
     script::{Due, Subject},
     wait::Wakes,
 };
@@ -204,7 +204,7 @@ impl<'t> Drive<'t> {
             }
             Some((after, result)) => {
                 let story = Some(format!("← {what}: {}", shown_outcome(&result)));
-                let event = Event::completion(ty, id, outcome(result), story);
+                let event = Event::completion(ty, id, result.into(), story);
                 self.schedule(after, event);
             }
         }
@@ -244,10 +244,10 @@ impl<'t> Drive<'t> {
             SignalId::Awakeable(_) | SignalId::Cancel => Then::Nothing,
         };
         let (id, result) = match id {
-            SignalId::Named(name) => (NotificationId::NamedSignal(name), outcome(result)),
+            SignalId::Named(name) => (NotificationId::NamedSignal(name), result.into()),
             SignalId::Awakeable(index) => (
                 NotificationId::Signal(FIRST_AWAKEABLE.saturating_add(index)),
-                outcome(result),
+                result.into(),
             ),
             SignalId::Cancel => (
                 NotificationId::Signal(crate::testing::wire::CANCEL),

@@ -4,10 +4,10 @@ use bytes::Bytes;
 
 use super::{World, failure::shown, record::Outcome};
 use crate::{
-    TerminalError,
+    context::terminal,
     protocol::{
         MessageType,
-        message::{Failure, Header, InputCommand, NotificationResult, Start, StateEntry, Value},
+        message::{Failure, Header, InputCommand, Start, StateEntry, Value},
     },
     testing::wire::Msg,
 };
@@ -73,35 +73,11 @@ pub(super) fn opening(world: &World) -> [Msg; 2] {
     ]
 }
 
-pub(super) fn outcome(result: Outcome) -> NotificationResult {
-    match result {
-        Ok(content) => NotificationResult::Value(Value { content }),
-        Err(error) => NotificationResult::Failure(Box::new(Failure {
-            code: error.code().into(),
-            message: error.message().to_owned(),
-            metadata: error
-                .metadata()
-                .iter()
-                .map(|(key, value)| Header {
-                    key: key.clone(),
-                    value: value.clone(),
-                })
-                .collect(),
-        })),
-    }
-}
-
 /// A result on the wire, as a test sees it.
 pub(super) fn recorded(value: Option<Bytes>, failure: Option<Failure>) -> Outcome {
     match failure {
         None => Ok(value.unwrap_or_default()),
-        Some(failure) => {
-            let code = u16::try_from(failure.code).unwrap_or(500);
-            let error = TerminalError::new(failure.message).with_code(code);
-            Err(failure.metadata.into_iter().fold(error, |error, header| {
-                error.with_metadata(header.key, header.value)
-            }))
-        }
+        Some(failure) => Err(terminal(failure)),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{TestRuntime, encoded, failure_of, story::Journal};
+use super::{TestRuntime, encoded, story::Journal};
 use crate::{
     Decode, Encode, InvocationId, TerminalError,
     context::terminal,
@@ -394,7 +394,7 @@ impl TestRuntime {
         id: &str,
         error: &TerminalError,
     ) -> Result<(), TerminalError> {
-        self.complete_awakeable(id, Err(failure_of(error)))
+        self.complete_awakeable(id, Err(error.into()))
     }
 
     fn complete_awakeable(&mut self, id: &str, outcome: Outcome) -> Result<(), TerminalError> {
@@ -459,7 +459,7 @@ impl TestRuntime {
     ) -> Result<(), TerminalError> {
         let index = self.find(id)?;
         let engine = &mut self.driver.engine;
-        engine.signal(index, name, &Err(failure_of(error)));
+        engine.signal(index, name, &Err(error.into()));
         Ok(())
     }
 }

@@ -23,7 +23,7 @@ use self::{driver::Driver, kafka::Subscriptions, waiting::Time};
 use crate::{
     Decode, Encode, Endpoint, InvocationId, Request, Target, TerminalError,
     context::{RequestParts, terminal},
-    protocol::message::{Failure, Header},
+    protocol::message::Failure,
     testing::engine::{
         Engine, Origin, Submission, already_invoked,
         catalog::{Catalog, HandlerType},
@@ -455,19 +455,6 @@ impl TestRuntime {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// A failure as it travels.
-fn failure_of(error: &TerminalError) -> Failure {
-    let metadata = error.metadata().iter().map(|(key, value)| Header {
-        key: key.clone(),
-        value: value.clone(),
-    });
-    Failure {
-        code: u32::from(error.code()),
-        message: error.message().to_owned(),
-        metadata: metadata.collect(),
-    }
 }
 
 /// A value of the test's, encoded.
