@@ -91,13 +91,13 @@ pub fn attempt(data: &[u8]) {
     }
     if !has_failed(&whole) && !has_failed(&cut) {
         assert_eq!(whole.commands(), cut.commands());
-        assert_eq!(whole.frames.last(), cut.frames.last());
+        assert_eq!(whole.end(), cut.end());
     }
 }
 
 fn has_failed(output: &Output) -> bool {
-    let last = output.frames.last();
-    last.is_none_or(|last| last.ty == MessageType::ERROR)
+    let end = output.end();
+    end.is_none_or(|end| end.ty == MessageType::ERROR)
 }
 
 /// What ends the script's attempt; nothing, if it waits for something foreign.
@@ -105,11 +105,11 @@ fn has_failed(output: &Output) -> bool {
 pub(super) fn end(data: &[u8]) -> String {
     let script = Script::read(data);
     let output = script.play(&script.chunks);
-    let Some(last) = output.frames.last() else {
+    let Some(end) = output.end() else {
         return String::new();
     };
-    match last.ty {
-        MessageType::ERROR => format!("Error {}", last.text(2)),
+    match end.ty {
+        MessageType::ERROR => format!("Error {}", end.text(2)),
         ty => ty.to_string(),
     }
 }
@@ -307,7 +307,7 @@ impl Script {
         stream.extend(stored);
         let replayed = self.play(&[stream.into()]);
         assert_eq!(replayed.commands(), Vec::<&Written>::new(), "of {live:?}");
-        assert_eq!(replayed.frames.last(), live.frames.last(), "of {live:?}");
+        assert_eq!(replayed.end(), live.end(), "of {live:?}");
     }
 }
 

@@ -68,7 +68,13 @@ pub(super) struct Output {
 
 impl Output {
     pub(super) fn is_ended(&self) -> bool {
-        self.frames.last().is_some_and(Written::is_terminator)
+        self.end().is_some()
+    }
+
+    /// The terminator; none while the handler waits for something foreign, whatever it says then
+    /// (a replay has nothing to say about what it waited for before).
+    pub(super) fn end(&self) -> Option<&Written> {
+        self.frames.last().filter(|last| last.is_terminator())
     }
 
     /// Takes all that is there, and returns the new frames; there are only whole ones.
