@@ -186,6 +186,14 @@ impl<E: Into<BoxError>> From<E> for HandlerError {
     }
 }
 
+/// So that `?` works on handlers in tests that return `Result<(), Box<dyn Error>>`. (Into a
+/// [`BoxError`] it goes by [`HandlerError::into_error`]: a conversion would clash with the one above.)
+impl From<HandlerError> for Box<dyn Error> {
+    fn from(error: HandlerError) -> Self {
+        error.into_error()
+    }
+}
+
 impl fmt::Display for HandlerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.error)?;
