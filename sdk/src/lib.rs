@@ -127,6 +127,10 @@
 //! machine has. Whoever is not trusted must not reach the port, or gets no further than the head of
 //! a request: see `EndpointBuilder::identity_key`.
 //!
+//! # Guides
+//!
+//! The [`guide`] has a page on testing handlers, and one for those who come from `restate-sdk`.
+//!
 //! # Features
 //!
 //! | feature | default | adds |
@@ -174,6 +178,8 @@ mod executor;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 mod journal;
 mod kafka;
 mod payload;

@@ -1,0 +1,12 @@
+//! Guides: pages that tell one subject from its first line to its last. They exist in the documentation only.
+
+/// # Testing handlers
+///
+#[doc = include_str!("../docs/testing-handlers.md")]
+#[cfg(feature = "testing")]
+pub mod testing_handlers {}
+
+/// # Coming from restate-sdk
+///
+#[doc = include_str!("../docs/coming-from-restate-sdk.md")]
+pub mod coming_from_restate_sdk {}
