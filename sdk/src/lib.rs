@@ -206,7 +206,9 @@ pub use endpoint::{
     BuildError, BuildProblem, Endpoint, EndpointBody, EndpointBuilder, EndpointFuture,
 };
 pub use error::{BoxError, HandlerError, HandlerResult, RetryableError, TerminalError};
-pub use kafka::{KafkaEvent, KafkaEventBuilder, KafkaRecord};
+pub use kafka::{
+    DeadLetter, KafkaEvent, KafkaEventBuilder, KafkaPolicy, KafkaRecord, RecordFailure,
+};
 pub use payload::{Decode, Encode, FromInput, Headers, Input, Proto, Raw, Unstable};
 pub use random::{ParseUuidError, Uuid};
 pub use retry::RetryPolicy;

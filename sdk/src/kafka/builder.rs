@@ -29,8 +29,8 @@ use super::{KafkaEvent, KafkaRecord};
 #[derive(Clone, Debug)]
 #[must_use = "call `.build()`"]
 pub struct KafkaEventBuilder<T> {
-    value: Option<T>,
-    record: KafkaRecord,
+    pub(super) value: Option<T>,
+    pub(super) record: KafkaRecord,
 }
 
 impl<T> KafkaEventBuilder<T> {
