@@ -418,7 +418,7 @@ impl KafkaRecord {
     }
 
     /// The headers that the runtime would send, in its order.
-    fn to_headers(&self) -> Headers {
+    pub(crate) fn to_headers(&self) -> Headers {
         let entries = [
             (OFFSET, Some(self.offset.to_string())),
             (TOPIC, Some(self.topic.clone())),

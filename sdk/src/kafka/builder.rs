@@ -161,4 +161,10 @@ impl<T> KafkaEventBuilder<T> {
             headers,
         }
     }
+
+    /// The record, and its value; for the test kit.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn into_parts(self) -> (KafkaRecord, Option<T>) {
+        (self.record, self.value)
+    }
 }

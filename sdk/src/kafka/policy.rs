@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::KafkaRecord;
 use super::dead_letter::{self, DeadLetter};
 use crate::context::{Context, FromAttempt, Target};
-use crate::error::{HandlerError, RetryableError};
+use crate::error::{HandlerError, RetryableError, TerminalError};
 use crate::executor::AttemptHandle;
 use crate::payload::{Headers, Input};
 use crate::service::{HandlerDefinition, HandlerKind};
@@ -92,7 +92,8 @@ pub enum RecordFailure {
     /// [`RetryableError::pause`](crate::RetryableError::pause) does: until somebody resumes it nothing
     /// is lost, and an object's later records wait. Before protocol v7 the runtime cannot be asked; it
     /// pauses the invocation once the attempts of its retry policy are used up (`retry(max_attempts = …)`
-    /// on the handler makes that soon).
+    /// on the handler makes that soon). Cancelling the invocation ends it, and the next record takes its
+    /// turn.
     Pause,
     /// The record is sent to this handler, as a [`DeadLetter`](crate::DeadLetter), and the invocation
     /// ends without an error, with an empty output. The send is a step of the journal: it happens once. A
@@ -236,6 +237,7 @@ impl KafkaPolicy {
         } else {
             &self.on_terminal_failure
         };
+        let ctx = Context::from_attempt(attempt);
         let Delivery { record, body, dead } = delivery;
         let KafkaRecord {
             topic,
@@ -245,11 +247,16 @@ impl KafkaPolicy {
         } = &record;
         match then {
             RecordFailure::Fail => Err(error),
+            // Somebody has decided to go on without it.
+            RecordFailure::Pause if terminal.is_cancelled() => Err(error),
+            RecordFailure::Pause if ctx.cell().is_cancel_pending() => {
+                Err(TerminalError::new("cancelled").with_code(409).into())
+            }
             RecordFailure::Pause => {
                 let message = format!(
                     "the Kafka record at offset {offset} of {topic}, partition {partition}, waits for \
                      a repair: {terminal} (resume the invocation once a handler is deployed that takes \
-                     the record, or kill it to go on without)",
+                     the record, or cancel it to go on without)",
                 );
                 Err(RetryableError::new(message).pause().into())
             }
@@ -263,7 +270,6 @@ impl KafkaPolicy {
                     error = terminal.message(),
                     "a Kafka record is handed to {target}",
                 );
-                let ctx = Context::from_attempt(attempt);
                 let (service, handler) =
                     (ctx.service_name().to_owned(), ctx.handler_name().to_owned());
                 let letter = DeadLetter {
