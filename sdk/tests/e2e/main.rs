@@ -25,6 +25,7 @@ mod metadata;
 mod nested;
 mod order;
 mod payloads;
+mod records;
 mod retries;
 mod scopes;
 mod signals;
@@ -67,6 +68,10 @@ fn services() -> Endpoint {
             .bind(order::Sequence)
             .bind(order::Sequencer)
             .bind(payloads::Payloads)
+            .bind(records::DeadLetters)
+            .bind(records::Numbers)
+            .bind(records::Once)
+            .bind(records::Witness)
             .bind(retries::Retries)
             .bind(signals::Approval)
             .bind(signals::Waiter)
@@ -101,6 +106,7 @@ fn main() -> ExitCode {
         nested::cases,
         order::cases,
         payloads::cases,
+        records::cases,
         retries::cases,
         scopes::cases,
         signals::cases,
