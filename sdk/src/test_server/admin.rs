@@ -172,6 +172,30 @@ impl RestateServer {
         Ok(text(&answer, "id"))
     }
 
+    /// Lets at most so many invocations run at a time whose scope and limit key match a pattern: `"bank"`, `"*"`,
+    /// `"bank/eu"`. Needs a server with [scopes](super::RestateServerBuilder::scopes).
+    ///
+    /// # Errors
+    ///
+    /// When the server refuses, for example because the pattern makes no sense to it.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use durably::test_server::{RestateServer, TestServerError};
+    /// # async fn example() -> Result<(), TestServerError> {
+    /// let server = RestateServer::builder().scopes().start().await?;
+    /// server.limit_concurrency("bank", 16).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn limit_concurrency(&self, pattern: &str, most: u32) -> Result<(), TestServerError> {
+        let rules = json!([{ "pattern": pattern, "limits": { "concurrency": most } }]);
+        self.admin(reqwest::Method::PUT, "/limits/rules", Some(&rules))
+            .await
+            .map(|_| ())
+    }
+
     /// Asks the server's tables (`sys_invocation`, `sys_journal`, `state`, …) in SQL. Each row is
     /// a JSON object.
     ///
