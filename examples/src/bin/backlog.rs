@@ -382,7 +382,7 @@ mod tests {
                 runtime.produce("payments", &account, &payment(&account, number));
             }
         }
-        runtime.run_until_idle();
+        runtime.run_until_idle_async().await;
         bank.look(|books| {
             assert_eq!((books.paid, books.out_of_order), (60, 0));
             assert!((2..=16).contains(&books.most_open), "{}", books.most_open);

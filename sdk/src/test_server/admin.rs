@@ -172,6 +172,31 @@ impl RestateServer {
         Ok(text(&answer, "id"))
     }
 
+    /// Ends a subscription. What was taken in goes on; the offsets stay with the consumer group, for another
+    /// subscription with the same `group.id`.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such subscription.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use durably::test_server::{RestateServer, TestServerError};
+    /// # async fn example(server: RestateServer) -> Result<(), TestServerError> {
+    /// let group = [("group.id", "orders")];
+    /// let id = server.subscribe("kafka://events/orders", "service://Orders/on_event", &group).await?;
+    /// server.unsubscribe(&id).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn unsubscribe(&self, subscription: &str) -> Result<(), TestServerError> {
+        let path = format!("/subscriptions/{}", encode_segment(subscription));
+        self.admin(reqwest::Method::DELETE, &path, None)
+            .await
+            .map(|_| ())
+    }
+
     /// Lets at most so many invocations run at a time whose scope and limit key match a pattern: `"bank"`, `"*"`,
     /// `"bank/eu"`. Needs a server with [scopes](super::RestateServerBuilder::scopes).
     ///

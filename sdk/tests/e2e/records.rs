@@ -1,12 +1,12 @@
 //! Records that are out of the ordinary, and what becomes of those that a handler cannot take.
 
 use durably::prelude::*;
-use durably::test_server::KafkaRecord;
+use durably::test_server::{KafkaBroker, KafkaRecord};
 use durably::{DeadLetter, Raw};
 
-use crate::harness::{Env, Result, effect, effects, eventually};
+use crate::harness::{Env, Result, effect, effects, endpoint, eventually, ms};
 use crate::kafka::{EARLIEST, broker};
-use crate::suite::{ALL, Suite};
+use crate::suite::{ALL, DEFAULT, Mode, Suite, V7};
 
 /// Takes numbers, but for 13.
 pub(crate) struct Numbers;
@@ -90,7 +90,7 @@ pub(crate) struct Witness;
 
 #[durably::service]
 impl Witness {
-    #[handler]
+    #[handler(ingress_private)]
     async fn see(&self, ctx: &Context, event: KafkaEvent<Raw>) -> HandlerResult<()> {
         let value = event.value().map(|value| value.len());
         let line = format!("{:?} {value:?}", event.key());
@@ -100,6 +100,27 @@ impl Witness {
             Ok::<_, std::io::Error>(())
         })
         .await?;
+        Ok(())
+    }
+}
+
+/// Sleeps.
+struct Napper;
+
+#[durably::service]
+impl Napper {
+    #[handler]
+    async fn nap(&self, ctx: &Context, event: KafkaEvent<u64>) -> HandlerResult<()> {
+        let topic = event.topic().unwrap_or_default();
+        let tell = |what| {
+            ctx.run("tell", async move || {
+                effect(topic, what);
+                Ok::<_, std::io::Error>(())
+            })
+        };
+        tell("lies down").await?;
+        ctx.sleep(ms(1_000)).await?;
+        tell("gets up").await?;
         Ok(())
     }
 }
@@ -202,6 +223,8 @@ pub(crate) fn cases(suite: &mut Suite) {
             let why = format!("SELECT event_json FROM sys_journal_events WHERE id = '{id}'");
             let events = env.server.query(&why).await?;
             let failure = format!("{events:?}");
+            // Only from v7 on can the server be asked; else it tries again first.
+            assert_eq!(failure.contains("TransientError"), !V7.contains(&env.mode));
             let place = format!("at offset {} of {topic}, partition 0", 3 * round);
             assert!(
                 failure.contains(&place) && failure.contains("waits for a repair"),
@@ -248,6 +271,80 @@ pub(crate) fn cases(suite: &mut Suite) {
                 "Some(b\"gone\") None",
             ]
         );
+        Ok(())
+    });
+
+    suite.case(
+        "a_subscription_takes_its_group_over",
+        DEFAULT,
+        async |env| {
+            let topic = "succession";
+            broker(env).await?.create_topic(topic, 1).await?;
+            let source = format!("kafka://broker/{topic}");
+            let options = [("auto.offset.reset", "earliest"), ("group.id", topic)];
+            let subscribe = async || {
+                let sink = "service://Witness/see";
+                env.server.subscribe(&source, sink, &options).await
+            };
+            let wait_for = async |count| {
+                let what = format!("{count} records are seen");
+                eventually(&what, async || {
+                    let seen = effects(topic).len();
+                    Ok((seen >= count).then_some(()))
+                })
+                .await
+            };
+            let first = subscribe().await?;
+            produce(env, topic, vec![record("a", "x"), record("b", "xx")]).await?;
+            wait_for(2).await?;
+            // Offsets are committed every five seconds, and at the end.
+            env.server.unsubscribe(&first).await?;
+            tokio::time::sleep(ms(1_000)).await;
+            produce(env, topic, vec![record("c", "xxx")]).await?;
+            subscribe().await?;
+            wait_for(3).await?;
+            produce(env, topic, vec![record("d", "xxxx")]).await?;
+            wait_for(4).await?;
+            let lengths: Vec<_> = effects(topic).iter().map(String::len).collect();
+            assert_eq!(lengths.len(), 4, "{:?}", effects(topic));
+            Ok(())
+        },
+    );
+
+    suite.alone("a_limited_scope_holds_records_back", V7, async |mode| {
+        let server = mode.server().scopes();
+        let server = server.env("RESTATE_EXPERIMENTAL_ENABLE_KAFKA_SCOPE", "true");
+        let server = server.start().await?;
+        let _served = server
+            .serve(endpoint(|builder| builder.bind(Napper)))
+            .await?;
+        server.limit_concurrency("bed", 1).await?;
+        let broker = KafkaBroker::start().await?;
+        server
+            .create_kafka_cluster("broker", broker.bootstrap_servers())
+            .await?;
+        let topic = format!("naps-{mode:?}");
+        broker.create_topic(&topic, 2).await?;
+        let source = format!("kafka://broker/{topic}");
+        server
+            .subscribe(&source, "service://Napper/nap", EARLIEST)
+            .await?;
+        let records = (0..4).map(|n| {
+            let record = record(&n.to_string(), &n.to_string());
+            record.header("x-restate-scope", "bed")
+        });
+        broker.produce_all(&topic, records).await?;
+        let naps = eventually("all have slept", async || {
+            let naps = effects(&topic);
+            Ok((naps.len() == 8).then_some(naps))
+        })
+        .await?;
+        let one_by_one = ["lies down", "gets up"].repeat(4);
+        match mode {
+            // Whoever is suspended leaves the bed to the next.
+            Mode::V7Suspend => assert_eq!(naps[1], "lies down", "{naps:?}"),
+            _ => assert_eq!(naps, one_by_one),
+        }
         Ok(())
     });
 
