@@ -66,6 +66,22 @@ async fn orders() -> Result {
 }
 
 #[tokio::test]
+async fn backlog() -> Result {
+    shows(
+        env!("CARGO_BIN_EXE_backlog"),
+        &[
+            "1000 payments wait in a topic",
+            "the bare handler",
+            "with lanes",
+            "server: few attempts",
+            "server: limited scope",
+            "Each payment was made once, and those of an account in their order.",
+        ],
+    )
+    .await
+}
+
+#[tokio::test]
 async fn quickstart() -> Result {
     shows(
         env!("CARGO_BIN_EXE_quickstart"),
@@ -89,6 +105,11 @@ async fn they_serve_for_a_server_elsewhere() -> Result {
         (env!("CARGO_BIN_EXE_counter"), "--serve", &["Counter"]),
         (env!("CARGO_BIN_EXE_signup"), "serve", &["Signup"]),
         (env!("CARGO_BIN_EXE_orders"), "serve", &["Orders"]),
+        (
+            env!("CARGO_BIN_EXE_backlog"),
+            "serve",
+            &["Direct", "Intake", "Lane"],
+        ),
         (
             env!("CARGO_BIN_EXE_quickstart"),
             "serve",
@@ -123,6 +144,7 @@ async fn they_serve_for_a_server_elsewhere() -> Result {
 async fn an_unknown_argument_is_refused() -> Result {
     for program in [
         env!("CARGO_BIN_EXE_greeter"),
+        env!("CARGO_BIN_EXE_backlog"),
         env!("CARGO_BIN_EXE_quickstart"),
     ] {
         let output = tokio::process::Command::new(program)

@@ -10,3 +10,9 @@ pub mod testing_handlers {}
 ///
 #[doc = include_str!("../docs/coming-from-restate-sdk.md")]
 pub mod coming_from_restate_sdk {}
+
+/// # Kafka
+///
+#[doc = include_str!("../docs/kafka.md")]
+#[cfg(feature = "testing")]
+pub mod kafka {}

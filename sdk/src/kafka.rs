@@ -56,6 +56,9 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// * The headers tell whether there is a record ([`from_kafka`](Self::from_kafka)), and a caller may
 ///   send such headers too: do not take them for proof of origin.
 ///
+/// What the runtime does with records that are out of the ordinary, and with a backlog, is told in the guide's
+/// page on Kafka (`guide::kafka`).
+///
 /// # Examples
 ///
 /// ```

@@ -129,7 +129,8 @@
 //!
 //! # Guides
 //!
-//! The [`guide`] has a page on testing handlers, and one for those who come from `restate-sdk`.
+//! The [`guide`] has a page on testing handlers, one on Kafka, and one for those who come from
+//! `restate-sdk`.
 //!
 //! # Features
 //!
