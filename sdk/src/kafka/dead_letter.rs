@@ -70,6 +70,7 @@ const MAX_ERROR: usize = 8 * 1024;
 ///     }
 /// }
 ///
+/// # #[cfg(feature = "testing")] {
 /// # use durably::testing::TestRuntime;
 /// # let endpoint = Endpoint::builder().bind(Orders).bind(DeadLetters).build()?;
 /// let mut runtime = TestRuntime::new(endpoint);
@@ -81,6 +82,7 @@ const MAX_ERROR: usize = 8 * 1024;
 /// let failed: Vec<Failed> = runtime.state("DeadLetters", "orders", "failed").unwrap_or_default();
 /// assert_eq!(failed[0].why, "Orders/ada/on_event: zero is no order");
 /// assert_eq!(failed[1].offset, 1);
+/// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
