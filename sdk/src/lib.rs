@@ -182,6 +182,8 @@ pub mod fuzz;
 pub mod guide;
 mod journal;
 mod kafka;
+#[cfg(feature = "lambda")]
+pub mod lambda;
 mod payload;
 pub mod prelude;
 mod protocol;

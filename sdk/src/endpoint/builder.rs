@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::clock;
 use super::error::{BuildError, BuildProblem};
-use super::{Endpoint, Handler, Manifests, Registry, Shared};
+use super::{Endpoint, Handler, ManifestModes, Manifests, Registry, Shared};
 use crate::executor::Clock;
 use crate::protocol::{ProtocolVersion, frame::Limits};
 use crate::service::manifest::{ManifestVersion, ProtocolMode, ProtocolRange, render};
@@ -203,7 +203,13 @@ impl fmt::Debug for EndpointBuilder {
 impl Manifests {
     fn new(render: impl Fn(ManifestVersion, ProtocolMode) -> Result<Vec<u8>, String>) -> Self {
         Self(ManifestVersion::ALL.map(|version| {
-            ProtocolMode::ALL.map(|mode| render(version, mode).map(bytes::Bytes::from))
+            let manifest = |mode| render(version, mode).map(bytes::Bytes::from);
+            ManifestModes {
+                bidi_stream: manifest(ProtocolMode::BidiStream),
+                request_response: manifest(ProtocolMode::RequestResponse),
+                #[cfg(feature = "lambda")]
+                lambda: manifest(ProtocolMode::Lambda),
+            }
         }))
     }
 }

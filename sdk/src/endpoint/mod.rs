@@ -36,8 +36,9 @@ use http_body::Body;
 pub use body::EndpointBody;
 pub use builder::EndpointBuilder;
 use drain::DrainWatch;
+use error::RequestError;
+pub(crate) use error::printable;
 pub use error::{BuildError, BuildProblem};
-use error::{RequestError, printable};
 use route::Route;
 
 use crate::error::BoxError;
@@ -47,8 +48,8 @@ use crate::service::HandlerFn;
 use crate::service::manifest::{ManifestVersion, ProtocolMode};
 
 /// Names this SDK to the server, which records it as the deployment's SDK version.
-const SERVER: HeaderName = HeaderName::from_static("x-restate-server");
-const SERVER_VALUE: HeaderValue =
+pub(crate) const SERVER: HeaderName = HeaderName::from_static("x-restate-server");
+pub(crate) const SERVER_VALUE: HeaderValue =
     HeaderValue::from_static(concat!("durably/", env!("CARGO_PKG_VERSION")));
 
 /// Services, bound and checked, ready to answer the server's requests.
@@ -97,19 +98,29 @@ struct Handler {
 }
 
 /// The manifest in each version and mode, written once, or why that version cannot hold it.
-struct Manifests([[Result<Bytes, String>; ProtocolMode::ALL.len()]; ManifestVersion::ALL.len()]);
+struct Manifests([ManifestModes; ManifestVersion::ALL.len()]);
+
+/// The manifest of one version in each mode.
+struct ManifestModes {
+    bidi_stream: Result<Bytes, String>,
+    request_response: Result<Bytes, String>,
+    #[cfg(feature = "lambda")]
+    lambda: Result<Bytes, String>,
+}
 
 impl Manifests {
     fn get(&self, version: ManifestVersion, mode: ProtocolMode) -> &Result<Bytes, String> {
         let [v2, v3, v4] = &self.0;
-        let [bidi_stream, request_response] = match version {
+        let modes = match version {
             ManifestVersion::V2 => v2,
             ManifestVersion::V3 => v3,
             ManifestVersion::V4 => v4,
         };
         match mode {
-            ProtocolMode::BidiStream => bidi_stream,
-            ProtocolMode::RequestResponse => request_response,
+            ProtocolMode::BidiStream => &modes.bidi_stream,
+            ProtocolMode::RequestResponse => &modes.request_response,
+            #[cfg(feature = "lambda")]
+            ProtocolMode::Lambda => &modes.lambda,
         }
     }
 }
@@ -170,7 +181,29 @@ impl Endpoint {
         B: Body<Data = Bytes>,
     {
         let (parts, body) = request.into_parts();
-        Self::respond(self.answer(parts), body, drain)
+        // HTTP/1.1 cannot carry two streams at once; what came over HTTP/2 can be invoked over it.
+        let mode = if parts.version >= http::Version::HTTP_2 {
+            ProtocolMode::BidiStream
+        } else {
+            ProtocolMode::RequestResponse
+        };
+        Self::respond(self.answer(parts, mode), body, drain)
+    }
+
+    /// As [`handle`](Self::handle), for an event of AWS Lambda. The body is only unpacked for an attempt:
+    /// what is refused, for want of a signature say, costs nothing more.
+    #[cfg(feature = "lambda")]
+    pub(crate) fn handle_event<E>(
+        &self,
+        head: Parts,
+        unpack: impl FnOnce() -> Result<Bytes, E>,
+    ) -> Result<Response<EndpointBody<http_body_util::Full<Bytes>>>, E> {
+        let answer = self.answer(head, ProtocolMode::Lambda);
+        let body = match answer {
+            Ok(Answer::Attempt(..)) => unpack()?,
+            _ => Bytes::new(),
+        };
+        Ok(Self::respond(answer, body.into(), None))
     }
 
     /// As [`handle`](Self::handle), for the test kit, whose requests are trusted: attempts live by its
@@ -186,7 +219,7 @@ impl Endpoint {
         B: Body<Data = Bytes>,
     {
         let (parts, body) = request.into_parts();
-        let mut answer = self.route(parts);
+        let mut answer = self.route(parts, ProtocolMode::BidiStream);
         if let Ok(Answer::Attempt(request, _)) = &mut answer {
             request.clock = clock.clone();
             request.foreign = foreign;
@@ -239,15 +272,15 @@ impl Endpoint {
         response
     }
 
-    fn answer(&self, request: Parts) -> Result<Answer, RequestError> {
+    fn answer(&self, request: Parts, mode: ProtocolMode) -> Result<Answer, RequestError> {
         self.check_identity(&request)?;
-        self.route(request)
+        self.route(request, mode)
     }
 
-    fn route(&self, request: Parts) -> Result<Answer, RequestError> {
+    fn route(&self, request: Parts, mode: ProtocolMode) -> Result<Answer, RequestError> {
         match Route::parse(&request.method, request.uri.path())? {
             Route::Health => Ok(Answer::Text("ok")),
-            Route::Discover => self.discover(&request),
+            Route::Discover => self.discover(&request, mode),
             Route::Invoke { service, handler } => {
                 let handler = self.find(service, handler)?;
                 let max = self.shared.max_version;
@@ -292,14 +325,8 @@ impl Endpoint {
         Ok(())
     }
 
-    fn discover(&self, request: &Parts) -> Result<Answer, RequestError> {
+    fn discover(&self, request: &Parts, mode: ProtocolMode) -> Result<Answer, RequestError> {
         let version = negotiate::manifest_version(&request.headers)?;
-        // HTTP/1.1 cannot carry two streams at once; what came over HTTP/2 can be invoked over it.
-        let mode = if request.version >= http::Version::HTTP_2 {
-            ProtocolMode::BidiStream
-        } else {
-            ProtocolMode::RequestResponse
-        };
         match self.shared.manifests.get(version, mode) {
             Ok(document) => Ok(Answer::Manifest(version, document.clone())),
             Err(reason) => Err(RequestError::UnsupportedManifest(reason.clone())),
@@ -324,7 +351,7 @@ impl Endpoint {
 }
 
 /// The content type of answers for people.
-const TEXT: &str = "text/plain; charset=utf-8";
+pub(crate) const TEXT: &str = "text/plain; charset=utf-8";
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
