@@ -214,10 +214,15 @@ pub use random::{ParseUuidError, Uuid};
 pub use retry::RetryPolicy;
 #[cfg(feature = "http-server")]
 pub use server::HttpServer;
+#[cfg(feature = "tls")]
+pub use server::{TlsConfig, TlsError};
 pub use service::{
     HandlerDefinition, HandlerKind, InputMetadata, InvocationRetryPolicy, OnMaxAttempts,
     OutputMetadata, Service, ServiceDefinition, ServiceKind,
 };
+#[cfg(feature = "tls")]
+#[doc(no_inline)]
+pub use tokio_rustls::rustls;
 
 /// The README's example compiles too.
 #[cfg(doctest)]

@@ -27,6 +27,7 @@ mod order;
 mod payloads;
 mod retries;
 mod scopes;
+mod serving;
 mod signals;
 mod state;
 mod steps;
