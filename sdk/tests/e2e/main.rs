@@ -104,6 +104,7 @@ fn main() -> ExitCode {
         payloads::cases,
         retries::cases,
         scopes::cases,
+        serving::cases,
         signals::cases,
         state::cases,
         steps::cases,

@@ -12,15 +12,15 @@ impl Mounted {
     /// A step, a nap and a step.
     #[handler]
     async fn walk(&self, ctx: &Context, name: String) -> HandlerResult<String> {
-        let there = ctx
-            .run("there", async || Ok::<_, HandlerError>("there"))
-            .await?;
+        let there: String = ctx.run("there", async || step("there")).await?;
         ctx.sleep(ms(50)).await?;
-        let back = ctx
-            .run("back", async || Ok::<_, HandlerError>("back"))
-            .await?;
+        let back: String = ctx.run("back", async || step("back")).await?;
         Ok(format!("{name} went {there} and {back}"))
     }
+}
+
+fn step(what: &str) -> HandlerResult<String> {
+    Ok(what.to_owned())
 }
 
 fn mounted() -> Endpoint {
