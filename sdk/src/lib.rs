@@ -121,6 +121,8 @@
 //! | [`HttpServer::send_buffer`] | output that the peer of a stream does not read | 256 KiB | the handler waits |
 //! | [`HttpServer::max_early_resets`] | streams reset before anybody has looked at them | 4096 | the connection is closed |
 //! | [`HttpServer::keep_alive_interval`], [`keep_alive_timeout`](HttpServer::keep_alive_timeout) | time without a sign of life, over HTTP/2 | 30 s and 20 s | the connection is closed |
+//! | `HttpServer::tls_handshake_timeout` | time for a TLS handshake | 10 s | the connection is closed |
+//! | `LambdaEndpoint::max_body_size` | a request once unpacked, a response before it is packed | 64 MiB | 400; the attempt fails |
 //! | [`HttpServer::drain_deadline`] | time to end at shutdown | 8 s | what is open is cut off |
 //!
 //! They are for accidents, and for a peer that is trusted and errs: multiplied, they are more than a
@@ -129,7 +131,8 @@
 //!
 //! # Guides
 //!
-//! The [`guide`] has a page on testing handlers, and one for those who come from `restate-sdk`.
+//! The [`guide`] has pages on testing handlers, on mounting an endpoint beside other routes and on TLS, on AWS
+//! Lambda, and one for those who come from `restate-sdk`.
 //!
 //! # Features
 //!
@@ -137,6 +140,8 @@
 //! | --- | --- | --- |
 //! | `http-server` | yes | [`HttpServer`]: hyper, tokio's network I/O |
 //! | `identity` | yes | request identity: `EndpointBuilder::identity_key` |
+//! | `tls` | no | `HttpServer::tls`: HTTPS with rustls (*ring* needs a C compiler) |
+//! | `lambda` | no | `lambda`: an endpoint as a function of AWS Lambda |
 //! | `schemars` | no | JSON schemas in the endpoint manifest, for types that implement `JsonSchema` |
 //! | `uuid` | no | conversion of [`Uuid`] from and to the `uuid` crate's |
 //! | `testing` | no | `testing`: tests of handlers without a server, see there |

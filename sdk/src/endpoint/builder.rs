@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::clock;
+use super::drain::Drain;
 use super::error::{BuildError, BuildProblem};
 use super::{Endpoint, Handler, ManifestModes, Manifests, Registry, Shared};
 use crate::executor::Clock;
@@ -185,6 +186,7 @@ impl EndpointBuilder {
                 limits: self.limits,
                 max_version: self.max_version,
                 clock: self.clock,
+                drain: Drain::default(),
                 #[cfg(feature = "identity")]
                 identity: self.identity,
             }),

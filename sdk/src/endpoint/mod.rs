@@ -35,7 +35,7 @@ use http_body::Body;
 
 pub use body::EndpointBody;
 pub use builder::EndpointBuilder;
-use drain::DrainWatch;
+use drain::{Drain, DrainWatch};
 use error::RequestError;
 pub(crate) use error::printable;
 pub use error::{BuildError, BuildProblem};
@@ -84,6 +84,8 @@ struct Shared {
     limits: Limits,
     max_version: ProtocolVersion,
     clock: Clock,
+    /// For servers that have no signal of their own.
+    drain: Drain,
     #[cfg(feature = "identity")]
     identity: identity::Identity,
 }
@@ -171,6 +173,40 @@ impl Endpoint {
         self.handle_until(request, None)
     }
 
+    /// Tells open attempts, and those to come, to suspend as soon as they are blocked: for a server of
+    /// your own that is about to end.
+    ///
+    /// Without this a graceful shutdown waits for handlers that sleep, or wait for an answer, until the
+    /// runtime asks them to suspend (its inactivity timeout). Nothing is lost: the runtime goes on with
+    /// them elsewhere, or here once a new process serves. Steps (`run`) that execute are finished first.
+    ///
+    /// [`HttpServer`](crate::HttpServer) does that by itself, for its own connections.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use axum::Router;
+    /// use durably::Endpoint;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let endpoint = Endpoint::builder().build()?;
+    /// let routes = Router::new().nest_service("/handlers", endpoint.clone());
+    /// let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    /// # let stop = async {};
+    /// axum::serve(listener, routes)
+    ///     .with_graceful_shutdown(async move {
+    ///         stop.await; // a signal, say
+    ///         endpoint.drain();
+    ///     })
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn drain(&self) {
+        self.shared.drain.start();
+    }
+
     /// As [`handle`](Self::handle), for a server that can drain.
     pub(crate) fn handle_until<B>(
         &self,
@@ -187,7 +223,8 @@ impl Endpoint {
         } else {
             ProtocolMode::RequestResponse
         };
-        Self::respond(self.answer(parts, mode), body, drain)
+        let drain = drain.unwrap_or_else(|| self.shared.drain.watch());
+        Self::respond(self.answer(parts, mode), body, Some(drain))
     }
 
     /// As [`handle`](Self::handle), for an event of AWS Lambda. The body is only unpacked for an attempt:
