@@ -52,6 +52,24 @@ async fn signup() -> Result {
 }
 
 #[tokio::test]
+async fn mounted() -> Result {
+    shows(
+        env!("CARGO_BIN_EXE_mounted"),
+        &[
+            "GET /                        → 200 welcome to the shop",
+            "without the secret           → 401",
+            "the provider calls           → 202",
+            "and once more, to be sure    → 202",
+            "Checkout/ada                 → Paid(Payment { cents: 1200 })",
+            "Checkout/bob                 → TimedOut",
+            "the old program has ended",
+            "Checkout/eve                 → Paid(Payment { cents: 700 })",
+        ],
+    )
+    .await
+}
+
+#[tokio::test]
 async fn orders() -> Result {
     shows(
         env!("CARGO_BIN_EXE_orders"),
@@ -100,11 +118,11 @@ async fn quickstart() -> Result {
 #[tokio::test]
 async fn they_serve_for_a_server_elsewhere() -> Result {
     let server = RestateServer::builder().start().await?;
-    for (program, argument, services) in [
-        (env!("CARGO_BIN_EXE_greeter"), "serve", &["Greeter"][..]),
-        (env!("CARGO_BIN_EXE_counter"), "--serve", &["Counter"]),
-        (env!("CARGO_BIN_EXE_signup"), "serve", &["Signup"]),
-        (env!("CARGO_BIN_EXE_orders"), "serve", &["Orders"]),
+    for (program, argument, path, services) in [
+        (env!("CARGO_BIN_EXE_greeter"), "serve", "", &["Greeter"][..]),
+        (env!("CARGO_BIN_EXE_counter"), "--serve", "", &["Counter"]),
+        (env!("CARGO_BIN_EXE_signup"), "serve", "", &["Signup"]),
+        (env!("CARGO_BIN_EXE_orders"), "serve", "", &["Orders"]),
         (
             env!("CARGO_BIN_EXE_backlog"),
             "serve",
@@ -113,7 +131,15 @@ async fn they_serve_for_a_server_elsewhere() -> Result {
         (
             env!("CARGO_BIN_EXE_quickstart"),
             "serve",
+            "",
             &["Checkout", "Counter", "Greeter"],
+        ),
+        // It has a Checkout of its own, which takes the name over.
+        (
+            env!("CARGO_BIN_EXE_mounted"),
+            "serve",
+            "/durable",
+            &["Checkout"],
         ),
     ] {
         let port = free_port()?.to_string();
@@ -125,7 +151,7 @@ async fn they_serve_for_a_server_elsewhere() -> Result {
             .wait_for_log("listening", Duration::from_secs(30))
             .await?;
         let mut found = server
-            .register(&format!("http://127.0.0.1:{port}"))
+            .register(&format!("http://127.0.0.1:{port}{path}"))
             .await?
             .services;
         found.sort();

@@ -6,6 +6,18 @@
 #[cfg(feature = "testing")]
 pub mod testing_handlers {}
 
+/// # Mounting and TLS
+///
+#[doc = include_str!("../docs/mounting.md")]
+#[cfg(feature = "http-server")]
+pub mod mounting {}
+
+/// # Serverless
+///
+#[doc = include_str!("../docs/serverless.md")]
+#[cfg(feature = "lambda")]
+pub mod serverless {}
+
 /// # Coming from restate-sdk
 ///
 #[doc = include_str!("../docs/coming-from-restate-sdk.md")]

@@ -39,7 +39,8 @@ pub struct Deployment {
 }
 
 impl RestateServer {
-    /// Registers the handlers that are served at an address.
+    /// Registers the handlers that are served at an address: a URI, or the ARN of a function of AWS
+    /// Lambda (`arn:…`).
     ///
     /// A former registration of the same address is replaced. If nobody listens there yet, this
     /// waits for up to 15 seconds, so handlers may be started at the same time. An answer that says
@@ -53,7 +54,12 @@ impl RestateServer {
     ///
     /// See [`Deployment`].
     pub async fn register(&self, uri: &str) -> Result<Deployment, TestServerError> {
-        self.discover(json!({ "uri": uri, "force": true })).await
+        let address = if uri.starts_with("arn:") {
+            "arn"
+        } else {
+            "uri"
+        };
+        self.discover(json!({ address: uri, "force": true })).await
     }
 
     /// Registers handlers that are to be called by HTTP/1.1, in request-response mode.

@@ -28,6 +28,7 @@ mod payloads;
 mod records;
 mod retries;
 mod scopes;
+mod serving;
 mod signals;
 mod state;
 mod steps;
@@ -109,6 +110,7 @@ fn main() -> ExitCode {
         records::cases,
         retries::cases,
         scopes::cases,
+        serving::cases,
         signals::cases,
         state::cases,
         steps::cases,
