@@ -57,6 +57,7 @@
 
 mod client;
 pub(crate) mod engine;
+pub(crate) mod explore;
 #[cfg(feature = "testing")]
 mod mock;
 mod runtime;
@@ -68,6 +69,7 @@ pub use self::mock::{
 };
 pub use self::{
     client::{object, request, service, workflow},
+    explore::{EndpointSource, Explore, ExploreFailure, ExploreFailureKind, ExploreReport, explore},
     runtime::{
         InvocationStatus, InvocationSummary, Journal, JournalEvent, JournalEventKind, TestRuntime,
         TestRuntimeBuilder,

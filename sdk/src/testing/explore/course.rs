@@ -1,0 +1,383 @@
+//! The course of one run: what was decided, where it could have been cut, and in which order the
+//! engine got to know what.
+//!
+//! A handler is a function of the notifications that come to it, and what comes is a function of the order in
+//! which the engine hears of things. So a run that is cut goes on as the uncut one did by hearing of the
+//! same things in the same order: what an attempt says too early is held back until it is its turn,
+//! as if it travelled slowly. Otherwise two results that race would look like a fault.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+};
+
+use super::plan::{Cut, CutKind, Order};
+use crate::{
+    random::Rng,
+    testing::{
+        engine::{
+            Engine, Fnv, Timer,
+            invocation::{AttemptId, Index, What},
+        },
+        wire::{CommandMessage, Outgoing},
+    },
+};
+
+/// Something that an attempt said.
+#[derive(Debug)]
+pub(crate) enum Said {
+    Message(Outgoing),
+    /// The response broke off, or cannot be read.
+    Broken(String),
+}
+
+/// Something that the engine got to know, by what it is, not by what it says.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Event {
+    /// The nth command of an invocation.
+    Command(Index, u32),
+    Proposal(Index, u32),
+    Ended(Index),
+    Failed(Index),
+    Timer(Timer),
+}
+
+/// A place at which the run can be cut.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Point {
+    pub(crate) kind: CutKind,
+    /// Points with the same key are alike: of the same invocation, with the same journal, and as much is lost.
+    pub(crate) key: u64,
+}
+
+/// A decision: of how many, and what was taken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Decision {
+    pub(crate) of: usize,
+    pub(crate) taken: usize,
+    /// Whether it is about who is next, not about how much is told at once.
+    pub(crate) is_order: bool,
+}
+
+/// Why a run was stopped.
+#[derive(Clone, Debug)]
+pub(crate) struct Stopped {
+    pub(crate) index: Index,
+    pub(crate) text: String,
+    /// The attempt broke the protocol, or its journal; else it waits for something that cannot come.
+    pub(crate) is_protocol: bool,
+}
+
+/// The order of the uncut run, to be kept after the cut.
+#[derive(Debug)]
+struct Gate {
+    log: Arc<Vec<Event>>,
+    places: HashMap<Event, VecDeque<usize>>,
+    done: Vec<bool>,
+    at: usize,
+}
+
+impl Gate {
+    fn new(log: Arc<Vec<Event>>, at: usize) -> Self {
+        let mut places: HashMap<Event, VecDeque<usize>> = HashMap::new();
+        for (place, event) in log.iter().enumerate().skip(at) {
+            places.entry(event.clone()).or_default().push_back(place);
+        }
+        let done = vec![false; log.len()];
+        Self {
+            log,
+            places,
+            done,
+            at,
+        }
+    }
+
+    fn next(&self) -> Option<&Event> {
+        self.log.get(self.at)
+    }
+
+    fn place(&self, event: &Event) -> usize {
+        let place = self.places.get(event).and_then(VecDeque::front);
+        place.copied().unwrap_or(usize::MAX)
+    }
+
+    fn pass(&mut self, event: &Event) {
+        let Some(place) = self.places.get_mut(event).and_then(VecDeque::pop_front) else {
+            return;
+        };
+        self.done[place] = true;
+        while self.done.get(self.at) == Some(&true) {
+            self.at += 1;
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Course {
+    order: Order,
+    /// Decides what the order does not say.
+    random: Option<Rng>,
+    cut: Option<Cut>,
+    reference: Option<Arc<Vec<Event>>>,
+    gate: Option<Gate>,
+    pub(crate) decisions: Vec<Decision>,
+    pub(crate) points: Vec<Point>,
+    pub(crate) log: Vec<Event>,
+    held: BTreeMap<AttemptId, VecDeque<Said>>,
+    /// Of each invocation: its commands so far, the records that are in the hash, the hash.
+    known: Vec<(u32, usize, Fnv)>,
+    /// Where it was cut: in which invocation, and in words.
+    pub(crate) was_cut: Option<(Index, String)>,
+    pub(crate) stopped: Option<Stopped>,
+}
+
+impl Course {
+    pub(crate) fn new(
+        order: Order,
+        random: Option<Rng>,
+        cut: Option<Cut>,
+        reference: Option<Arc<Vec<Event>>>,
+    ) -> Self {
+        Self {
+            order,
+            random,
+            cut,
+            reference,
+            gate: None,
+            decisions: Vec::new(),
+            points: Vec::new(),
+            log: Vec::new(),
+            held: BTreeMap::new(),
+            known: Vec::new(),
+            was_cut: None,
+            stopped: None,
+        }
+    }
+
+    /// Whether the order of the uncut run is kept by holding things back.
+    pub(crate) fn is_gated(&self) -> bool {
+        self.gate.is_some()
+    }
+
+    pub(crate) fn choose(&mut self, of: usize, is_order: bool) -> usize {
+        if of < 2 || self.gate.is_some() {
+            return 0;
+        }
+        let at = self.decisions.len();
+        let taken = match (self.order.get(&at), &mut self.random) {
+            (Some(choice), _) => (*choice).min(of - 1),
+            (None, Some(random)) => random.below(of as u64) as usize,
+            (None, None) => 0,
+        };
+        self.decisions.push(Decision {
+            of,
+            taken,
+            is_order,
+        });
+        taken
+    }
+
+    /// The decisions that differ from the plain order.
+    pub(crate) fn order(&self) -> Order {
+        let decisions = self.decisions.iter().enumerate();
+        let other = decisions.filter(|(_, decision)| decision.taken > 0);
+        other.map(|(at, decision)| (at, decision.taken)).collect()
+    }
+
+    /// Here the run can be cut; whether it is.
+    pub(crate) fn point(
+        &mut self,
+        kind: CutKind,
+        engine: &Engine,
+        index: Index,
+        lost: usize,
+        executes: bool,
+    ) -> bool {
+        if self.was_cut.is_some() {
+            return false;
+        }
+        let at = self.points.len();
+        let key = match self.cut {
+            Some(_) => 0,
+            None => self.key(engine, index, lost, executes),
+        };
+        self.points.push(Point { kind, key });
+        self.cut == Some(Cut { at, kind })
+    }
+
+    /// It is cut here.
+    pub(crate) fn begin_gate(&mut self, index: Index, words: String) {
+        self.was_cut = Some((index, words));
+        if let Some(log) = &self.reference {
+            self.gate = Some(Gate::new(Arc::clone(log), self.log.len()));
+        }
+    }
+
+    fn known(&mut self, index: Index) -> &mut (u32, usize, Fnv) {
+        if self.known.len() <= index {
+            self.known.resize(index + 1, (0, 0, Fnv::new(0)));
+        }
+        &mut self.known[index]
+    }
+
+    fn key(&mut self, engine: &Engine, index: Index, lost: usize, executes: bool) -> u64 {
+        let mut key = self.journal_hash(engine, index);
+        key.add(&[lost.min(255) as u8, u8::from(executes)]);
+        key.get()
+    }
+
+    fn journal_hash(&mut self, engine: &Engine, index: Index) -> Fnv {
+        let invocation = &engine.invocations[index];
+        let (_, seen, hash) = self.known(index);
+        if *seen == 0 {
+            hash.add(&invocation.raw);
+            *seen = 1;
+        }
+        for record in invocation.records.get(*seen - 1..).unwrap_or_default() {
+            if let What::Command(msg, _) | What::Notification(msg, _) = &record.what {
+                hash.add(&msg.ty.0.to_be_bytes());
+                hash.add(&msg.payload);
+            }
+        }
+        *seen = (invocation.records.len() + 1).max(*seen);
+        *hash
+    }
+
+    /// Two runs with the same hash have written the same journals.
+    pub(crate) fn journals_hash(&mut self, engine: &Engine) -> u64 {
+        let hashes = (0..engine.invocations.len()).map(|index| {
+            let hash = self.journal_hash(engine, index).get();
+            (engine.invocations[index].raw, hash)
+        });
+        let mut hashes: Vec<_> = hashes.collect();
+        hashes.sort_unstable();
+        let mut all = Fnv::new(0);
+        for (raw, hash) in hashes {
+            all.add(&raw);
+            all.add(&hash.to_be_bytes());
+        }
+        all.get()
+    }
+
+    // ---- the order of what the engine hears --------------------------------------------------
+
+    /// What this is in the log; `ahead`: commands that were said before and are held back.
+    fn event(&mut self, index: Index, said: &Said, ahead: u32) -> Option<Event> {
+        Some(match said {
+            Said::Message(Outgoing::Command(..)) => {
+                let commands = self.known(index).0;
+                Event::Command(index, commands + ahead)
+            }
+            Said::Message(Outgoing::Proposal(id, _)) => Event::Proposal(index, *id),
+            Said::Message(Outgoing::End) => Event::Ended(index),
+            Said::Message(Outgoing::Error(_)) | Said::Broken(_) => Event::Failed(index),
+            Said::Message(
+                Outgoing::AwaitingOn(_) | Outgoing::EphemeralRead(_) | Outgoing::Suspension(_),
+            ) => return None,
+        })
+    }
+
+    /// The engine hears of this now.
+    pub(crate) fn hears(&mut self, index: Index, said: &Said) {
+        if let Some(event) = self.event(index, said, 0) {
+            if let Event::Command(..) = event {
+                self.known(index).0 += 1;
+            }
+            self.heard(event);
+        }
+    }
+
+    pub(crate) fn heard(&mut self, event: Event) {
+        match &mut self.gate {
+            Some(gate) => gate.pass(&event),
+            None => self.log.push(event),
+        }
+    }
+
+    /// Holds back what an attempt says.
+    pub(crate) fn hold(&mut self, attempt: AttemptId, said: impl IntoIterator<Item = Said>) {
+        self.held.entry(attempt).or_default().extend(said);
+    }
+
+    /// Takes what it is the turn of; if nothing is and `any`, what comes first of all that is held.
+    pub(crate) fn take_held(&mut self, engine: &Engine, any: bool) -> Option<(AttemptId, Said)> {
+        let attempts: Vec<_> = self.held.keys().copied().collect();
+        let mut first = None;
+        for attempt in attempts {
+            let Some((index, _)) = engine.running(attempt) else {
+                // It is over: nobody listens.
+                self.held.remove(&attempt);
+                continue;
+            };
+            let queue = self.held.remove(&attempt).unwrap_or_default();
+            let mut found = None;
+            for (at, said) in queue.iter().enumerate() {
+                let place = match self.event(index, said, 0) {
+                    None => Some(0),
+                    Some(event) => self.gate.as_ref().map(|gate| {
+                        if gate.next() == Some(&event) {
+                            0
+                        } else {
+                            gate.place(&event).saturating_add(1)
+                        }
+                    }),
+                };
+                let place = place.unwrap_or(0);
+                if at == 0 || place == 0 {
+                    found = Some((place, at));
+                }
+                // Closures end in any order; all else stays in line.
+                if place == 0 || !matches!(said, Said::Message(Outgoing::Proposal(..))) {
+                    break;
+                }
+            }
+            let empty = queue.is_empty();
+            if !empty {
+                self.held.insert(attempt, queue);
+            }
+            if let Some((place, at)) = found
+                && first.is_none_or(|(known, _, _)| place < known)
+            {
+                first = Some((place, attempt, at));
+            }
+        }
+        let (place, attempt, at) = first?;
+        if place > 0 && !any {
+            return None;
+        }
+        let said = self.held.get_mut(&attempt)?.remove(at)?;
+        Some((attempt, said))
+    }
+
+    /// Whether it is this timer's turn.
+    pub(crate) fn is_next(&self, timer: &Timer) -> bool {
+        let next = self.gate.as_ref().and_then(Gate::next);
+        matches!(next, Some(Event::Timer(next)) if next == timer)
+    }
+
+    /// Whose turn it is.
+    pub(crate) fn next_invocation(&self) -> Option<Index> {
+        match self.gate.as_ref()?.next()? {
+            Event::Command(index, _)
+            | Event::Proposal(index, _)
+            | Event::Ended(index)
+            | Event::Failed(index) => Some(*index),
+            Event::Timer(_) => None,
+        }
+    }
+}
+
+/// What was said, in words.
+pub(crate) fn words(said: &Said, describe: impl Fn(&CommandMessage) -> String) -> String {
+    match said {
+        Said::Message(Outgoing::Command(_, _, command)) => format!("`{}`", describe(command)),
+        Said::Message(Outgoing::Proposal(..)) => "the result of a run".to_owned(),
+        Said::Message(Outgoing::AwaitingOn(_)) => "what it waits for".to_owned(),
+        Said::Message(Outgoing::EphemeralRead(_)) => "a read within a run".to_owned(),
+        Said::Message(Outgoing::Suspension(_)) => "its suspension".to_owned(),
+        Said::Message(Outgoing::Error(_)) => "its failure".to_owned(),
+        Said::Message(Outgoing::End) => "its end".to_owned(),
+        Said::Broken(_) => "the break of its response".to_owned(),
+    }
+}

@@ -1,0 +1,629 @@
+//! The search: which runs are made, in which sequence, and what each is compared with.
+//!
+//! The plain order comes first, uncut and then cut at each point; then the other orders, simplest first
+//! (by how many decisions differ from the plain ones), each uncut, and cut at the points that no
+//! earlier order had; then orders drawn by the seed. So the first failure is mostly the simplest.
+
+use std::{
+    any::Any,
+    collections::{BTreeSet, HashSet, VecDeque},
+    fmt::Debug,
+    panic::AssertUnwindSafe,
+    sync::Arc,
+};
+
+use futures::FutureExt as _;
+
+use super::{
+    Explore, ExploreFailure, ExploreFailureKind, ExploreReport,
+    course::{Course, Event},
+    outcome::Outcome,
+    plan::{Cut, CutKind, Order, Plan},
+    progress::Progress,
+    report,
+};
+use crate::{
+    random::Rng,
+    testing::{TestRuntime, engine::Engine},
+};
+
+/// Runs that are spent on making a failure simpler.
+const SIMPLIFY: u64 = 400;
+
+/// A run that was made.
+pub(super) struct Run<R> {
+    /// What the scenario gave; `Err`: why it did not come to an end.
+    value: Result<R, String>,
+    outcome: Outcome,
+    pub(super) course: Course,
+    runtime: TestRuntime,
+}
+
+impl<R> Run<R> {
+    pub(super) fn engine(&self) -> &Engine {
+        self.runtime.engine()
+    }
+}
+
+/// What is wrong with a run.
+struct Wrong {
+    kind: ExploreFailureKind,
+    what: String,
+}
+
+/// A failure as it was found.
+struct Found<R> {
+    wrong: Wrong,
+    /// What the run was compared with.
+    plain: Option<Run<R>>,
+    run: Run<R>,
+    cut: Option<Cut>,
+}
+
+pub(super) struct Search<'a, P> {
+    explore: &'a Explore,
+    play: P,
+    progress: Progress,
+    runs: u64,
+    cuts: u64,
+    orders: u64,
+}
+
+/// The orders that wait to be tried, simplest first.
+struct Orders {
+    waiting: VecDeque<Order>,
+    random: Rng,
+    /// Some were not kept, for lack of room.
+    lost: bool,
+}
+
+impl Orders {
+    /// The orders that differ from this one in one later decision.
+    fn add(&mut self, order: &Order, course: &Course, room: usize) {
+        let from = order.keys().next_back().map_or(0, |last| last + 1);
+        for (at, decision) in course.decisions.iter().enumerate().skip(from) {
+            if !decision.is_order {
+                continue;
+            }
+            for choice in 1..decision.of {
+                if self.waiting.len() >= room {
+                    self.lost = true;
+                    return;
+                }
+                let mut next = order.clone();
+                next.insert(at, choice);
+                self.waiting.push_back(next);
+            }
+        }
+    }
+}
+
+impl<'a, P> Search<'a, P> {
+    pub(super) fn new(explore: &'a Explore, play: P) -> Self {
+        Self {
+            explore,
+            play,
+            progress: Progress::new(explore.progress),
+            runs: 0,
+            cuts: 0,
+            orders: 0,
+        }
+    }
+
+    fn left(&self) -> u64 {
+        self.explore.budget.saturating_sub(self.runs)
+    }
+
+    /// Makes one run.
+    async fn run<R>(
+        &mut self,
+        order: &Order,
+        random: Option<Rng>,
+        cut: Option<(Cut, Arc<Vec<Event>>)>,
+    ) -> Run<R>
+    where
+        P: AsyncFn(&mut TestRuntime) -> R,
+    {
+        self.runs += 1;
+        let (runs, cuts, orders) = (self.runs, self.cuts, self.orders);
+        self.progress
+            .step(|| format!("{orders} orders, {cuts} cuts, {runs} in all"));
+        let (cut, reference) = cut.unzip();
+        let mut runtime = self.explore.runtime_of_run();
+        runtime.explore(Course::new(order.clone(), random, cut, reference));
+        let played = AssertUnwindSafe((self.play)(&mut runtime)).catch_unwind();
+        let value = played.await.map_err(message);
+        let course = runtime.take_course();
+        let course = course.map_or_else(|| Course::new(Order::new(), None, None, None), |it| *it);
+        Run {
+            value,
+            outcome: Outcome::of(runtime.engine()),
+            course,
+            runtime,
+        }
+    }
+
+    /// Explores.
+    pub(super) async fn search<R>(&mut self) -> Result<ExploreReport, ExploreFailure>
+    where
+        P: AsyncFn(&mut TestRuntime) -> R,
+        R: PartialEq + Debug,
+    {
+        let plain_order = Order::new();
+        let plain = self.run::<R>(&plain_order, None, None).await;
+        if let Some(wrong) = fault(&plain) {
+            return Err(self.report(Found::alone(wrong, plain)));
+        }
+        let again = self.run::<R>(&plain_order, None, None).await;
+        if let Some(wrong) = unrepeatable(&plain, &again) {
+            let (plain, cut) = (Some(plain), None);
+            return Err(self.report(Found {
+                wrong,
+                plain,
+                run: again,
+                cut,
+            }));
+        }
+        drop(again);
+        let base = Arc::new(plain);
+        let mut orders = Orders {
+            waiting: VecDeque::new(),
+            random: Rng::new(self.explore.seed ^ 0x6f72_6465_7273),
+            lost: false,
+        };
+        let mut journals = HashSet::new();
+        let mut points = HashSet::new();
+        let mut complete = true;
+        let mut plain = None;
+        let mut order = plain_order;
+        loop {
+            self.orders += 1;
+            let mut run = match plain.take() {
+                None => self.run::<R>(&order, None, None).await,
+                Some(run) => run,
+            };
+            let wrong = fault(&run).or_else(|| self.order_matters(&base, &run));
+            if let Some(wrong) = wrong {
+                let found = Found {
+                    wrong,
+                    plain: None,
+                    run,
+                    cut: None,
+                };
+                let found = self.simplify(found, &base).await;
+                return Err(self.report_beside(found, &base));
+            }
+            let room = usize::try_from(self.explore.orders).unwrap_or(usize::MAX);
+            orders.add(&run.course.order(), &run.course, room.saturating_mul(4));
+            let hash = journals_hash(&mut run);
+            if journals.insert(hash) {
+                complete &= self.cut_all(&base, run, &mut points).await?;
+            }
+            // The next order.
+            let tried = self.orders;
+            if self.left() == 0 || tried >= self.explore.orders {
+                complete &= orders.waiting.is_empty() && !orders.lost;
+                break;
+            }
+            // The second half is drawn if there are too many to try them all.
+            let draws = orders.lost || orders.waiting.len() as u64 > self.explore.orders - tried;
+            if draws && tried >= self.explore.orders / 2 {
+                let random = Rng::new(orders.random.next_u64());
+                let run = self.run::<R>(&Order::new(), Some(random), None).await;
+                order = run.course.order();
+                plain = Some(run);
+            } else {
+                match orders.waiting.pop_front() {
+                    Some(next) => order = next,
+                    None => break,
+                }
+            }
+        }
+        Ok(ExploreReport {
+            runs: self.runs,
+            orders: self.orders,
+            cuts: self.cuts,
+            complete,
+        })
+    }
+
+    /// Cuts the run of an order wherever no run before was cut alike; whether that was possible everywhere.
+    async fn cut_all<R>(
+        &mut self,
+        base: &Arc<Run<R>>,
+        run: Run<R>,
+        points: &mut HashSet<(CutKind, u64)>,
+    ) -> Result<bool, ExploreFailure>
+    where
+        P: AsyncFn(&mut TestRuntime) -> R,
+        R: PartialEq + Debug,
+    {
+        let all = run.course.points.iter().enumerate();
+        let new = all.filter(|(_, point)| !points.contains(&(point.kind, point.key)));
+        let mut keys = HashSet::new();
+        let new = new.filter(|(_, point)| keys.insert((point.kind, point.key)));
+        let mut new: Vec<_> = new.map(|(at, point)| (at, *point)).collect();
+        // Something is left for the orders to come.
+        let share = if self.explore.orders > self.orders {
+            (self.left() / 2).max(1)
+        } else {
+            self.left()
+        };
+        let share = usize::try_from(share).unwrap_or(usize::MAX);
+        let all = new.len() <= share;
+        if !all {
+            let mut random = Rng::new(self.explore.seed ^ self.orders.rotate_left(32));
+            let mut kept = BTreeSet::new();
+            while kept.len() < share {
+                kept.insert(random.below(new.len() as u64) as usize);
+            }
+            new = kept.into_iter().map(|at| new[at]).collect();
+        }
+        let order = run.course.order();
+        let log = Arc::new(run.course.log.clone());
+        for (at, point) in new {
+            if self.left() == 0 {
+                return Ok(false);
+            }
+            points.insert((point.kind, point.key));
+            let kind = point.kind;
+            let cut = Cut { at, kind };
+            self.cuts += 1;
+            let cut_run = self.run(&order, None, Some((cut, Arc::clone(&log)))).await;
+            if let Some(wrong) = self.cut_matters(base, &run, &cut_run) {
+                let found = Found {
+                    wrong,
+                    plain: Some(run),
+                    run: cut_run,
+                    cut: Some(cut),
+                };
+                let found = self.simplify(found, base).await;
+                return Err(self.report_beside(found, base));
+            }
+        }
+        Ok(all)
+    }
+
+    /// One run alone, with what it is compared with.
+    pub(super) async fn only<R>(&mut self, plan: &Plan) -> Result<ExploreReport, ExploreFailure>
+    where
+        P: AsyncFn(&mut TestRuntime) -> R,
+        R: PartialEq + Debug,
+    {
+        let base = self.run::<R>(&Order::new(), None, None).await;
+        if let Some(wrong) = fault(&base) {
+            return Err(self.report(Found::alone(wrong, base)));
+        }
+        let base = Arc::new(base);
+        self.orders = 1;
+        let run = self.run::<R>(&plan.order, None, None).await;
+        let wrong = if plan.order.is_empty() {
+            fault(&run).or_else(|| unrepeatable(&base, &run))
+        } else {
+            fault(&run).or_else(|| self.order_matters(&base, &run))
+        };
+        if let Some(wrong) = wrong {
+            let (plain, cut) = (None, None);
+            let found = Found {
+                wrong,
+                plain,
+                run,
+                cut,
+            };
+            return Err(self.report_beside(found, &base));
+        }
+        if let Some(cut) = plan.cut {
+            self.cuts = 1;
+            let log = Arc::new(run.course.log.clone());
+            let cut_run = self.run(&plan.order, None, Some((cut, log))).await;
+            if let Some(wrong) = self.cut_matters(&base, &run, &cut_run) {
+                let found = Found {
+                    wrong,
+                    plain: Some(run),
+                    run: cut_run,
+                    cut: Some(cut),
+                };
+                return Err(self.report_beside(found, &base));
+            }
+        }
+        Ok(ExploreReport {
+            runs: self.runs,
+            orders: self.orders,
+            cuts: self.cuts,
+            complete: false,
+        })
+    }
+
+    // ---- what runs are compared with ---------------------------------------------------------
+
+    fn order_matters<R: PartialEq + Debug>(&self, base: &Run<R>, run: &Run<R>) -> Option<Wrong> {
+        if self.explore.order_may_matter {
+            return None;
+        }
+        let names = ("in this order", "in the plain order");
+        let what = differs(run, base, names)?;
+        Some(Wrong {
+            kind: ExploreFailureKind::Order,
+            what: format!("the outcome depends on the order in which things happen: {what}"),
+        })
+    }
+
+    fn cut_matters<R: PartialEq + Debug>(
+        &self,
+        base: &Run<R>,
+        plain: &Run<R>,
+        run: &Run<R>,
+    ) -> Option<Wrong> {
+        if let Some(wrong) = fault(run) {
+            return Some(wrong);
+        }
+        let what = differs(run, plain, ("with the cut", "without it"))?;
+        // Handlers that race may end as they do in another order.
+        if self.explore.order_may_matter && differs(run, base, ("", "")).is_none() {
+            return None;
+        }
+        Some(Wrong {
+            kind: ExploreFailureKind::Outcome,
+            what: format!("a cut changes the outcome: {what}"),
+        })
+    }
+
+    // ---- a simpler failure -------------------------------------------------------------------
+
+    /// Looks for an earlier cut, and for fewer decisions.
+    async fn simplify<R>(&mut self, found: Found<R>, base: &Run<R>) -> Found<R>
+    where
+        P: AsyncFn(&mut TestRuntime) -> R,
+        R: PartialEq + Debug,
+    {
+        let until = self.runs + SIMPLIFY;
+        let mut best = found;
+        let mut order = best.order();
+        let mut decisions: VecDeque<usize> = order.keys().copied().collect();
+        while let Some(at) = decisions.pop_front() {
+            let mut fewer = order.clone();
+            fewer.remove(&at);
+            if let Some(simpler) = self.fails(&fewer, best.cut, base, until).await {
+                best = simpler;
+                order = fewer;
+                decisions = order.keys().copied().collect();
+            }
+        }
+        if let Some(cut) = best.cut {
+            let before = Cut { at: cut.at, ..cut };
+            if let Some(earlier) = self.fails_before(&order, before, base, until).await {
+                best = earlier;
+            }
+        }
+        best
+    }
+
+    /// Whether this order fails as well, uncut or cut near there.
+    async fn fails<R>(
+        &mut self,
+        order: &Order,
+        cut: Option<Cut>,
+        base: &Run<R>,
+        until: u64,
+    ) -> Option<Found<R>>
+    where
+        P: AsyncFn(&mut TestRuntime) -> R,
+        R: PartialEq + Debug,
+    {
+        if self.runs >= until {
+            return None;
+        }
+        let run = self.run::<R>(order, None, None).await;
+        if let Some(wrong) = fault(&run).or_else(|| self.order_matters(base, &run)) {
+            return Some(Found::alone(wrong, run));
+        }
+        let cut = cut?;
+        let points = run.course.points.len();
+        let past = Cut { at: points, ..cut };
+        self.fails_before(order, past, base, until).await
+    }
+
+    /// The first cut before this one that fails.
+    async fn fails_before<R>(
+        &mut self,
+        order: &Order,
+        cut: Cut,
+        base: &Run<R>,
+        until: u64,
+    ) -> Option<Found<R>>
+    where
+        P: AsyncFn(&mut TestRuntime) -> R,
+        R: PartialEq + Debug,
+    {
+        let plain = self.run::<R>(order, None, None).await;
+        if fault(&plain).is_some() {
+            return None;
+        }
+        let log = Arc::new(plain.course.log.clone());
+        let mut keys = HashSet::new();
+        let points = plain.course.points.clone();
+        for (at, point) in points.iter().enumerate().take(cut.at) {
+            if self.runs >= until {
+                return None;
+            }
+            if !keys.insert((point.kind, point.key)) {
+                continue;
+            }
+            let kind = point.kind;
+            let cut = Cut { at, kind };
+            let run = self.run(order, None, Some((cut, Arc::clone(&log)))).await;
+            if let Some(wrong) = self.cut_matters(base, &plain, &run) {
+                let (plain, cut) = (Some(plain), Some(cut));
+                return Some(Found {
+                    wrong,
+                    plain,
+                    run,
+                    cut,
+                });
+            }
+        }
+        None
+    }
+
+    // ---- reports -----------------------------------------------------------------------------
+
+    fn report<R>(&self, found: Found<R>) -> ExploreFailure {
+        let journals = match &found.plain {
+            Some(plain) => self.journals(&found, plain),
+            None => self.journals(&found, &found.run),
+        };
+        self.made(&found, journals)
+    }
+
+    fn report_beside<R>(&self, found: Found<R>, base: &Run<R>) -> ExploreFailure {
+        let plain = found.plain.as_ref().unwrap_or(base);
+        let journals = self.journals(&found, plain);
+        self.made(&found, journals)
+    }
+
+    /// The journals, and whether they part at the result of a run.
+    fn journals<R>(&self, found: &Found<R>, plain: &Run<R>) -> (String, bool) {
+        let (plain, failed) = (plain.engine(), found.run.engine());
+        let course = &found.run.course;
+        let stopped = course.stopped.as_ref().map(|stopped| stopped.index);
+        let cut_at = course.was_cut.as_ref().map(|(index, _)| *index);
+        let parting = match stopped {
+            Some(index) => report::parting(plain, failed, Some(index)),
+            None => report::parting(plain, failed, None)
+                .or_else(|| cut_at.and_then(|index| report::parting(plain, failed, Some(index)))),
+        };
+        let names = match (found.cut, found.wrong.kind) {
+            (Some(_), _) => ("without the cut", "with it"),
+            (None, ExploreFailureKind::Unrepeatable) => ("the first time", "the second time"),
+            (None, _) => ("in the plain order", "in this one"),
+        };
+        let mismatch = report::mismatch_of(&found.run);
+        parting.map_or_else(Default::default, |parting| {
+            let run_differs = parting.run_differs;
+            (report::diff(&parting, names, mismatch), run_differs)
+        })
+    }
+
+    fn made<R>(&self, found: &Found<R>, journals: (String, bool)) -> ExploreFailure {
+        let (journals, run_differs) = journals;
+        let order = found.order();
+        let decisions = order.len();
+        let plan = Plan {
+            seed: self.explore.seed,
+            order,
+            cut: found.cut,
+        };
+        let course = &found.run.course;
+        let cut = course.was_cut.as_ref().map(|(index, words)| {
+            let invocations = &found.run.engine().invocations;
+            let target = invocations.get(*index).map(|one| one.target());
+            format!("{}: {words}", target.unwrap_or_default())
+        });
+        ExploreFailure {
+            kind: found.wrong.kind,
+            what: found.wrong.what.clone(),
+            cut,
+            order: decisions,
+            rerun: plan.to_string(),
+            runs: self.runs,
+            journals,
+            causes: report::causes(found.wrong.kind, run_differs),
+        }
+    }
+}
+
+impl<R> Found<R> {
+    /// A run that fails by itself.
+    fn alone(wrong: Wrong, run: Run<R>) -> Self {
+        Self {
+            wrong,
+            plain: None,
+            run,
+            cut: None,
+        }
+    }
+
+    fn order(&self) -> Order {
+        match &self.plain {
+            Some(plain) => plain.course.order(),
+            None => self.run.course.order(),
+        }
+    }
+}
+
+/// What fails a run whatever others come to.
+fn fault<R>(run: &Run<R>) -> Option<Wrong> {
+    let reason = match &run.value {
+        Ok(_) => None,
+        Err(reason) => Some(reason.clone()),
+    };
+    if let Some(stopped) = &run.course.stopped {
+        let invocations = &run.engine().invocations;
+        let target = invocations.get(stopped.index).map(|one| one.target());
+        let target = target.unwrap_or_default();
+        return Some(if stopped.is_protocol {
+            Wrong {
+                kind: ExploreFailureKind::Mismatch,
+                what: format!("`{target}` does not replay: {}", stopped.text),
+            }
+        } else {
+            Wrong {
+                kind: ExploreFailureKind::Stuck,
+                what: stopped.text.clone(),
+            }
+        });
+    }
+    reason.map(|reason| Wrong {
+        kind: ExploreFailureKind::Stuck,
+        what: match run.course.was_cut {
+            Some(_) => format!("with a cut the scenario does not come to its end: {reason}"),
+            None => format!("the scenario does not come to its end: {reason}"),
+        },
+    })
+}
+
+/// What differs between what two runs came to.
+fn differs<R: PartialEq + Debug>(
+    run: &Run<R>,
+    plain: &Run<R>,
+    names: (&str, &str),
+) -> Option<String> {
+    match (&run.value, &plain.value) {
+        (Ok(here), Ok(there)) if here != there => Some(format!(
+            "the scenario returned {here:?} {}, and {there:?} {}",
+            names.0, names.1
+        )),
+        _ => run.outcome.difference(&plain.outcome, names),
+    }
+}
+
+/// Whether the same run came out otherwise the second time: its outcome, or what handlers did although
+/// the same had come to them.
+fn unrepeatable<R: PartialEq + Debug>(first: &Run<R>, second: &Run<R>) -> Option<Wrong> {
+    let kind = ExploreFailureKind::Unrepeatable;
+    if let Some(wrong) = fault(second) {
+        return Some(wrong);
+    }
+    let what = differs(second, first, ("the second time", "the first time"));
+    let what = what.or_else(|| report::other_commands(first.engine(), second.engine()))?;
+    Some(Wrong {
+        kind,
+        what: format!("the same run comes out otherwise when it is made again, without any cut: {what}"),
+    })
+}
+
+fn journals_hash<R>(run: &mut Run<R>) -> u64 {
+    let Run {
+        course, runtime, ..
+    } = run;
+    course.journals_hash(runtime.engine())
+}
+
+/// What a panic says.
+fn message(panic: Box<dyn Any + Send>) -> String {
+    let text = panic.downcast::<String>().map(|text| *text);
+    text.unwrap_or_else(|panic| match panic.downcast::<&str>() {
+        Ok(text) => (*text).to_owned(),
+        Err(_) => "a panic with something that is not text".to_owned(),
+    })
+}
