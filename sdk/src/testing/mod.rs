@@ -69,7 +69,9 @@ pub use self::mock::{
 };
 pub use self::{
     client::{object, request, service, workflow},
-    explore::{EndpointSource, Explore, ExploreFailure, ExploreFailureKind, ExploreReport, explore},
+    explore::{
+        EndpointSource, Explore, ExploreFailure, ExploreFailureKind, ExploreReport, explore,
+    },
     runtime::{
         InvocationStatus, InvocationSummary, Journal, JournalEvent, JournalEventKind, TestRuntime,
         TestRuntimeBuilder,

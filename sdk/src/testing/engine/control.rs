@@ -64,7 +64,10 @@ impl Engine {
     /// Ends the request of an attempt long before the inactivity timeout.
     pub(crate) fn cut_short(&mut self, attempt: AttemptId) {
         if let Some(&index) = self.attempts.get(&attempt) {
-            self.record(index, What::Cut("the request ends, so that the attempt suspends"));
+            self.record(
+                index,
+                What::Cut("the request ends, so that the attempt suspends"),
+            );
             self.close(attempt);
         }
     }

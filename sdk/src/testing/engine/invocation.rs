@@ -42,7 +42,7 @@ pub(crate) struct Invocation {
     pub(crate) created_at: u64,
     pub(crate) completed_at: u64,
     pub(crate) attempts: u32,
-    /// The Output command's result, until the attempt says End.
+    /// The result of the Output command in the journal: a later attempt may be the one that says End.
     pub(crate) output: Option<Outcome>,
     /// Failed attempts since a command was stored, as `Start` tells them.
     pub(crate) failures: u32,

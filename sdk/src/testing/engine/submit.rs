@@ -67,8 +67,7 @@ impl Engine {
             let (index, already) = (run, true);
             return Ok(Submitted { index, already });
         }
-        let by_key =
-            submission.idempotency_key.is_some() || info.ty == HandlerType::Workflow;
+        let by_key = submission.idempotency_key.is_some() || info.ty == HandlerType::Workflow;
         let idempotency_key = submission.idempotency_key.clone().map(|idempotency_key| {
             (
                 submission.service.clone(),

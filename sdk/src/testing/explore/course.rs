@@ -68,6 +68,14 @@ pub(crate) struct Stopped {
     pub(crate) is_protocol: bool,
 }
 
+impl Stopped {
+    /// The reason without the causes that a mismatch lists: a report lists its own.
+    pub(crate) fn without_causes(&self) -> &str {
+        let text = self.text.split_once("\nLikely causes");
+        text.map_or(&self.text, |(text, _)| text)
+    }
+}
+
 /// The order of the uncut run, to be kept after the cut.
 #[derive(Debug)]
 struct Gate {
@@ -371,7 +379,7 @@ impl Course {
 /// What was said, in words.
 pub(crate) fn words(said: &Said, describe: impl Fn(&CommandMessage) -> String) -> String {
     match said {
-        Said::Message(Outgoing::Command(_, _, command)) => format!("`{}`", describe(command)),
+        Said::Message(Outgoing::Command(_, _, command)) => format!("→ {}", describe(command)),
         Said::Message(Outgoing::Proposal(..)) => "the result of a run".to_owned(),
         Said::Message(Outgoing::AwaitingOn(_)) => "what it waits for".to_owned(),
         Said::Message(Outgoing::EphemeralRead(_)) => "a read within a run".to_owned(),

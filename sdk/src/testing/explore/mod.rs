@@ -15,12 +15,12 @@ use std::fmt::{self, Debug};
 
 use futures::FutureExt as _;
 
+pub use self::report::{ExploreFailure, ExploreFailureKind};
 pub(crate) use self::{
     course::{Course, Event, Said, Stopped, words},
     plan::CutKind,
 };
 use self::{plan::Plan, search::Search};
-pub use self::report::{ExploreFailure, ExploreFailureKind};
 use super::{TestRuntime, TestRuntimeBuilder};
 use crate::Endpoint;
 

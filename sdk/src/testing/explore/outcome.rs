@@ -115,7 +115,13 @@ struct Asked {
 
 impl fmt::Display for Asked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}({}), which {}", self.target, show(&self.input.0), self.end)
+        write!(
+            f,
+            "{}({}), which {}",
+            self.target,
+            show(&self.input.0),
+            self.end
+        )
     }
 }
 

@@ -88,7 +88,10 @@ impl fmt::Display for ExploreFailure {
         match self.order {
             0 => f.write_str("\nthe order: the plain one")?,
             1 => f.write_str("\nthe order: one decision is not that of the plain one")?,
-            n => write!(f, "\nthe order: {n} decisions are not those of the plain one")?,
+            n => write!(
+                f,
+                "\nthe order: {n} decisions are not those of the plain one"
+            )?,
         }
         write!(f, "\nfound in {} runs; run this one again with", self.runs)?;
         write!(f, "\n    .only(\"{}\")", self.rerun)?;
@@ -122,20 +125,29 @@ const LOST: &str = "a value that is kept outside of the journal and the state: i
                     attempt changes it";
 const DOUBLE: &str = "a double of the outside world that remembers earlier runs: make it in the closure that makes \
                       the endpoint";
-const RACE: &str = "handlers that race: who comes first decides. If they may, say so with `order_may_matter`";
+const RACE: &str =
+    "handlers that race: who comes first decides. If they may, say so with `order_may_matter`";
 const WAITING: &str = "an await that is not durable: a timer, a lock or a channel of the async runtime, a spawned task";
 
-/// What may have led to this.
-pub(super) fn causes(kind: ExploreFailureKind, run_differs: bool) -> Vec<&'static str> {
+/// What may have led to this; `parting`: where the journals part, `races`: whether anything could.
+pub(super) fn causes(
+    kind: ExploreFailureKind,
+    parting: Option<&Parting<'_>>,
+    races: bool,
+) -> Vec<&'static str> {
     let mut causes = Vec::new();
     match kind {
         ExploreFailureKind::Mismatch => causes.extend(REPLAY),
         ExploreFailureKind::Stuck => causes.extend([WAITING, LOST]),
-        ExploreFailureKind::Outcome if run_differs => causes.extend([TWICE, DOUBLE]),
+        ExploreFailureKind::Outcome if parting.is_some_and(Parting::run_differs) => {
+            causes.extend([TWICE, DOUBLE]);
+        }
         ExploreFailureKind::Outcome => {
             causes.extend([EFFECT, LOST]);
-            causes.extend(REPLAY);
-            causes.push(RACE);
+            if parting.is_some_and(Parting::differs) {
+                causes.extend(REPLAY);
+            }
+            causes.extend(races.then_some(RACE));
         }
         ExploreFailureKind::Order => causes.extend([RACE, DOUBLE]),
         ExploreFailureKind::Unrepeatable => {
@@ -146,12 +158,10 @@ pub(super) fn causes(kind: ExploreFailureKind, run_differs: bool) -> Vec<&'stati
     causes
 }
 
-/// Where two runs part: the same invocation in both, and whether what came to it differs first, as the
-/// result of a run.
+/// Where two runs part: the same invocation in both.
 pub(super) struct Parting<'a> {
     here: &'a Invocation,
     there: Option<&'a Invocation>,
-    pub(super) run_differs: bool,
 }
 
 fn entries(invocation: &Invocation) -> impl Iterator<Item = &Record> {
@@ -159,38 +169,46 @@ fn entries(invocation: &Invocation) -> impl Iterator<Item = &Record> {
     records.filter(|record| matches!(record.what, What::Command(..) | What::Notification(..)))
 }
 
-/// The first invocation whose journals differ: `prefer` first, then in the order in which they were made.
+/// The invocation in which two runs part: this one if it did what ended the run; else one of those whose
+/// journals differ, the one that was cut before others.
 pub(super) fn parting<'a>(
     plain: &'a Engine,
     failed: &'a Engine,
-    prefer: Option<usize>,
+    stopped: Option<usize>,
+    cut: Option<usize>,
 ) -> Option<Parting<'a>> {
-    let prefer = prefer.and_then(|index| failed.invocations.get(index));
-    if let Some(there) = prefer {
-        let here = plain.find_any(&there.id);
-        let here = here.map(|index| &plain.invocations[index])?;
-        let run_differs = first_is_a_run(here, there);
-        let there = Some(there);
-        return Some(Parting {
-            here,
-            there,
-            run_differs,
-        });
-    }
-    plain.invocations.iter().find_map(|here| {
+    let pair = |there: usize| {
+        let there = failed.invocations.get(there)?;
+        let here = &plain.invocations[plain.find_any(&there.id)?];
+        Some(Parting::new(here, Some(there)))
+    };
+    let mut all = plain.invocations.iter().map(|here| {
         let there = failed.find_any(&here.id);
-        let there = there.map(|index| &failed.invocations[index]);
-        let differs = match there {
-            Some(there) => !entries(here).map(texts).eq(entries(there).map(texts)),
-            None => true,
-        };
-        let run_differs = there.is_some_and(|there| first_is_a_run(here, there));
-        differs.then_some(Parting {
-            here,
-            there,
-            run_differs,
-        })
-    })
+        Parting::new(here, there.map(|index| &failed.invocations[index]))
+    });
+    stopped
+        .and_then(pair)
+        .or_else(|| cut.and_then(pair).filter(Parting::differs))
+        .or_else(|| all.find(Parting::differs))
+        .or_else(|| cut.and_then(pair))
+        .or_else(|| pair(0))
+}
+
+impl<'a> Parting<'a> {
+    fn new(here: &'a Invocation, there: Option<&'a Invocation>) -> Self {
+        Self { here, there }
+    }
+
+    pub(super) fn differs(&self) -> bool {
+        self.there
+            .is_none_or(|there| !entries(self.here).map(texts).eq(entries(there).map(texts)))
+    }
+
+    /// Whether what came to it differs first, as the result of a run.
+    pub(super) fn run_differs(&self) -> bool {
+        self.there
+            .is_some_and(|there| first_is_a_run(self.here, there))
+    }
 }
 
 /// What two records must share to be the same.
@@ -211,12 +229,10 @@ fn first_is_a_run(here: &Invocation, there: &Invocation) -> bool {
 /// the first holds (`-`) and only the second (`+`).
 pub(super) fn diff(parting: &Parting<'_>, names: (&str, &str), mismatch: Option<u32>) -> String {
     let Parting { here, there, .. } = parting;
-    let mut text = format!(
-        "the journal of {}: `-` {}, `+` {}",
-        here.target(),
-        names.0,
-        names.1
-    );
+    let mut text = format!("the journal of {}", here.target());
+    if !names.0.is_empty() {
+        let _ = write!(text, ": `-` {}, `+` {}", names.0, names.1);
+    }
     let Some(there) = there else {
         let _ = write!(text, "\n    + there is no such invocation");
         return text;
@@ -252,7 +268,11 @@ pub(super) fn diff(parting: &Parting<'_>, names: (&str, &str), mismatch: Option<
             _ => break,
         }
     }
-    if let Some(skipped) = lines.len().checked_sub(BEFORE).filter(|n| *n > 0 && !marked) {
+    if let Some(skipped) = lines
+        .len()
+        .checked_sub(BEFORE)
+        .filter(|n| *n > 0 && !marked)
+    {
         lines.drain(..skipped);
         lines.insert(0, format!("    … {skipped} more"));
     }
@@ -291,10 +311,14 @@ pub(super) fn mismatch_of<R>(run: &Run<R>) -> Option<u32> {
     let invocation = run.engine().invocations.get(stopped.index)?;
     match &invocation.records.last()?.what {
         What::Failed(error, _) if error.code == 570 => error.index,
-        _ => invocation.records.iter().rev().find_map(|record| match &record.what {
-            What::Failed(error, _) if error.code == 570 => error.index,
-            _ => None,
-        }),
+        _ => invocation
+            .records
+            .iter()
+            .rev()
+            .find_map(|record| match &record.what {
+                What::Failed(error, _) if error.code == 570 => error.index,
+                _ => None,
+            }),
     }
 }
 
@@ -312,7 +336,7 @@ pub(super) fn other_commands(first: &Engine, second: &Engine) -> Option<String> 
         // Where something else came, something else may be done.
         let (a, b) = (told(a)?, told(b)?);
         Some(format!(
-            "`{}` issued `{b}` the second time, and `{a}` the first time",
+            "{} issued {b} the second time, and {a} the first time",
             here.target()
         ))
     })

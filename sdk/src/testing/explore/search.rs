@@ -24,7 +24,10 @@ use super::{
 };
 use crate::{
     random::Rng,
-    testing::{TestRuntime, engine::Engine},
+    testing::{
+        TestRuntime,
+        engine::{Engine, invocation::Invocation},
+    },
 };
 
 /// Runs that are spent on making a failure simpler.
@@ -152,17 +155,12 @@ impl<'a, P> Search<'a, P> {
         let plain_order = Order::new();
         let plain = self.run::<R>(&plain_order, None, None).await;
         if let Some(wrong) = fault(&plain) {
-            return Err(self.report(Found::alone(wrong, plain)));
+            let found = Found::alone(wrong, plain);
+            return Err(self.report_beside(&found, &found.run));
         }
         let again = self.run::<R>(&plain_order, None, None).await;
         if let Some(wrong) = unrepeatable(&plain, &again) {
-            let (plain, cut) = (Some(plain), None);
-            return Err(self.report(Found {
-                wrong,
-                plain,
-                run: again,
-                cut,
-            }));
+            return Err(self.report_beside(&Found::alone(wrong, again), &plain));
         }
         drop(again);
         let base = Arc::new(plain);
@@ -182,7 +180,11 @@ impl<'a, P> Search<'a, P> {
                 None => self.run::<R>(&order, None, None).await,
                 Some(run) => run,
             };
-            let wrong = fault(&run).or_else(|| self.order_matters(&base, &run));
+            let wrong = if order.is_empty() {
+                unrepeatable(&base, &run)
+            } else {
+                fault(&run).or_else(|| self.order_matters(&base, &run))
+            };
             if let Some(wrong) = wrong {
                 let found = Found {
                     wrong,
@@ -191,7 +193,7 @@ impl<'a, P> Search<'a, P> {
                     cut: None,
                 };
                 let found = self.simplify(found, &base).await;
-                return Err(self.report_beside(found, &base));
+                return Err(self.report_beside(&found, &base));
             }
             let room = usize::try_from(self.explore.orders).unwrap_or(usize::MAX);
             orders.add(&run.course.order(), &run.course, room.saturating_mul(4));
@@ -278,7 +280,7 @@ impl<'a, P> Search<'a, P> {
                     cut: Some(cut),
                 };
                 let found = self.simplify(found, base).await;
-                return Err(self.report_beside(found, base));
+                return Err(self.report_beside(&found, base));
             }
         }
         Ok(all)
@@ -292,7 +294,8 @@ impl<'a, P> Search<'a, P> {
     {
         let base = self.run::<R>(&Order::new(), None, None).await;
         if let Some(wrong) = fault(&base) {
-            return Err(self.report(Found::alone(wrong, base)));
+            let found = Found::alone(wrong, base);
+            return Err(self.report_beside(&found, &found.run));
         }
         let base = Arc::new(base);
         self.orders = 1;
@@ -310,7 +313,7 @@ impl<'a, P> Search<'a, P> {
                 run,
                 cut,
             };
-            return Err(self.report_beside(found, &base));
+            return Err(self.report_beside(&found, &base));
         }
         if let Some(cut) = plan.cut {
             self.cuts = 1;
@@ -323,7 +326,7 @@ impl<'a, P> Search<'a, P> {
                     run: cut_run,
                     cut: Some(cut),
                 };
-                return Err(self.report_beside(found, &base));
+                return Err(self.report_beside(&found, &base));
             }
         }
         Ok(ExploreReport {
@@ -467,67 +470,49 @@ impl<'a, P> Search<'a, P> {
 
     // ---- reports -----------------------------------------------------------------------------
 
-    fn report<R>(&self, found: Found<R>) -> ExploreFailure {
-        let journals = match &found.plain {
-            Some(plain) => self.journals(&found, plain),
-            None => self.journals(&found, &found.run),
-        };
-        self.made(&found, journals)
+    /// The report of a failure beside the run that it was compared with, or else beside this one.
+    fn report_beside<R>(&self, found: &Found<R>, base: &Run<R>) -> ExploreFailure {
+        self.made(found, found.plain.as_ref().unwrap_or(base))
     }
 
-    fn report_beside<R>(&self, found: Found<R>, base: &Run<R>) -> ExploreFailure {
-        let plain = found.plain.as_ref().unwrap_or(base);
-        let journals = self.journals(&found, plain);
-        self.made(&found, journals)
-    }
-
-    /// The journals, and whether they part at the result of a run.
-    fn journals<R>(&self, found: &Found<R>, plain: &Run<R>) -> (String, bool) {
-        let (plain, failed) = (plain.engine(), found.run.engine());
+    fn made<R>(&self, found: &Found<R>, plain: &Run<R>) -> ExploreFailure {
+        let kind = found.wrong.kind;
         let course = &found.run.course;
-        let stopped = course.stopped.as_ref().map(|stopped| stopped.index);
-        let cut_at = course.was_cut.as_ref().map(|(index, _)| *index);
-        let parting = match stopped {
-            Some(index) => report::parting(plain, failed, Some(index)),
-            None => report::parting(plain, failed, None)
-                .or_else(|| cut_at.and_then(|index| report::parting(plain, failed, Some(index)))),
-        };
-        let names = match (found.cut, found.wrong.kind) {
-            (Some(_), _) => ("without the cut", "with it"),
-            (None, ExploreFailureKind::Unrepeatable) => ("the first time", "the second time"),
-            (None, _) => ("in the plain order", "in this one"),
-        };
-        let mismatch = report::mismatch_of(&found.run);
-        parting.map_or_else(Default::default, |parting| {
-            let run_differs = parting.run_differs;
-            (report::diff(&parting, names, mismatch), run_differs)
-        })
-    }
-
-    fn made<R>(&self, found: &Found<R>, journals: (String, bool)) -> ExploreFailure {
-        let (journals, run_differs) = journals;
+        let (plain, failed) = (plain.engine(), found.run.engine());
         let order = found.order();
         let decisions = order.len();
+        let names = match found.cut {
+            Some(_) => ("without the cut", "with it"),
+            None if kind == ExploreFailureKind::Unrepeatable => {
+                ("the first time", "the second time")
+            }
+            None if order.is_empty() => ("", ""),
+            None => ("in the plain order", "in this one"),
+        };
+        let stopped = course.stopped.as_ref().map(|stopped| stopped.index);
+        let cut_at = course.was_cut.as_ref().map(|(index, _)| *index);
+        let parting = report::parting(plain, failed, stopped, cut_at);
+        let mismatch = report::mismatch_of(&found.run);
+        let journals = parting.as_ref();
+        let journals = journals.map(|parting| report::diff(parting, names, mismatch));
+        let cut = course.was_cut.as_ref().map(|(index, words)| {
+            let target = failed.invocations.get(*index).map(Invocation::target);
+            format!("{}: {words}", target.unwrap_or_default())
+        });
         let plan = Plan {
             seed: self.explore.seed,
             order,
             cut: found.cut,
         };
-        let course = &found.run.course;
-        let cut = course.was_cut.as_ref().map(|(index, words)| {
-            let invocations = &found.run.engine().invocations;
-            let target = invocations.get(*index).map(|one| one.target());
-            format!("{}: {words}", target.unwrap_or_default())
-        });
         ExploreFailure {
-            kind: found.wrong.kind,
+            kind,
             what: found.wrong.what.clone(),
             cut,
             order: decisions,
             rerun: plan.to_string(),
             runs: self.runs,
-            journals,
-            causes: report::causes(found.wrong.kind, run_differs),
+            journals: journals.unwrap_or_default(),
+            causes: report::causes(kind, parting.as_ref(), failed.invocations.len() > 1),
         }
     }
 }
@@ -559,12 +544,12 @@ fn fault<R>(run: &Run<R>) -> Option<Wrong> {
     };
     if let Some(stopped) = &run.course.stopped {
         let invocations = &run.engine().invocations;
-        let target = invocations.get(stopped.index).map(|one| one.target());
+        let target = invocations.get(stopped.index).map(Invocation::target);
         let target = target.unwrap_or_default();
         return Some(if stopped.is_protocol {
             Wrong {
                 kind: ExploreFailureKind::Mismatch,
-                what: format!("`{target}` does not replay: {}", stopped.text),
+                what: format!("{target} does not replay: {}", stopped.without_causes()),
             }
         } else {
             Wrong {
@@ -608,7 +593,9 @@ fn unrepeatable<R: PartialEq + Debug>(first: &Run<R>, second: &Run<R>) -> Option
     let what = what.or_else(|| report::other_commands(first.engine(), second.engine()))?;
     Some(Wrong {
         kind,
-        what: format!("the same run comes out otherwise when it is made again, without any cut: {what}"),
+        what: format!(
+            "the same run comes out otherwise when it is made again, without any cut: {what}"
+        ),
     })
 }
 

@@ -14,12 +14,12 @@ use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 
+pub(in crate::testing) use self::story::{describe_command, show};
 pub use self::{
     builder::TestRuntimeBuilder,
     look::{InvocationStatus, InvocationSummary},
     story::{Journal, JournalEvent, JournalEventKind},
 };
-pub(in crate::testing) use self::story::{describe_command, show};
 use self::{driver::Driver, kafka::Subscriptions, waiting::Time};
 use crate::{
     Decode, Encode, Endpoint, InvocationId, Request, Target, TerminalError,

@@ -2,16 +2,14 @@
 //! cut.
 
 use super::{Driver, Fault, Step};
-use crate::{
-    testing::{
-        engine::{
-            Timer,
-            invocation::{AttemptId, Index},
-        },
-        explore::{Course, CutKind, Event, Said, Stopped, words},
-        runtime::describe_command,
-        wire::Outgoing,
+use crate::testing::{
+    engine::{
+        Timer,
+        invocation::{AttemptId, Index},
     },
+    explore::{Course, CutKind, Event, Said, Stopped, words},
+    runtime::describe_command,
+    wire::Outgoing,
 };
 
 /// Codes from here on are those of the protocol: mismatches and violations, which no handler ends with.
@@ -20,6 +18,19 @@ const PROTOCOL_ERRORS: u32 = 570;
 /// What an attempt's invocation waits for that is due at once and of no interest to others.
 fn is_silent(timer: &Timer) -> bool {
     matches!(timer, Timer::Inactivity(_) | Timer::Abort(_))
+}
+
+/// It changes nothing that another attempt would see.
+fn is_report(said: &Said) -> bool {
+    matches!(said, Said::Message(Outgoing::AwaitingOn(_)))
+}
+
+fn is_last(said: &Said) -> bool {
+    use Outgoing::{End, Error, Suspension};
+    matches!(
+        said,
+        Said::Broken(_) | Said::Message(End | Error(_) | Suspension(_))
+    )
 }
 
 impl Driver {
@@ -122,10 +133,18 @@ impl Driver {
             live.feed.allow(one_by_one.then_some(1));
         }
         if came > 0 {
-            self.may_suspend(course, attempt, || "before it knew what had come".to_owned());
+            self.may_suspend(course, attempt, || {
+                "before it knew what had come".to_owned()
+            });
         }
         let polled = self.poll(attempt);
-        let said = self.said.replace(Vec::new()).unwrap_or_default();
+        let mut said = self.said.replace(Vec::new()).unwrap_or_default();
+        // Nobody listens to what follows the end of an attempt.
+        said.truncate(
+            said.iter()
+                .position(is_last)
+                .map_or(said.len(), |at| at + 1),
+        );
         if let Err(Fault(text)) = polled {
             course.stopped = Some(Stopped {
                 index,
@@ -140,27 +159,29 @@ impl Driver {
                 self.make_ready(attempt);
             }
         }
-        let words_of: fn(&Said) -> String = |said| words(said, describe_command);
         let mut before: Option<String> = None;
-        let total = said.len();
+        let mut left = said.iter().filter(|said| !is_report(said)).count();
         let mut said = said.into_iter();
-        for at in 0..total {
-            let left = total - at;
+        while let Some(this) = said.next() {
             if self.engine.running(attempt).is_none() {
                 return Ok(());
             }
-            if course.point(CutKind::Crash, &self.engine, index, left, executes) {
-                let lost: Vec<_> = said.by_ref().map(|lost| words_of(&lost)).collect();
-                let after = match before {
-                    Some(word) => format!("after {word} was stored"),
-                    None => "before anything of this was stored".to_owned(),
-                };
-                let text = format!("{after}; lost were {}", lost.join(", "));
-                self.crash(course, attempt, index, text);
-                return Ok(());
+            if !is_report(&this) {
+                if course.point(CutKind::Crash, &self.engine, index, left, executes) {
+                    let after = match before {
+                        Some(before) => format!("after {before} was stored"),
+                        None => "before it had stored anything more".to_owned(),
+                    };
+                    let lost = std::iter::once(this).chain(said);
+                    let lost = lost.filter(|lost| !is_report(lost));
+                    let lost: Vec<_> = lost.map(|lost| words(&lost, describe_command)).collect();
+                    let text = format!("{after}; lost: {}", lost.join(", "));
+                    self.crash(course, attempt, index, text);
+                    return Ok(());
+                }
+                left -= 1;
+                before = Some(words(&this, describe_command));
             }
-            let Some(this) = said.next() else { break };
-            before = Some(words_of(&this));
             if course.is_gated() {
                 course.hold(attempt, [this]);
             } else {
@@ -176,7 +197,7 @@ impl Driver {
         let executes = live.body.executes_runs();
         let place = || match (&before, executes) {
             (_, true) => "while a run's closure executed".to_owned(),
-            (Some(word), false) => format!("after {word} was stored"),
+            (Some(before), false) => format!("after {before} was stored"),
             (None, false) => "while it waited".to_owned(),
         };
         if course.point(CutKind::Crash, &self.engine, index, 0, executes) {
