@@ -4,6 +4,7 @@
 
 mod caught;
 mod covered;
+mod programs;
 
 use std::time::Duration;
 

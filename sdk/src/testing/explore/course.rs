@@ -59,6 +59,13 @@ pub(crate) struct Decision {
     pub(crate) is_order: bool,
 }
 
+/// What the engine hears of next.
+#[derive(Debug)]
+pub(crate) enum Next {
+    Said(AttemptId, Said),
+    Timer(Timer),
+}
+
 /// Why a run was stopped.
 #[derive(Clone, Debug)]
 pub(crate) struct Stopped {
@@ -81,7 +88,6 @@ impl Stopped {
 struct Gate {
     log: Arc<Vec<Event>>,
     places: HashMap<Event, VecDeque<usize>>,
-    done: Vec<bool>,
     at: usize,
 }
 
@@ -91,32 +97,32 @@ impl Gate {
         for (place, event) in log.iter().enumerate().skip(at) {
             places.entry(event.clone()).or_default().push_back(place);
         }
-        let done = vec![false; log.len()];
-        Self {
-            log,
-            places,
-            done,
-            at,
-        }
+        Self { log, places, at }
     }
 
     fn next(&self) -> Option<&Event> {
         self.log.get(self.at)
     }
 
-    fn place(&self, event: &Event) -> usize {
+    /// How much would come before; 0 if it is the turn of this.
+    fn distance(&self, event: &Event) -> usize {
         let place = self.places.get(event).and_then(VecDeque::front);
-        place.copied().unwrap_or(usize::MAX)
+        place.map_or(usize::MAX, |place| place.saturating_sub(self.at))
     }
 
+    /// This has come. What stands before it does not come any more, as the result of a run that nobody
+    /// waits for, or comes later, when it is nobody's turn.
     fn pass(&mut self, event: &Event) {
-        let Some(place) = self.places.get_mut(event).and_then(VecDeque::pop_front) else {
+        let place = self.places.get_mut(event).and_then(VecDeque::pop_front);
+        let Some(place) = place.filter(|place| *place >= self.at) else {
             return;
         };
-        self.done[place] = true;
-        while self.done.get(self.at) == Some(&true) {
-            self.at += 1;
+        for skipped in &self.log[self.at..place] {
+            if let Some(places) = self.places.get_mut(skipped) {
+                places.pop_front();
+            }
         }
+        self.at = place + 1;
     }
 }
 
@@ -133,6 +139,8 @@ pub(crate) struct Course {
     pub(crate) points: Vec<Point>,
     pub(crate) log: Vec<Event>,
     held: BTreeMap<AttemptId, VecDeque<Said>>,
+    /// How many attempts may be crashed to keep the order.
+    crashes_left: usize,
     /// Of each invocation: its commands so far, the records that are in the hash, the hash.
     known: Vec<(u32, usize, Fnv)>,
     /// Where it was cut: in which invocation, and in words.
@@ -157,6 +165,7 @@ impl Course {
             points: Vec::new(),
             log: Vec::new(),
             held: BTreeMap::new(),
+            crashes_left: 20,
             known: Vec::new(),
             was_cut: None,
             stopped: None,
@@ -270,12 +279,12 @@ impl Course {
 
     // ---- the order of what the engine hears --------------------------------------------------
 
-    /// What this is in the log; `ahead`: commands that were said before and are held back.
-    fn event(&mut self, index: Index, said: &Said, ahead: u32) -> Option<Event> {
+    /// What this is in the log. A command is the next one of its invocation.
+    fn event(&self, index: Index, said: &Said) -> Option<Event> {
         Some(match said {
             Said::Message(Outgoing::Command(..)) => {
-                let commands = self.known(index).0;
-                Event::Command(index, commands + ahead)
+                let commands = self.known.get(index).map_or(0, |known| known.0);
+                Event::Command(index, commands)
             }
             Said::Message(Outgoing::Proposal(id, _)) => Event::Proposal(index, *id),
             Said::Message(Outgoing::End) => Event::Ended(index),
@@ -288,7 +297,7 @@ impl Course {
 
     /// The engine hears of this now.
     pub(crate) fn hears(&mut self, index: Index, said: &Said) {
-        if let Some(event) = self.event(index, said, 0) {
+        if let Some(event) = self.event(index, said) {
             if let Event::Command(..) = event {
                 self.known(index).0 += 1;
             }
@@ -308,60 +317,97 @@ impl Course {
         self.held.entry(attempt).or_default().extend(said);
     }
 
-    /// Takes what it is the turn of; if nothing is and `any`, what comes first of all that is held.
-    pub(crate) fn take_held(&mut self, engine: &Engine, any: bool) -> Option<(AttemptId, Said)> {
-        let attempts: Vec<_> = self.held.keys().copied().collect();
-        let mut first = None;
-        for attempt in attempts {
-            let Some((index, _)) = engine.running(attempt) else {
-                // It is over: nobody listens.
-                self.held.remove(&attempt);
-                continue;
-            };
-            let queue = self.held.remove(&attempt).unwrap_or_default();
-            let mut found = None;
-            for (at, said) in queue.iter().enumerate() {
-                let place = match self.event(index, said, 0) {
-                    None => Some(0),
-                    Some(event) => self.gate.as_ref().map(|gate| {
-                        if gate.next() == Some(&event) {
-                            0
-                        } else {
-                            gate.place(&event).saturating_add(1)
-                        }
-                    }),
-                };
-                let place = place.unwrap_or(0);
-                if at == 0 || place == 0 {
-                    found = Some((place, at));
-                }
-                // Closures end in any order; all else stays in line.
-                if place == 0 || !matches!(said, Said::Message(Outgoing::Proposal(..))) {
-                    break;
-                }
-            }
-            let empty = queue.is_empty();
-            if !empty {
-                self.held.insert(attempt, queue);
-            }
-            if let Some((place, at)) = found
-                && first.is_none_or(|(known, _, _)| place < known)
+    /// Takes what it is the turn of: something that is held, or a timer that is due. If nothing is and `any`,
+    /// it is what comes first of what there is.
+    pub(crate) fn take_next(&mut self, engine: &Engine, due: &[Timer], any: bool) -> Option<Next> {
+        // Nobody listens to an attempt that is over.
+        self.held
+            .retain(|attempt, queue| !queue.is_empty() && engine.running(*attempt).is_some());
+        let gate = self.gate.as_ref()?;
+        let timers = due.iter().map(|timer| {
+            let place = gate.distance(&Event::Timer(timer.clone()));
+            (place, timer)
+        });
+        let first_timer = timers.min_by_key(|(place, _)| *place);
+        let said = self.held.iter().filter_map(|(attempt, queue)| {
+            let (index, _) = engine.running(*attempt)?;
+            let (place, at) = self.first_of(gate, index, queue);
+            Some((place, *attempt, at))
+        });
+        let first_said = said.min_by_key(|(place, _, _)| *place);
+        match (first_said, first_timer) {
+            (Some((place, attempt, at)), timer)
+                if timer.is_none_or(|(other, _)| place <= other) =>
             {
-                first = Some((place, attempt, at));
+                if place > 0 && !any {
+                    return None;
+                }
+                let said = self.held.get_mut(&attempt)?.remove(at)?;
+                Some(Next::Said(attempt, said))
             }
+            (_, Some((place, timer))) if place == 0 || any => Some(Next::Timer(timer.clone())),
+            _ => None,
         }
-        let (place, attempt, at) = first?;
-        if place > 0 && !any {
-            return None;
-        }
-        let said = self.held.get_mut(&attempt)?.remove(at)?;
-        Some((attempt, said))
     }
 
-    /// Whether it is this timer's turn.
-    pub(crate) fn is_next(&self, timer: &Timer) -> bool {
-        let next = self.gate.as_ref().and_then(Gate::next);
-        matches!(next, Some(Event::Timer(next)) if next == timer)
+    /// What of all that an attempt has said may be heard: how far its turn is off, and its place.
+    fn first_of(&self, gate: &Gate, index: Index, queue: &VecDeque<Said>) -> (usize, usize) {
+        for (at, said) in queue.iter().enumerate() {
+            // Closures end at any time, so that a result may be heard before what was said earlier,
+            // except for its own command. All else stays in line.
+            if let Said::Message(Outgoing::Proposal(id, _)) = said
+                && self.event(index, said).as_ref() == gate.next()
+                && !queue.range(..at).any(|said| is_run(said, *id))
+            {
+                return (0, at);
+            }
+            // A closure may fail before that was said, which is lost then.
+            if let Said::Message(Outgoing::Error(_)) = said
+                && self.event(index, said).as_ref() == gate.next()
+            {
+                return (0, at);
+            }
+        }
+        let head = queue.front().and_then(|said| self.event(index, said));
+        (head.map_or(0, |event| gate.distance(&event)), 0)
+    }
+
+    /// An attempt that cannot go on as the uncut run did, since it does not know yet what the other one knew:
+    /// the result of a run is there, and it is the turn of a command of the same invocation. Another crash
+    /// helps, which is as possible as the first.
+    pub(crate) fn take_ignorant(&mut self, engine: &Engine) -> Option<AttemptId> {
+        let next = self.next_invocation()?;
+        let held = self.held.iter().find(|(attempt, queue)| {
+            let index = engine.running(**attempt).map(|(index, _)| index);
+            let head = queue.front();
+            index == Some(next) && matches!(head, Some(Said::Message(Outgoing::Proposal(..))))
+        });
+        let attempt = held.map(|(attempt, _)| *attempt)?;
+        self.crashes_left = self.crashes_left.checked_sub(1)?;
+        Some(attempt)
+    }
+
+    pub(crate) fn debug(&self, due: &[Timer]) {
+        let Some(gate) = &self.gate else { return };
+        if self.held.is_empty() && due.is_empty() {
+            return;
+        }
+        eprintln!(
+            "STUCK at {} of {}: {:?}; due {due:?}; held:",
+            gate.at,
+            gate.log.len(),
+            gate.log
+                .get(gate.at.saturating_sub(8)..(gate.at + 8).min(gate.log.len()))
+        );
+        for (attempt, queue) in &self.held {
+            eprintln!(
+                "   {attempt}: {:?}",
+                queue
+                    .iter()
+                    .map(|s| format!("{:?}", s).chars().take(150).collect::<String>())
+                    .collect::<Vec<_>>()
+            );
+        }
     }
 
     /// Whose turn it is.
@@ -374,6 +420,10 @@ impl Course {
             Event::Timer(_) => None,
         }
     }
+}
+
+fn is_run(said: &Said, id: u32) -> bool {
+    matches!(said, Said::Message(Outgoing::Command(_, _, CommandMessage::Run(run))) if run.result == id)
 }
 
 /// What was said, in words.

@@ -17,7 +17,7 @@ use futures::FutureExt as _;
 
 pub use self::report::{ExploreFailure, ExploreFailureKind};
 pub(crate) use self::{
-    course::{Course, Event, Said, Stopped, words},
+    course::{Course, Event, Next, Said, Stopped, words},
     plan::CutKind,
 };
 use self::{plan::Plan, search::Search};

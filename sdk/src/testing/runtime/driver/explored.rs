@@ -7,7 +7,7 @@ use crate::testing::{
         Timer,
         invocation::{AttemptId, Index},
     },
-    explore::{Course, CutKind, Event, Said, Stopped, words},
+    explore::{Course, CutKind, Event, Next, Said, Stopped, words},
     runtime::describe_command,
     wire::Outgoing,
 };
@@ -88,12 +88,8 @@ impl Driver {
 
     /// After the cut: what the engine hears of comes in the order of the uncut run.
     fn step_gated(&mut self, course: &mut Course, due: Vec<Timer>) -> Result<Step, Fault> {
-        if let Some((attempt, said)) = course.take_held(&self.engine, false) {
-            self.deliver(course, attempt, said)?;
-            return Ok(Step::Worked);
-        }
-        if let Some(timer) = due.iter().find(|timer| course.is_next(timer)) {
-            self.fire(course, timer.clone());
+        if let Some(next) = course.take_next(&self.engine, &due, false) {
+            self.hear(course, next)?;
             return Ok(Step::Worked);
         }
         if !self.ready.is_empty() {
@@ -110,16 +106,31 @@ impl Driver {
         if !self.executing.is_empty() {
             return Ok(Step::Executes);
         }
-        // What would be next does not come: whatever comes first of what there is.
-        if let Some((attempt, said)) = course.take_held(&self.engine, true) {
-            self.deliver(course, attempt, said)?;
+        // What would be next does not come.
+        if std::env::var("DBG").is_ok() {
+            course.debug(&due);
+        }
+        if let Some(attempt) = course.take_ignorant(&self.engine) {
+            self.engine.crash(attempt);
+            self.carry_out();
             return Ok(Step::Worked);
         }
-        if let Some(timer) = due.into_iter().next() {
-            self.fire(course, timer);
+        // Whatever comes first of what there is.
+        if let Some(next) = course.take_next(&self.engine, &due, true) {
+            self.hear(course, next)?;
             return Ok(Step::Worked);
         }
         Ok(Step::Idle)
+    }
+
+    fn hear(&mut self, course: &mut Course, next: Next) -> Result<(), Fault> {
+        match next {
+            Next::Said(attempt, said) => self.deliver(course, attempt, said),
+            Next::Timer(timer) => {
+                self.fire(course, timer);
+                Ok(())
+            }
+        }
     }
 
     fn poll_explored(&mut self, course: &mut Course, attempt: AttemptId) -> Result<(), Fault> {
