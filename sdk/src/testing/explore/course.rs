@@ -202,6 +202,12 @@ impl Course {
         other.map(|(at, decision)| (at, decision.taken)).collect()
     }
 
+    /// Whether one of the next points is where it is cut.
+    pub(crate) fn is_near(&self) -> bool {
+        let near = |cut: Cut| cut.at.saturating_sub(self.points.len()) < 2;
+        self.was_cut.is_none() && self.cut.is_some_and(near)
+    }
+
     /// Here the run can be cut; whether it is.
     pub(crate) fn point(
         &mut self,

@@ -158,12 +158,11 @@ impl<'a, P> Search<'a, P> {
             let found = Found::alone(wrong, plain);
             return Err(self.report_beside(&found, &found.run));
         }
-        let again = self.run::<R>(&plain_order, None, None).await;
-        if let Some(wrong) = unrepeatable(&plain, &again) {
-            return Err(self.report_beside(&Found::alone(wrong, again), &plain));
-        }
-        drop(again);
         let base = Arc::new(plain);
+        let again = self.run::<R>(&plain_order, None, None).await;
+        if let Some(wrong) = unrepeatable(&base, &again) {
+            return Err(self.report_beside(&Found::alone(wrong, again), &base));
+        }
         let mut orders = Orders {
             waiting: VecDeque::new(),
             random: Rng::new(self.explore.seed ^ 0x6f72_6465_7273),
@@ -172,11 +171,11 @@ impl<'a, P> Search<'a, P> {
         let mut journals = HashSet::new();
         let mut points = HashSet::new();
         let mut complete = true;
-        let mut plain = None;
+        let mut made = Some(again);
         let mut order = plain_order;
         loop {
             self.orders += 1;
-            let mut run = match plain.take() {
+            let mut run = match made.take() {
                 None => self.run::<R>(&order, None, None).await,
                 Some(run) => run,
             };
@@ -213,7 +212,7 @@ impl<'a, P> Search<'a, P> {
                 let random = Rng::new(orders.random.next_u64());
                 let run = self.run::<R>(&Order::new(), Some(random), None).await;
                 order = run.course.order();
-                plain = Some(run);
+                made = Some(run);
             } else {
                 match orders.waiting.pop_front() {
                     Some(next) => order = next,

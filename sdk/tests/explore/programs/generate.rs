@@ -42,7 +42,11 @@ struct Generator<'a> {
 
 impl Scenario {
     pub(super) fn generate(source: &mut Source) -> Self {
-        let left = 3 + source.below(16);
+        // Mostly small ones: most mistakes need few statements.
+        let left = match source.below(8) {
+            0 => 4 + source.below(16),
+            _ => 2 + source.below(6),
+        };
         let forks = source.one_in(2);
         let mut generator = Generator {
             source,

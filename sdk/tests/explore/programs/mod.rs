@@ -9,7 +9,7 @@ mod language;
 
 use std::{
     sync::{
-        Mutex,
+        LazyLock, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::Instant,
@@ -28,7 +28,7 @@ use self::{
 use crate::secs;
 
 /// Runs of each program's exploration, and orders.
-const BUDGET: u64 = 14;
+const BUDGET: u64 = 10;
 const ORDERS: u64 = 3;
 
 fn number(name: &str, default: u64) -> u64 {
@@ -36,10 +36,11 @@ fn number(name: &str, default: u64) -> u64 {
     set.map_or(default, |number| number.parse().unwrap())
 }
 
-fn endpoint() -> Endpoint {
+/// Its services hold nothing, so that all runs may share it.
+static ENDPOINT: LazyLock<Endpoint> = LazyLock::new(|| {
     let bound = Endpoint::builder().bind(Worker).bind(Shelf);
     bound.bind(Flow).bind(Helper).build().unwrap()
-}
+});
 
 fn send(runtime: &mut TestRuntime, request: &Request) -> durably::InvocationId {
     let program = request.program.clone();
@@ -80,7 +81,7 @@ fn explore(seed: u64) -> Result<u64, String> {
     let scenario = Scenario::generate(&mut Source::new(seed));
     let version = 5 + (seed % 3) as u32;
     let always_suspend = seed.is_multiple_of(5);
-    let explore = Explore::new(endpoint)
+    let explore = Explore::new(ENDPOINT.clone())
         .order_may_matter()
         .seed(seed)
         .budget(number("DURABLY_BUDGET", BUDGET))

@@ -191,7 +191,7 @@ impl Driver {
                     return Ok(());
                 }
                 left -= 1;
-                before = Some(words(&this, describe_command));
+                before = course.is_near().then(|| words(&this, describe_command));
             }
             if course.is_gated() {
                 course.hold(attempt, [this]);
