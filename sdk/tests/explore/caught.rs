@@ -297,14 +297,14 @@ fn bare_awaits() {
         .build()
         .unwrap();
     let _entered = tokio.enter();
-    let scenarios: [fn(&mut TestRuntime) -> Result<(), TerminalError>; 2] = [
-        |runtime| runtime.call(service::<BadClient>().bare_sleep()),
-        |runtime| runtime.call(service::<BadClient>().bare_thread()),
-    ];
-    for scenario in scenarios {
-        let (failure, text) = found(explore(), scenario);
-        is_foreign(&failure, &text);
-    }
+    let (failure, text) = found(explore(), |runtime| {
+        runtime.call(service::<BadClient>().bare_sleep())
+    });
+    is_foreign(&failure, &text);
+    let (failure, text) = found(explore(), |runtime| {
+        runtime.call(service::<BadClient>().bare_thread())
+    });
+    is_foreign(&failure, &text);
 }
 
 #[tokio::test]

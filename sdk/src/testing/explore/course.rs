@@ -25,6 +25,7 @@ use crate::{
 
 /// Something that an attempt said.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "the small one is rare")]
 pub(crate) enum Said {
     Message(Outgoing),
     /// The response broke off, or cannot be read.
@@ -61,6 +62,7 @@ pub(crate) struct Decision {
 
 /// What the engine hears of next.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "the small one is rare")]
 pub(crate) enum Next {
     Said(AttemptId, Said),
     Timer(Timer),
@@ -356,26 +358,23 @@ impl Course {
         }
     }
 
-    /// What of all that an attempt has said may be heard: how far its turn is off, and its place.
+    /// What of all that an attempt has said is heard first: how much would come before, and its place. What
+    /// was said stays in line, except for what closures come to: they end at any time, so that it may
+    /// have been said before anything but the run's own command.
     fn first_of(&self, gate: &Gate, index: Index, queue: &VecDeque<Said>) -> (usize, usize) {
-        for (at, said) in queue.iter().enumerate() {
-            // Closures end at any time, so that a result may be heard before what was said earlier,
-            // except for its own command. All else stays in line.
-            if let Said::Message(Outgoing::Proposal(id, _)) = said
-                && self.event(index, said).as_ref() == gate.next()
-                && !queue.range(..at).any(|said| is_run(said, *id))
-            {
-                return (0, at);
+        let free = queue.iter().enumerate().filter(|(at, said)| match said {
+            Said::Message(Outgoing::Proposal(id, _)) => {
+                !queue.range(..*at).any(|said| is_run(said, *id))
             }
-            // A closure may fail before that was said, which is lost then.
-            if let Said::Message(Outgoing::Error(_)) = said
-                && self.event(index, said).as_ref() == gate.next()
-            {
-                return (0, at);
-            }
-        }
-        let head = queue.front().and_then(|said| self.event(index, said));
-        (head.map_or(0, |event| gate.distance(&event)), 0)
+            // What was said before it is lost then.
+            Said::Message(Outgoing::Error(_)) => true,
+            _ => *at == 0,
+        });
+        let places = free.map(|(at, said)| {
+            let event = self.event(index, said);
+            (event.map_or(0, |event| gate.distance(&event)), at)
+        });
+        places.min().unwrap_or((usize::MAX, 0))
     }
 
     /// An attempt that cannot go on as the uncut run did, since it does not know yet what the other one knew:
@@ -391,29 +390,6 @@ impl Course {
         let attempt = held.map(|(attempt, _)| *attempt)?;
         self.crashes_left = self.crashes_left.checked_sub(1)?;
         Some(attempt)
-    }
-
-    pub(crate) fn debug(&self, due: &[Timer]) {
-        let Some(gate) = &self.gate else { return };
-        if self.held.is_empty() && due.is_empty() {
-            return;
-        }
-        eprintln!(
-            "STUCK at {} of {}: {:?}; due {due:?}; held:",
-            gate.at,
-            gate.log.len(),
-            gate.log
-                .get(gate.at.saturating_sub(8)..(gate.at + 8).min(gate.log.len()))
-        );
-        for (attempt, queue) in &self.held {
-            eprintln!(
-                "   {attempt}: {:?}",
-                queue
-                    .iter()
-                    .map(|s| format!("{:?}", s).chars().take(150).collect::<String>())
-                    .collect::<Vec<_>>()
-            );
-        }
     }
 
     /// Whose turn it is.

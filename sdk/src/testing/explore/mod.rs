@@ -10,6 +10,7 @@ mod plan;
 mod progress;
 mod report;
 mod search;
+mod simplify;
 
 use std::fmt::{self, Debug};
 

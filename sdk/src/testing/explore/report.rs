@@ -45,7 +45,11 @@ pub enum ExploreFailureKind {
 ///
 /// See [`Explore::check`](super::Explore::check).
 #[derive(Clone, Debug)]
-pub struct ExploreFailure {
+pub struct ExploreFailure(pub(super) Box<Report>);
+
+/// What a failure consists of.
+#[derive(Clone, Debug)]
+pub(super) struct Report {
     pub(super) kind: ExploreFailureKind,
     pub(super) what: String,
     pub(super) cut: Option<String>,
@@ -64,7 +68,7 @@ impl ExploreFailure {
     /// See [`Explore::check`](super::Explore::check).
     #[must_use]
     pub fn kind(&self) -> ExploreFailureKind {
-        self.kind
+        self.0.kind
     }
 
     /// The run that failed, for [`Explore::only`](super::Explore::only).
@@ -74,11 +78,17 @@ impl ExploreFailure {
     /// See [`Explore::only`](super::Explore::only).
     #[must_use]
     pub fn rerun(&self) -> &str {
-        &self.rerun
+        &self.0.rerun
     }
 }
 
 impl fmt::Display for ExploreFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.what)?;
         match &self.cut {

@@ -20,7 +20,7 @@ use super::{
     outcome::Outcome,
     plan::{Cut, CutKind, Order, Plan},
     progress::Progress,
-    report,
+    report::{self, Report},
 };
 use crate::{
     random::Rng,
@@ -29,9 +29,6 @@ use crate::{
         engine::{Engine, invocation::Invocation},
     },
 };
-
-/// Runs that are spent on making a failure simpler.
-const SIMPLIFY: u64 = 400;
 
 /// A run that was made.
 pub(super) struct Run<R> {
@@ -49,25 +46,25 @@ impl<R> Run<R> {
 }
 
 /// What is wrong with a run.
-struct Wrong {
+pub(super) struct Wrong {
     kind: ExploreFailureKind,
     what: String,
 }
 
 /// A failure as it was found.
-struct Found<R> {
-    wrong: Wrong,
+pub(super) struct Found<R> {
+    pub(super) wrong: Wrong,
     /// What the run was compared with.
-    plain: Option<Run<R>>,
-    run: Run<R>,
-    cut: Option<Cut>,
+    pub(super) plain: Option<Run<R>>,
+    pub(super) run: Run<R>,
+    pub(super) cut: Option<Cut>,
 }
 
 pub(super) struct Search<'a, P> {
     explore: &'a Explore,
     play: P,
     progress: Progress,
-    runs: u64,
+    pub(super) runs: u64,
     cuts: u64,
     orders: u64,
 }
@@ -118,7 +115,7 @@ impl<'a, P> Search<'a, P> {
     }
 
     /// Makes one run.
-    async fn run<R>(
+    pub(super) async fn run<R>(
         &mut self,
         order: &Order,
         random: Option<Rng>,
@@ -338,7 +335,11 @@ impl<'a, P> Search<'a, P> {
 
     // ---- what runs are compared with ---------------------------------------------------------
 
-    fn order_matters<R: PartialEq + Debug>(&self, base: &Run<R>, run: &Run<R>) -> Option<Wrong> {
+    pub(super) fn order_matters<R: PartialEq + Debug>(
+        &self,
+        base: &Run<R>,
+        run: &Run<R>,
+    ) -> Option<Wrong> {
         if self.explore.order_may_matter {
             return None;
         }
@@ -350,7 +351,7 @@ impl<'a, P> Search<'a, P> {
         })
     }
 
-    fn cut_matters<R: PartialEq + Debug>(
+    pub(super) fn cut_matters<R: PartialEq + Debug>(
         &self,
         base: &Run<R>,
         plain: &Run<R>,
@@ -368,103 +369,6 @@ impl<'a, P> Search<'a, P> {
             kind: ExploreFailureKind::Outcome,
             what: format!("a cut changes the outcome: {what}"),
         })
-    }
-
-    // ---- a simpler failure -------------------------------------------------------------------
-
-    /// Looks for an earlier cut, and for fewer decisions.
-    async fn simplify<R>(&mut self, found: Found<R>, base: &Run<R>) -> Found<R>
-    where
-        P: AsyncFn(&mut TestRuntime) -> R,
-        R: PartialEq + Debug,
-    {
-        let until = self.runs + SIMPLIFY;
-        let mut best = found;
-        let mut order = best.order();
-        let mut decisions: VecDeque<usize> = order.keys().copied().collect();
-        while let Some(at) = decisions.pop_front() {
-            let mut fewer = order.clone();
-            fewer.remove(&at);
-            if let Some(simpler) = self.fails(&fewer, best.cut, base, until).await {
-                best = simpler;
-                order = fewer;
-                decisions = order.keys().copied().collect();
-            }
-        }
-        if let Some(cut) = best.cut {
-            let before = Cut { at: cut.at, ..cut };
-            if let Some(earlier) = self.fails_before(&order, before, base, until).await {
-                best = earlier;
-            }
-        }
-        best
-    }
-
-    /// Whether this order fails as well, uncut or cut near there.
-    async fn fails<R>(
-        &mut self,
-        order: &Order,
-        cut: Option<Cut>,
-        base: &Run<R>,
-        until: u64,
-    ) -> Option<Found<R>>
-    where
-        P: AsyncFn(&mut TestRuntime) -> R,
-        R: PartialEq + Debug,
-    {
-        if self.runs >= until {
-            return None;
-        }
-        let run = self.run::<R>(order, None, None).await;
-        if let Some(wrong) = fault(&run).or_else(|| self.order_matters(base, &run)) {
-            return Some(Found::alone(wrong, run));
-        }
-        let cut = cut?;
-        let points = run.course.points.len();
-        let past = Cut { at: points, ..cut };
-        self.fails_before(order, past, base, until).await
-    }
-
-    /// The first cut before this one that fails.
-    async fn fails_before<R>(
-        &mut self,
-        order: &Order,
-        cut: Cut,
-        base: &Run<R>,
-        until: u64,
-    ) -> Option<Found<R>>
-    where
-        P: AsyncFn(&mut TestRuntime) -> R,
-        R: PartialEq + Debug,
-    {
-        let plain = self.run::<R>(order, None, None).await;
-        if fault(&plain).is_some() {
-            return None;
-        }
-        let log = Arc::new(plain.course.log.clone());
-        let mut keys = HashSet::new();
-        let points = plain.course.points.clone();
-        for (at, point) in points.iter().enumerate().take(cut.at) {
-            if self.runs >= until {
-                return None;
-            }
-            if !keys.insert((point.kind, point.key)) {
-                continue;
-            }
-            let kind = point.kind;
-            let cut = Cut { at, kind };
-            let run = self.run(order, None, Some((cut, Arc::clone(&log)))).await;
-            if let Some(wrong) = self.cut_matters(base, &plain, &run) {
-                let (plain, cut) = (Some(plain), Some(cut));
-                return Some(Found {
-                    wrong,
-                    plain,
-                    run,
-                    cut,
-                });
-            }
-        }
-        None
     }
 
     // ---- reports -----------------------------------------------------------------------------
@@ -503,7 +407,7 @@ impl<'a, P> Search<'a, P> {
             order,
             cut: found.cut,
         };
-        ExploreFailure {
+        ExploreFailure(Box::new(Report {
             kind,
             what: found.wrong.what.clone(),
             cut,
@@ -512,13 +416,13 @@ impl<'a, P> Search<'a, P> {
             runs: self.runs,
             journals: journals.unwrap_or_default(),
             causes: report::causes(kind, parting.as_ref(), failed.invocations.len() > 1),
-        }
+        }))
     }
 }
 
 impl<R> Found<R> {
     /// A run that fails by itself.
-    fn alone(wrong: Wrong, run: Run<R>) -> Self {
+    pub(super) fn alone(wrong: Wrong, run: Run<R>) -> Self {
         Self {
             wrong,
             plain: None,
@@ -527,7 +431,7 @@ impl<R> Found<R> {
         }
     }
 
-    fn order(&self) -> Order {
+    pub(super) fn order(&self) -> Order {
         match &self.plain {
             Some(plain) => plain.course.order(),
             None => self.run.course.order(),
@@ -536,7 +440,7 @@ impl<R> Found<R> {
 }
 
 /// What fails a run whatever others come to.
-fn fault<R>(run: &Run<R>) -> Option<Wrong> {
+pub(super) fn fault<R>(run: &Run<R>) -> Option<Wrong> {
     let reason = match &run.value {
         Ok(_) => None,
         Err(reason) => Some(reason.clone()),

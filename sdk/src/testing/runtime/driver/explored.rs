@@ -107,9 +107,6 @@ impl Driver {
             return Ok(Step::Executes);
         }
         // What would be next does not come.
-        if std::env::var("DBG").is_ok() {
-            course.debug(&due);
-        }
         if let Some(attempt) = course.take_ignorant(&self.engine) {
             self.engine.crash(attempt);
             self.carry_out();
