@@ -145,6 +145,8 @@ pub(crate) struct Course {
     crashes_left: usize,
     /// Of each invocation: its commands so far, the records that are in the hash, the hash.
     known: Vec<(u32, usize, Fnv)>,
+    /// After the cut it could not keep the order of the uncut run.
+    pub(crate) strayed: bool,
     /// Where it was cut: in which invocation, and in words.
     pub(crate) was_cut: Option<(Index, String)>,
     pub(crate) stopped: Option<Stopped>,
@@ -168,6 +170,7 @@ impl Course {
             log: Vec::new(),
             held: BTreeMap::new(),
             crashes_left: 20,
+            strayed: false,
             known: Vec::new(),
             was_cut: None,
             stopped: None,
@@ -350,10 +353,14 @@ impl Course {
                 if place > 0 && !any {
                     return None;
                 }
+                self.strayed |= place > 0;
                 let said = self.held.get_mut(&attempt)?.remove(at)?;
                 Some(Next::Said(attempt, said))
             }
-            (_, Some((place, timer))) if place == 0 || any => Some(Next::Timer(timer.clone())),
+            (_, Some((place, timer))) if place == 0 || any => {
+                self.strayed |= place > 0;
+                Some(Next::Timer(timer.clone()))
+            }
             _ => None,
         }
     }

@@ -112,6 +112,9 @@ pub struct ExploreReport {
     pub orders: u64,
     /// Runs that were cut.
     pub cuts: u64,
+    /// Those of them, with [`order_may_matter`](Explore::order_may_matter), that came to something else in another order
+    /// than that of the uncut run, and so prove nothing but that nobody failed.
+    pub strayed: u64,
     /// Whether that was everything: each order, and each of them cut everywhere. Else the budget or the bound on
     /// orders was used up, and some were drawn by the seed.
     pub complete: bool,
@@ -233,8 +236,10 @@ impl Explore {
     /// The outcome may depend on the order in which things happen, since handlers race on purpose: a run that is
     /// cut is compared with the uncut run of the same order, and uncut runs not with each other.
     ///
-    /// A run that is cut goes on in the order of the uncut one as far as it can; one that comes to what the plain order
-    /// comes to is not accused either.
+    /// A run that is cut goes on in the order of the uncut one as far as that is possible: what would come too early is
+    /// held back. Where it is not (the next attempt knows what the last one did not, and does things in another
+    /// order), a run is not accused of what it comes to, but of mismatches and of waiting for ever as always;
+    /// [`ExploreReport::strayed`] counts them.
     ///
     /// # Examples
     ///

@@ -67,6 +67,7 @@ pub(super) struct Search<'a, P> {
     pub(super) runs: u64,
     cuts: u64,
     orders: u64,
+    strayed: u64,
 }
 
 /// The orders that wait to be tried, simplest first.
@@ -107,6 +108,7 @@ impl<'a, P> Search<'a, P> {
             runs: 0,
             cuts: 0,
             orders: 0,
+            strayed: 0,
         }
     }
 
@@ -221,6 +223,7 @@ impl<'a, P> Search<'a, P> {
             runs: self.runs,
             orders: self.orders,
             cuts: self.cuts,
+            strayed: self.strayed,
             complete,
         })
     }
@@ -329,6 +332,7 @@ impl<'a, P> Search<'a, P> {
             runs: self.runs,
             orders: self.orders,
             cuts: self.cuts,
+            strayed: self.strayed,
             complete: false,
         })
     }
@@ -352,7 +356,7 @@ impl<'a, P> Search<'a, P> {
     }
 
     pub(super) fn cut_matters<R: PartialEq + Debug>(
-        &self,
+        &mut self,
         base: &Run<R>,
         plain: &Run<R>,
         run: &Run<R>,
@@ -362,7 +366,10 @@ impl<'a, P> Search<'a, P> {
         }
         let what = differs(run, plain, ("with the cut", "without it"))?;
         // Handlers that race may end as they do in another order.
-        if self.explore.order_may_matter && differs(run, base, ("", "")).is_none() {
+        if self.explore.order_may_matter
+            && (run.course.strayed || differs(run, base, ("", "")).is_none())
+        {
+            self.strayed += u64::from(run.course.strayed);
             return None;
         }
         Some(Wrong {

@@ -17,7 +17,7 @@ use std::{
 
 use durably::{
     Endpoint,
-    testing::{Explore, TestRuntime, object, service, workflow},
+    testing::{Explore, ExploreReport, TestRuntime, object, service, workflow},
 };
 
 use self::{
@@ -77,7 +77,7 @@ fn play(runtime: &mut TestRuntime, scenario: &Scenario) -> Vec<Result<Vec<String
 }
 
 /// Explores one program; the report if it is accused.
-fn explore(seed: u64) -> Result<u64, String> {
+fn explore(seed: u64) -> Result<ExploreReport, String> {
     let scenario = Scenario::generate(&mut Source::new(seed));
     let version = 5 + (seed % 3) as u32;
     let always_suspend = seed.is_multiple_of(5);
@@ -100,16 +100,17 @@ fn explore(seed: u64) -> Result<u64, String> {
         }
     });
     let checked = explore.check(|runtime| play(runtime, &scenario));
-    let report = checked.map_err(|failure| format!("{failure}\n\nseed {seed}: {scenario:?}"))?;
-    Ok(report.runs)
+    checked.map_err(|failure| format!("{failure}\n\nseed {seed}: {scenario:?}"))
 }
 
-/// `DURABLY_PROGRAMS` tries another number, `DURABLY_SEED` begins elsewhere.
+/// `DURABLY_PROGRAMS` tries another number, `DURABLY_SEED` begins elsewhere, `DURABLY_BUDGET` and `DURABLY_ORDERS` try
+/// more of each, `DURABLY_ONLY` makes the run that a report names.
 #[test]
 fn correct_programs_are_never_accused() {
     let programs = number("DURABLY_PROGRAMS", 10_000);
     let first = number("DURABLY_SEED", 0);
-    let (next, runs) = (AtomicU64::new(first), AtomicU64::new(0));
+    let next = AtomicU64::new(first);
+    let [runs, cuts, strayed] = [const { AtomicU64::new(0) }; 3];
     let accused = Mutex::new(Vec::new());
     let begun = Instant::now();
     let work = || {
@@ -119,8 +120,10 @@ fn correct_programs_are_never_accused() {
                 return;
             }
             match explore(seed) {
-                Ok(made) => {
-                    runs.fetch_add(made, Ordering::SeqCst);
+                Ok(report) => {
+                    runs.fetch_add(report.runs, Ordering::SeqCst);
+                    cuts.fetch_add(report.cuts, Ordering::SeqCst);
+                    strayed.fetch_add(report.strayed, Ordering::SeqCst);
                 }
                 Err(report) => accused.lock().unwrap().push(report),
             }
@@ -132,7 +135,12 @@ fn correct_programs_are_never_accused() {
             scope.spawn(work);
         }
     });
-    println!("{programs} programs, {runs:?} runs, {:?}", begun.elapsed());
+    println!(
+        "{programs} programs, {runs:?} runs, {cuts:?} cuts, {strayed:?} of them strayed, {:?}",
+        begun.elapsed()
+    );
     let accused = accused.into_inner().unwrap();
     assert!(accused.is_empty(), "{}", accused.join("\n\n"));
+    // Runs that prove little are few.
+    assert!(strayed.into_inner() * 50 <= cuts.into_inner() || programs < 100);
 }
