@@ -31,6 +31,9 @@
 //!
 //! [`MockContext`] tests one handler alone, as a method: what it calls is scripted, and what it does is recorded.
 //!
+//! [`RecordedJournal`] replays what a real server stored of an invocation against today's code, to see that a
+//! change does not break the invocations that are in flight.
+//!
 //! # Time
 //!
 //! Time is virtual, and begins at 2020-01-01. It moves by itself, from one timer to the next, when everything waits; with
@@ -59,12 +62,20 @@ mod client;
 pub(crate) mod engine;
 #[cfg(feature = "testing")]
 mod mock;
+#[cfg(feature = "testing")]
+mod recorded;
 mod runtime;
 pub(crate) mod wire;
 
 #[cfg(feature = "testing")]
 pub use self::mock::{
     ANY_KEY, CallScript, FailureKind, MockContext, MockFailure, Recorded, ResultScript, Running,
+};
+#[cfg(all(feature = "testing", feature = "admin"))]
+pub use self::recorded::ExportError;
+#[cfg(feature = "testing")]
+pub use self::recorded::{
+    RecordedJournal, RecordedJournalError, ReplayFailure, ReplayFailureKind, Replayed,
 };
 pub use self::{
     client::{object, request, service, workflow},
