@@ -75,7 +75,10 @@ impl AdminClient {
             .connect_timeout(Duration::from_secs(5))
             .redirect(reqwest::redirect::Policy::none())
             .build();
-        Self::of(url.into(), client.map_err(|error| describe(error).to_string()))
+        Self::of(
+            url.into(),
+            client.map_err(|error| describe(error).to_string()),
+        )
     }
 
     /// A client that sends its requests by another one, with its proxies, certificates and pools.

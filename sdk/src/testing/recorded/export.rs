@@ -85,7 +85,6 @@ struct InvocationRow {
     idempotency_key: Option<String>,
     scope: Option<String>,
     limit_key: Option<String>,
-    restarted_from: Option<String>,
     suspended_waiting_future_json: Option<String>,
     last_awaiting_on_future_json: Option<String>,
 }
@@ -147,7 +146,9 @@ impl AdminClient {
             if (&row.status, row.journal_size) != (&again.status, again.journal_size) {
                 continue;
             }
-            if entries.is_empty() {
+            // One that has not begun may have its input there, and no more.
+            let begun = row.pinned_service_protocol_version.is_some();
+            if entries.is_empty() || !begun {
                 return Err(ExportError::NoJournal {
                     id: id.to_owned(),
                     status: row.status,
@@ -156,9 +157,8 @@ impl AdminClient {
             if row.journal_size.is_some_and(|size| size != entries.len()) {
                 continue;
             }
-            let seed = self.seed(id, row.restarted_from.clone()).await?;
             let server = self.server_version().await?;
-            return journal(id, row, entries, state, seed, server).map_err(|what| {
+            return journal(id, row, entries, state, server).map_err(|what| {
                 let id = id.to_owned();
                 ExportError::Unreadable { id, what }
             });
@@ -186,25 +186,6 @@ impl AdminClient {
         let mut rows: Vec<StateRow> = self.query(&sql).await?;
         rows.retain(|entry| entry.scope == row.scope);
         Ok(Some(rows))
-    }
-
-    /// The seed of its random numbers: an invocation that was restarted from another one keeps that one's.
-    async fn seed(&self, id: &str, restarted_from: Option<String>) -> Result<u64, ExportError> {
-        let (mut first, mut before) = (id.to_owned(), restarted_from);
-        while let Some(from) = before {
-            before = match self.invocation_row(&from).await {
-                Ok(row) => row.restarted_from,
-                Err(ExportError::NoSuchInvocation { .. }) => None,
-                Err(error) => return Err(error),
-            };
-            first = from;
-        }
-        let what = || format!("`{first}` has not the form of an id");
-        let raw = id::raw_id(&first).ok_or_else(|| ExportError::Unreadable {
-            id: id.to_owned(),
-            what: what(),
-        })?;
-        Ok(id::seed(&raw))
     }
 
     async fn server_version(&self) -> Result<String, ExportError> {
@@ -258,7 +239,9 @@ fn read_future(json: &str) -> Option<Awaited> {
 }
 
 fn any_came(awaited: &Awaited, entries: &[Msg]) -> bool {
-    let mut ids = entries.iter().filter_map(|entry| entry.as_notification()?.id);
+    let mut ids = entries
+        .iter()
+        .filter_map(|entry| entry.as_notification()?.id);
     ids.any(|id| match id {
         NotificationId::Completion(id) => awaited.completions.contains(&id),
         NotificationId::Signal(id) => awaited.signals.contains(&id),
@@ -271,12 +254,11 @@ fn journal(
     row: InvocationRow,
     entries: Vec<JournalRow>,
     state: Option<Vec<StateRow>>,
-    seed: u64,
     server: String,
 ) -> Result<RecordedJournal, String> {
     let raw_id = id::raw_id(id).ok_or_else(|| format!("`{id}` has not the form of an id"))?;
     let number = row.pinned_service_protocol_version;
-    let number = number.ok_or("no attempt of it has negotiated a protocol version yet")?;
+    let number = number.ok_or("it has not begun")?;
     let version = format::version(number);
     let version = version.ok_or_else(|| format!("its protocol version is {number}"))?;
     let entries = entries.into_iter().map(|entry| {
@@ -302,7 +284,7 @@ fn journal(
         key: row.target_service_key,
         handler: row.target_handler_name,
         version,
-        seed,
+        seed: id::seed(&raw_id),
         idempotency_key: row.idempotency_key,
         scope: row.scope,
         limit_key: row.limit_key,
@@ -321,7 +303,10 @@ fn from_hex(text: &str) -> Result<Bytes, String> {
         [high, low] => u8::try_from(digit(high)? * 16 + digit(low)?).ok(),
         _ => None,
     });
-    bytes.collect::<Option<Vec<u8>>>().map(Bytes::from).ok_or_else(wrong)
+    bytes
+        .collect::<Option<Vec<u8>>>()
+        .map(Bytes::from)
+        .ok_or_else(wrong)
 }
 
 #[cfg(test)]

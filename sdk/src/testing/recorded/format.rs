@@ -113,7 +113,10 @@ pub(super) fn read(text: &str) -> Result<RecordedJournal, Error> {
         Ok(Msg::raw(ty, bytes(&|| format!("entry {at}"), &entry.raw)?))
     });
     let entries = entries.collect::<Result<Vec<_>, Error>>()?;
-    if entries.first().is_none_or(|first| first.ty != MessageType::INPUT) {
+    if entries
+        .first()
+        .is_none_or(|first| first.ty != MessageType::INPUT)
+    {
         return Err(wrong("a journal begins with `Command: Input`".to_owned()));
     }
     Ok(RecordedJournal {
@@ -173,13 +176,17 @@ pub(super) fn write(journal: &RecordedJournal) -> String {
         let _ = writeln!(out, "  \"state\": {},", list(lines));
     }
     let listing = Listing::of(journal);
-    let lines = journal.entries.iter().zip(listing.lines()).map(|(entry, line)| {
-        json(&Entry {
-            entry: entry_name(entry.ty),
-            raw: BASE64_STANDARD.encode(&entry.payload),
-            text: line.text.clone(),
-        })
-    });
+    let lines = journal
+        .entries
+        .iter()
+        .zip(listing.lines())
+        .map(|(entry, line)| {
+            json(&Entry {
+                entry: entry_name(entry.ty),
+                raw: BASE64_STANDARD.encode(&entry.payload),
+                text: line.text.clone(),
+            })
+        });
     let _ = writeln!(out, "  \"journal\": {}\n}}", list(lines));
     out
 }
@@ -239,12 +246,24 @@ mod tests {
     fn entries_have_the_names_of_the_servers_table() {
         for (ty, name) in [
             (MessageType::INPUT, "Command: Input"),
-            (MessageType::GET_EAGER_STATE_KEYS, "Command: GetEagerStateKeys"),
+            (
+                MessageType::GET_EAGER_STATE_KEYS,
+                "Command: GetEagerStateKeys",
+            ),
             (MessageType::ONE_WAY_CALL, "Command: OneWayCall"),
-            (MessageType::LAZY_STATE_COMPLETION, "Notification: GetLazyState"),
-            (MessageType::CALL_INVOCATION_ID, "Notification: CallInvocationId"),
+            (
+                MessageType::LAZY_STATE_COMPLETION,
+                "Notification: GetLazyState",
+            ),
+            (
+                MessageType::CALL_INVOCATION_ID,
+                "Notification: CallInvocationId",
+            ),
             (MessageType::CALL_COMPLETION, "Notification: Call"),
-            (MessageType::OUTPUT_COMPLETION, "Notification: GetInvocationOutput"),
+            (
+                MessageType::OUTPUT_COMPLETION,
+                "Notification: GetInvocationOutput",
+            ),
             (MessageType::SIGNAL, "Notification: Signal"),
         ] {
             assert_eq!(entry_name(ty), name);

@@ -36,7 +36,9 @@ fn base_62(digits: &[u8]) -> Option<u128> {
 }
 
 /// The seed that the server gives an invocation of this id: its tables do not show it. The standard library's
-/// hash of the bytes; seen on server 1.7.12, and watched by a test against it.
+/// hash of the bytes; seen on server 1.7.12, and watched by a test against it. (There an invocation that is restarted
+/// from a later entry of another one gets a seed of its own as well, so its copied entries do not replay if they depend
+/// on random numbers.)
 pub(super) fn seed(raw: &RawId) -> u64 {
     let mut hasher = DefaultHasher::new();
     raw.hash(&mut hasher);

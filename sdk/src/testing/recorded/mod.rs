@@ -269,7 +269,10 @@ impl RecordedJournal {
 
     /// What the invocation ended with, and which entry says so.
     fn recorded_output(&self) -> Option<(usize, Result<Bytes, TerminalError>)> {
-        let at = self.entries.iter().rposition(|entry| entry.ty.is_command())?;
+        let at = self
+            .entries
+            .iter()
+            .rposition(|entry| entry.ty.is_command())?;
         let last = self.entries.get(at)?;
         let command = CommandMessage::decode(last.ty, &last.payload).ok()?;
         Some((at, replay::output(&command)?))
@@ -334,13 +337,17 @@ pub enum RecordedJournalError {
     #[error("this is no recorded journal: {0}")]
     Malformed(#[source] serde_json::Error),
     /// It was written by another version of this crate.
-    #[error("this recorded journal has format {format}, which this version of durably does not read")]
+    #[error(
+        "this recorded journal has format {format}, which this version of durably does not read"
+    )]
     Format {
         /// The number of its format.
         format: u32,
     },
     /// It was recorded at a protocol version that this crate does not speak.
-    #[error("this recorded journal has protocol version {version}, which this version of durably does not speak")]
+    #[error(
+        "this recorded journal has protocol version {version}, which this version of durably does not speak"
+    )]
     Protocol {
         /// The number of the protocol version.
         version: u32,

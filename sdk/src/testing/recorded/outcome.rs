@@ -57,8 +57,8 @@ impl Replayed {
     ///
     /// See [`RecordedJournal::replay`].
     #[must_use]
-    pub fn output(&self) -> Option<Result<&Bytes, &TerminalError>> {
-        self.output.as_ref().map(Result::as_ref)
+    pub fn output(&self) -> Option<Result<Bytes, TerminalError>> {
+        self.output.clone()
     }
 }
 

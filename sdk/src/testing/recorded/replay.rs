@@ -16,7 +16,7 @@ use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body::{Body, Frame};
 
 use super::{
-    RecordedJournal, Replayed, ReplayFailure, ReplayFailureKind as Kind, listing::awaited_in_words,
+    RecordedJournal, ReplayFailure, ReplayFailureKind as Kind, Replayed, listing::awaited_in_words,
 };
 use crate::{
     Endpoint, EndpointBody, TerminalError,
@@ -104,8 +104,15 @@ pub(super) fn replay(
         Err(error) => format!("the failure [{}] {error}", error.code()),
     };
     let now = output.as_ref().map_or("none".to_owned(), shown);
-    let what = format!("the invocation ended with {}, this code ends with {now}", shown(&due));
-    let command = journal.entries.iter().take(at).filter(|entry| entry.ty.is_command());
+    let what = format!(
+        "the invocation ended with {}, this code ends with {now}",
+        shown(&due)
+    );
+    let command = journal
+        .entries
+        .iter()
+        .take(at)
+        .filter(|entry| entry.ty.is_command());
     let command = u32::try_from(command.count()).ok();
     Err(ReplayFailure::new(journal, Kind::Output, what).at(command))
 }
@@ -119,7 +126,11 @@ fn is_same(now: &Output, due: &Output) -> bool {
         }
         (Err(now), Err(due)) => {
             let all = |error: &TerminalError| {
-                (error.code(), error.message().to_owned(), error.metadata().to_vec())
+                (
+                    error.code(),
+                    error.message().to_owned(),
+                    error.metadata().to_vec(),
+                )
             };
             all(now) == all(due)
         }
@@ -310,11 +321,7 @@ impl Drive {
     }
 
     /// The attempt has ended, or waits: whether that is what it should do.
-    fn outcome(
-        self,
-        journal: &RecordedJournal,
-        stand: &Stand,
-    ) -> Result<Replayed, ReplayFailure> {
+    fn outcome(self, journal: &RecordedJournal, stand: &Stand) -> Result<Replayed, ReplayFailure> {
         let awaited = match (stand, self.body.running()) {
             (Stand::Rest, Some(attempt)) => awaited(attempt.awaited()),
             _ => Awaited::default(),
@@ -329,8 +336,9 @@ impl Drive {
                 }
                 _ => "ends".to_owned(),
             };
-            let what =
-                format!("the invocation waits for {due}, but with the same journal this code {does}");
+            let what = format!(
+                "the invocation waits for {due}, but with the same journal this code {does}"
+            );
             return Err(ReplayFailure::new(journal, Kind::NotAwaited, what));
         }
         let output = self.commands.last().and_then(output);

@@ -7,9 +7,7 @@ use crate::{
     prelude::*,
     protocol::{
         MessageType,
-        message::{
-            InputCommand, NotificationId, NotificationResult, Value, Void,
-        },
+        message::{InputCommand, NotificationId, NotificationResult, Value, Void},
     },
     testing::{
         recorded::ReplayFailureKind as Kind,
@@ -96,7 +94,13 @@ fn record(handler: &str, entries: impl IntoIterator<Item = Msg>) -> RecordedJour
 
 /// The cooked meal, recorded up to its second step.
 fn half() -> RecordedJournal {
-    let entries = [input("3"), run(1, "boil"), ran(1, "30"), set("eggs", "30"), run(2, "peel")];
+    let entries = [
+        input("3"),
+        run(1, "boil"),
+        ran(1, "30"),
+        set("eggs", "30"),
+        run(2, "peel"),
+    ];
     record("eggs", entries)
 }
 
@@ -200,7 +204,10 @@ fn an_invocation_in_flight_comes_to_where_it_stood() {
 fn what_the_code_does_behind_the_record_is_told_and_not_done() {
     let entries = [input("3"), run(1, "boil"), ran(1, "30")];
     let replayed = record("eggs", entries).replay(&cook()).unwrap();
-    assert_eq!(replayed.new_commands(), ["set state `eggs` = 30", "run `peel`"]);
+    assert_eq!(
+        replayed.new_commands(),
+        ["set state `eggs` = 30", "run `peel`"]
+    );
     assert_eq!(replayed.awaits(), "run `peel`");
 
     let mut record = half();
@@ -221,7 +228,14 @@ fn an_invocation_that_has_ended_ends_the_same() {
     let mut other = whole();
     other.entries.pop();
     other.entries.push(output("62"));
-    fails(&other, Kind::Output, &["ended with 62, this code ends with 61", "✗     6 → output 62"]);
+    fails(
+        &other,
+        Kind::Output,
+        &[
+            "ended with 62, this code ends with 61",
+            "✗     6 → output 62",
+        ],
+    );
     // The same in other bytes is the same.
     let mut spaced = whole();
     spaced.entries.pop();
@@ -271,7 +285,8 @@ fn what_the_invocation_waits_for_must_be_waited_for() {
     record.awaits = Some(awaits("hungry"));
     assert_eq!(record.replay(&cook()).unwrap().awaits(), "signal `hungry`");
     record.awaits = Some(awaits("thirsty"));
-    let says = "waits for signal `thirsty`, but with the same journal this code waits for signal `hungry`";
+    let says =
+        "waits for signal `thirsty`, but with the same journal this code waits for signal `hungry`";
     fails(&record, Kind::NotAwaited, &[says]);
 
     record.entries.push(signal("hungry"));
@@ -291,7 +306,7 @@ fn random_numbers_are_those_of_the_record() {
     let mut record = record("lots", [input("")]);
     let draw = |record: &RecordedJournal| {
         let replayed = record.replay(&cook()).unwrap();
-        replayed.output().unwrap().unwrap().clone()
+        replayed.output().unwrap().unwrap()
     };
     let first = draw(&record);
     assert_eq!(draw(&record), first);
@@ -305,9 +320,21 @@ fn handlers_that_are_gone_or_misbehave_fail_clearly() {
     let mut elsewhere = half();
     elsewhere.service = "Waiter".to_owned();
     fails(&elsewhere, Kind::HandlerGone, &["Waiter"]);
-    fails(&record("panics", [input("")]), Kind::AttemptFailed, &["the oven is off"]);
-    fails(&record("naps", [input("")]), Kind::Foreign, &["not durable, after command 0"]);
-    fails(&record("spins", [input("")]), Kind::Foreign, &["not durable"]);
+    fails(
+        &record("panics", [input("")]),
+        Kind::AttemptFailed,
+        &["the oven is off"],
+    );
+    fails(
+        &record("naps", [input("")]),
+        Kind::Foreign,
+        &["not durable, after command 0"],
+    );
+    fails(
+        &record("spins", [input("")]),
+        Kind::Foreign,
+        &["not durable"],
+    );
     let twice = [input("3"), run(1, "boil"), ran(1, "30"), ran(1, "30")];
     fails(&record("eggs", twice), Kind::Unusable, &["571"]);
 }
@@ -329,9 +356,16 @@ fn files_hold_everything_and_read_well() {
     assert_eq!(text.parse::<RecordedJournal>().unwrap().to_json(), text);
     let line = r#"    {"entry":"Command: Run","raw":"WAFiBGJvaWw=","text":"→ run `boil`"},"#;
     assert!(text.lines().any(|found| found == line), "{text}");
-    assert!(text.contains("\n    \"random_seed\": \"18446744073709551615\",\n"), "{text}");
+    assert!(
+        text.contains("\n    \"random_seed\": \"18446744073709551615\",\n"),
+        "{text}"
+    );
     assert!(!format!("{record:?}").contains("once"));
-    assert!(record.to_string().starts_with(&format!("{ID} of Cook/ada/eggs (completed")));
+    assert!(
+        record
+            .to_string()
+            .starts_with(&format!("{ID} of Cook/ada/eggs (completed"))
+    );
 
     record.state = Some(Vec::new());
     record.awaits = None;
@@ -343,7 +377,11 @@ fn files_that_are_wrong_say_what_is_wrong() {
     let text = half().to_json();
     for (from, to, says) in [
         ("\"format\": 1", "\"format\": 2", "format 2"),
-        ("\"protocol_version\": 6", "\"protocol_version\": 4", "version 4"),
+        (
+            "\"protocol_version\": 6",
+            "\"protocol_version\": 4",
+            "version 4",
+        ),
         ("inv_1", "inv_2", "no invocation id"),
         ("\"7\"", "\"seven\"", "random_seed"),
         ("Command: Run", "Command: Walk", "Command: Walk"),

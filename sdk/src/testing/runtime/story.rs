@@ -122,7 +122,10 @@ impl Journal {
                 ),
                 What::Suspended(awaited) => (
                     JournalEventKind::Runtime,
-                    format!("suspended on {}", describe_awaited(commands(invocation), awaited)),
+                    format!(
+                        "suspended on {}",
+                        describe_awaited(commands(invocation), awaited)
+                    ),
                 ),
                 What::Failed(error, next) => (
                     JournalEventKind::Runtime,
@@ -191,11 +194,17 @@ pub(super) fn describe_status(invocation: &Invocation) -> String {
         ),
         Status::Queued => "queued behind others of its key".to_owned(),
         Status::Running(running) => match &running.awaiting {
-            Some(awaited) => format!("waits for {}", describe_awaited(commands(invocation), awaited)),
+            Some(awaited) => format!(
+                "waits for {}",
+                describe_awaited(commands(invocation), awaited)
+            ),
             None => "running".to_owned(),
         },
         Status::Suspended(awaited) => {
-            format!("suspended on {}", describe_awaited(commands(invocation), awaited))
+            format!(
+                "suspended on {}",
+                describe_awaited(commands(invocation), awaited)
+            )
         }
         Status::BackingOff(until) => format!(
             "tries again {:?} after it was made{}",
@@ -369,10 +378,13 @@ pub(in crate::testing) fn describe_command(command: &CommandMessage) -> String {
 }
 
 fn commands(invocation: &Invocation) -> impl Iterator<Item = &CommandMessage> + Clone {
-    invocation.records.iter().filter_map(|record| match &record.what {
-        What::Command(_, command) => Some(&**command),
-        _ => None,
-    })
+    invocation
+        .records
+        .iter()
+        .filter_map(|record| match &record.what {
+            What::Command(_, command) => Some(&**command),
+            _ => None,
+        })
 }
 
 /// The completion ids of a command: of the invocation id, and of the result.
@@ -393,10 +405,7 @@ fn completions(command: &CommandMessage) -> (Option<u32>, Option<u32>) {
 }
 
 /// What a completion is of: the command's first words, without payloads that were told already.
-fn describe_completion<'a>(
-    commands: impl Iterator<Item = &'a CommandMessage>,
-    id: u32,
-) -> String {
+fn describe_completion<'a>(commands: impl Iterator<Item = &'a CommandMessage>, id: u32) -> String {
     for command in commands {
         let (of_invocation, of_result) = completions(command);
         let what = match command {
