@@ -162,7 +162,7 @@ fn attempt(journal: &RecordedJournal, endpoint: &Endpoint) -> Result<Replayed, R
         decoder: OutgoingDecoder::default(),
         commands: Vec::new(),
     };
-    let stand = drive.to_rest().map_err(|(kind, what)| failed(kind, what))?;
+    let stand = drive.go_on().map_err(|(kind, what)| failed(kind, what))?;
     if let Stand::Failed(error) = stand {
         let kind = match error.code {
             JOURNAL_MISMATCH => Kind::Mismatch,
@@ -258,7 +258,7 @@ struct Drive {
 
 impl Drive {
     /// Polls the attempt until it ends, or waits.
-    fn to_rest(&mut self) -> Result<Stand, (Kind, String)> {
+    fn go_on(&mut self) -> Result<Stand, (Kind, String)> {
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(Arc::clone(&woken));
         let mut cx = Context::from_waker(&waker);
