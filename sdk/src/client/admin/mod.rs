@@ -1,6 +1,7 @@
 //! A typed client of the server's admin API (feature `admin`).
 //!
-//! [`AdminClient`] asks one server, by default at port 9070: its tables in SQL.
+//! [`AdminClient`] asks one server, by default at port 9070: for its deployments, services, Kafka clusters and
+//! subscriptions, for the life of invocations, and for its tables in SQL.
 //!
 //! ```no_run
 //! use durably::admin::AdminClient;
@@ -22,12 +23,37 @@
 //! # }
 //! ```
 //!
+//! # At every start
+//!
+//! The `ensure_…` methods bring the server to what a program wants, and change nothing if that is so already. A program
+//! may run them at each start, and many copies of it at once. [`Registration`] is all of that in one value, which
+//! [`HttpServer::register`](crate::HttpServer::register) takes: then a service that is fed by Kafka is one binary.
+//!
+//! ```no_run
+//! use durably::admin::{AdminClient, KafkaCluster, NewDeployment, Subscription};
+//!
+//! # async fn example() -> Result<(), durably::admin::AdminError> {
+//! let admin = AdminClient::new("http://127.0.0.1:9070");
+//! admin.ensure_kafka_cluster(&KafkaCluster::new("events", "127.0.0.1:9092")).await?;
+//! admin.ensure_deployment(&NewDeployment::at("http://127.0.0.1:9080")).await?;
+//! let orders = Subscription::new("kafka://events/orders", "Orders/on_event").from_earliest();
+//! let ensured = admin.ensure_subscription(&orders).await?;
+//! println!("{:?}: {}", ensured.change, ensured.value.id);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # TLS
 //!
 //! The client is built without TLS. For an address that begins with `https`, enable a TLS feature of
 //! `reqwest` in your own `Cargo.toml` (`reqwest = { version = "0.12", features = ["rustls-tls"] }`).
 
+mod deployments;
 mod error;
+mod invocations;
+mod kafka;
+mod registration;
+mod services;
 
 use std::{fmt, time::Duration};
 
@@ -36,7 +62,16 @@ use reqwest::Method;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-pub use self::error::AdminError;
+#[cfg(feature = "test-server")]
+pub(crate) use self::registration::is_unreachable;
+pub use self::{
+    deployments::{DeployedService, Deployment, NewDeployment},
+    error::AdminError,
+    invocations::{At, Invocation, InvocationFilter, InvocationStatus},
+    kafka::{KafkaCluster, Subscribed, Subscription},
+    registration::{Registered, Registration},
+    services::{Service, ServiceChange, ServiceHandler},
+};
 use super::http::describe;
 use crate::error::BoxError;
 
@@ -177,6 +212,12 @@ impl AdminClient {
         answer.decode::<Rows<Row>>().map(|answer| answer.rows)
     }
 
+    /// Reads something.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, AdminError> {
+        let answer = self.exchange(Method::GET, path, None::<&Value>).await?;
+        answer.decode()
+    }
+
     /// One request and its answer. The path may have a query.
     pub(crate) async fn exchange(
         &self,
@@ -269,6 +310,49 @@ impl Answer {
             source,
         })
     }
+}
+
+/// What an `ensure_…` method did.
+///
+/// # Examples
+///
+/// See the [module](self).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Change {
+    /// Everything was as it should be.
+    Nothing,
+    /// It was not there.
+    Created,
+    /// It was there, and different.
+    Updated,
+}
+
+/// What an `ensure_…` method found or made, and what it did for that.
+///
+/// # Examples
+///
+/// See the [module](self).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ensured<T> {
+    /// What was done.
+    pub change: Change,
+    /// What the server has now.
+    pub value: T,
+}
+
+impl<T> Ensured<T> {
+    fn new(change: Change, value: T) -> Self {
+        Self { change, value }
+    }
+}
+
+/// What the server shows in the place of a secret.
+const REDACTED: &str = "***";
+
+/// Whether a property is as wanted, as far as one can see.
+fn is_same(wanted: &str, found: &str) -> bool {
+    wanted == found || found == REDACTED
 }
 
 /// A text as a literal of SQL.
