@@ -71,7 +71,7 @@ impl NewDeployment {
         self
     }
 
-    /// Lets a service lose handlers, or change its kind, by this registration.
+    /// Lets a service change its kind by a registration at another address.
     ///
     /// # Examples
     ///

@@ -398,7 +398,8 @@ impl AdminClient {
     ///
     /// # Errors
     ///
-    /// As [`cancel`](Self::cancel), and when there is no such deployment.
+    /// As [`cancel`](Self::cancel); when there is no such deployment; and while an attempt is at work or nothing of the
+    /// invocation is journaled yet (409).
     ///
     /// # Examples
     ///

@@ -4,6 +4,8 @@
 //! order in which the runtime sends them. What Start says stands in `sys_invocation` and `state`, but for the random
 //! seed, which follows from the invocation's id. Seen on server 1.7.12.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
@@ -107,8 +109,17 @@ struct StateRow {
 }
 
 #[derive(Deserialize)]
-struct ServerVersion {
+struct Server {
     version: String,
+    #[serde(default)]
+    features: BTreeMap<String, bool>,
+}
+
+impl Server {
+    /// Whether seeds do not follow from ids any more; an experimental option of the server's.
+    fn hides_seeds(&self) -> bool {
+        self.features.get("unique_random_seeds") == Some(&true)
+    }
 }
 
 impl AdminClient {
@@ -157,7 +168,7 @@ impl AdminClient {
             if row.journal_size.is_some_and(|size| size != entries.len()) {
                 continue;
             }
-            let server = self.server_version().await?;
+            let server: Server = self.get("/version").await?;
             return journal(id, row, entries, state, server).map_err(|what| {
                 let id = id.to_owned();
                 ExportError::Unreadable { id, what }
@@ -186,13 +197,6 @@ impl AdminClient {
         let mut rows: Vec<StateRow> = self.query(&sql).await?;
         rows.retain(|entry| entry.scope == row.scope);
         Ok(Some(rows))
-    }
-
-    async fn server_version(&self) -> Result<String, ExportError> {
-        let answer = self
-            .exchange(reqwest::Method::GET, "/version", None::<&Value>)
-            .await?;
-        Ok(answer.decode::<ServerVersion>()?.version)
     }
 }
 
@@ -254,9 +258,14 @@ fn journal(
     row: InvocationRow,
     entries: Vec<JournalRow>,
     state: Option<Vec<StateRow>>,
-    server: String,
+    server: Server,
 ) -> Result<RecordedJournal, String> {
     let raw_id = id::raw_id(id).ok_or_else(|| format!("`{id}` has not the form of an id"))?;
+    if server.hides_seeds() {
+        return Err(
+            "the server has `unique_random_seeds`, which its tables do not show".to_owned(),
+        );
+    }
     let number = row.pinned_service_protocol_version;
     let number = number.ok_or("it has not begun")?;
     let version = format::version(number);
@@ -276,7 +285,7 @@ fn journal(
         entries.collect::<Result<Vec<_>, String>>()
     });
     Ok(RecordedJournal {
-        server: Some(server),
+        server: Some(server.version),
         id: id.to_owned(),
         raw_id,
         awaits: row.awaits(&entries),
