@@ -56,7 +56,7 @@ async fn kafka() -> Result {
         admin.ensure_kafka_cluster(&moved).await?.change,
         Change::Updated
     );
-    assert_eq!(admin.kafka_clusters().await?, [moved.clone()]);
+    assert_eq!(admin.kafka_clusters().await?, [moved]);
     assert_eq!(
         admin.patch_kafka_cluster(&events).await?.properties["sasl.password"],
         "***"
@@ -103,7 +103,7 @@ async fn kafka() -> Result {
     let second = second.value;
     assert_ne!(second.id, first.id);
     assert_eq!(second.options["group.id"], first.options["group.id"]);
-    assert_eq!(admin.subscriptions().await?, [second.clone()]);
+    assert_eq!(admin.subscriptions().await?, std::slice::from_ref(&second));
     assert_eq!(
         admin.ensure_subscription(&larger).await?.change,
         Change::Nothing

@@ -253,7 +253,7 @@ impl AdminClient {
     ///
     /// # Examples
     ///
-    /// See the [module](super::admin).
+    /// See the [module](crate::admin).
     pub async fn ensure_deployment(
         &self,
         deployment: &NewDeployment,

@@ -2,8 +2,6 @@
 //! invocation's own number in 22, both in base 62 and as little-endian numbers of their bytes. Seen on
 //! server 1.7.12.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
 use crate::testing::engine::invocation::RawId;
 
 const PREFIX: &str = "inv_1";
@@ -33,16 +31,6 @@ fn base_62(digits: &[u8]) -> Option<u128> {
         number = number.checked_mul(62)?.checked_add(value as u128)?;
     }
     Some(number)
-}
-
-/// The seed that the server gives an invocation of this id: its tables do not show it. The standard library's
-/// hash of the bytes; seen on server 1.7.12, and watched by a test against it. (There an invocation that is restarted
-/// from a later entry of another one gets a seed of its own as well, so its copied entries do not replay if they depend
-/// on random numbers.)
-pub(super) fn seed(raw: &RawId) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    raw.hash(&mut hasher);
-    hasher.finish()
 }
 
 #[cfg(test)]
