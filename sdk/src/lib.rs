@@ -144,6 +144,7 @@
 //! | `lambda` | no | `lambda`: an endpoint as a function of AWS Lambda |
 //! | `schemars` | no | JSON schemas in the endpoint manifest, for types that implement `JsonSchema` |
 //! | `uuid` | no | conversion of [`Uuid`] from and to the `uuid` crate's |
+//! | `admin` | no | `admin`: a client of the server's admin API: deployments, Kafka, invocations, SQL |
 //! | `testing` | no | `testing`: tests of handlers without a server, see there |
 //! | `test-server` | no | `test_server`: a real Restate server and Kafka broker on loopback (Unix) |
 //!
@@ -175,6 +176,8 @@
 #[path = "private.rs"]
 #[allow(missing_docs)]
 pub mod __private;
+#[cfg(feature = "admin")]
+mod client;
 mod combinators;
 mod context;
 mod endpoint;
@@ -202,6 +205,8 @@ pub mod test_server;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
+#[cfg(feature = "admin")]
+pub use client::admin;
 pub use context::{
     AttachHandle, AttemptFinished, Awakeable, Call, Context, DurableFuture, EphemeralGet,
     InvocationHandle, InvocationId, Key, ObjectClient, ObjectContext, OrTimeout, Promise, Random,

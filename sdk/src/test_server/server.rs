@@ -355,7 +355,7 @@ impl RestateServer {
     async fn look(&self) -> Look {
         // The admin API names its ingress, which tells our server from one that was faster to
         // take the port.
-        match self.admin_get("/version").await {
+        match self.admin().get::<Value>("/version").await {
             Ok(version) => {
                 let ingress = version.get("ingress_endpoint").and_then(Value::as_str);
                 if ingress.map(|url| url.trim_end_matches('/')) != Some(&self.ingress_url) {

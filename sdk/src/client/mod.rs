@@ -1,0 +1,5 @@
+//! Clients of the server's HTTP APIs: what they share, and one folder each.
+
+#[cfg(feature = "admin")]
+pub mod admin;
+pub(crate) mod http;
