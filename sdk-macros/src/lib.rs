@@ -67,9 +67,14 @@
 //!
 //! # Clients
 //!
-//! `FooClient<'a>` comes from `ctx.service_client()`, `ctx.object_client(key)` or
-//! `ctx.workflow_client(key)` and has one method a handler, which takes the input (of a
-//! `KafkaEvent<T>`, the `T`) and makes a `durably::Request`.
+//! `FooClient` has one method a handler, which takes the input (of a `KafkaEvent<T>`, the `T`) and makes
+//! a request. What that is, is the caller's affair, for which the client has a type parameter:
+//!
+//! | the client comes from | it makes |
+//! | --- | --- |
+//! | `ctx.service_client::<FooClient>()`, `ctx.object_client::<FooClient>(key)`, `ctx.workflow_client::<FooClient>(key)` | a `durably::Request`, journaled by the handler |
+//! | the `service`, `object` and `workflow` of an ingress client (feature `client`) | an HTTP request to the server |
+//! | those of `durably::testing` | a request for the test kit |
 //!
 //! Structs may have type parameters. The client has none, so inputs and outputs cannot mention them;
 //! errors can.

@@ -196,7 +196,7 @@ pub mod test_server;
 pub mod testing;
 
 pub use context::{
-    AttachHandle, AttemptFinished, Awakeable, Call, Context, DurableFuture, EphemeralGet,
+    AttachHandle, AttemptFinished, Awakeable, Call, Caller, Context, DurableFuture, EphemeralGet,
     InvocationHandle, InvocationId, Key, ObjectClient, ObjectContext, OrTimeout, Promise, Random,
     Request, Run, Sent, ServiceClient, SharedObjectContext, SharedWorkflowContext, StateKey,
     Target, WorkflowClient, WorkflowContext,

@@ -5,7 +5,7 @@ use std::{fmt, marker::PhantomData};
 pub use tokio;
 
 pub use crate::{
-    context::{Context, FromAttempt, ObjectClient, Request, ServiceClient, Target, WorkflowClient},
+    context::{Caller, Context, FromAttempt, ObjectClient, ServiceClient, Target, WorkflowClient},
     error::HandlerError,
     executor::AttemptHandle,
     payload::{Encode, FromInput, Input},

@@ -109,12 +109,11 @@ impl Blame {
         quote! { #open #ty as #private::#name>::#item }
     }
 
-    /// `Generic<'a, Args…>` below `__private`.
-    fn generic(self, private: &TokenStream, name: &str, args: &TokenStream) -> TokenStream {
-        let name = Ident::new(name, self.first);
-        let private = self.lead(private);
+    /// `CallerType::Request<Args…>`, the caller being the client's parameter: a name that no payload is likely to
+    /// have, since it would hide it.
+    fn request(self, args: &TokenStream) -> TokenStream {
         let close = quote_spanned! {self.last=> > };
-        quote_spanned! {self.first=> #private::#name<#args #close }
+        quote_spanned! {self.first=> CallerType::Request<#args #close }
     }
 
     /// `tokens` all at the first token.
