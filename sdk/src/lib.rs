@@ -139,6 +139,7 @@
 //! | `identity` | yes | request identity: `EndpointBuilder::identity_key` |
 //! | `schemars` | no | JSON schemas in the endpoint manifest, for types that implement `JsonSchema` |
 //! | `uuid` | no | conversion of [`Uuid`] from and to the `uuid` crate's |
+//! | `client` | no | `client::IngressClient`: calls handlers from outside, typed |
 //! | `testing` | no | `testing`: tests of handlers without a server, see there |
 //! | `test-server` | no | `test_server`: a real Restate server and Kafka broker on loopback (Unix) |
 //!
@@ -170,6 +171,8 @@
 #[path = "private.rs"]
 #[allow(missing_docs)]
 pub mod __private;
+#[cfg(feature = "client")]
+pub mod client;
 mod combinators;
 mod context;
 mod endpoint;

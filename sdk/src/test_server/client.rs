@@ -31,28 +31,3 @@ pub(super) fn describe(error: reqwest::Error) -> Box<dyn Error + Send + Sync> {
     }
     text.into()
 }
-
-/// Percent-encodes one segment of a path: everything except RFC 3986's unreserved characters.
-pub(super) fn encode_segment(segment: &str) -> String {
-    let mut encoded = String::with_capacity(segment.len());
-    for byte in segment.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
-}
-
-#[cfg(test)]
-mod tests {
-    use super::encode_segment;
-
-    #[test]
-    fn segments_hold_any_text() {
-        assert_eq!(encode_segment("user-1_a.b~c"), "user-1_a.b~c");
-        assert_eq!(encode_segment("a/b ?#%+é"), "a%2Fb%20%3F%23%25%2B%C3%A9");
-        assert_eq!(encode_segment(""), "");
-    }
-}
