@@ -320,7 +320,6 @@ fn expand_service(
             check::check(&service, &mut errors);
             expand::expand(&service, errors)
         }
-        Parsed::Refused(service) => expand::expand(&service, errors),
         Parsed::Other(mut tokens) => {
             tokens.extend(errors.into_tokens());
             tokens
