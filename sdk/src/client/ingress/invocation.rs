@@ -67,6 +67,14 @@ enum Which {
     },
 }
 
+/// Whether this may be what the ingress (server 1.7) says when there is nothing to attach to: it looks
+/// like the terminal error of a handler. Asked for the output, it says more clearly who does not find what.
+fn is_not_found(error: &IngressError) -> bool {
+    error.as_terminal().is_some_and(|error| {
+        error.code() == 404 && error.message() == "not found" && error.metadata().is_empty()
+    })
+}
+
 impl IngressInvocation {
     fn new(client: IngressClient, which: Which) -> Self {
         Self {
@@ -192,11 +200,18 @@ impl IngressInvocation {
     /// See [`IngressInvocation`].
     pub fn attach<T: Decode + 'static>(&self) -> IngressFuture<T> {
         let (client, exchange) = (self.client.clone(), self.exchange("attach"));
+        let doubt = self.exchange("output");
         Box::pin(async move {
             let exchange = exchange?;
             let name = exchange.name();
-            let response = response::decode(name, client.exchange(exchange).await?)?;
-            Ok(response.output)
+            match client.exchange(exchange).await {
+                Ok(response) => Ok(response::decode(name, response)?.output),
+                Err(error) if is_not_found(&error) => match client.exchange(doubt?).await {
+                    Err(refused @ IngressError::Refused { status: 404, .. }) => Err(refused),
+                    _ => Err(error),
+                },
+                Err(error) => Err(error),
+            }
         })
     }
 

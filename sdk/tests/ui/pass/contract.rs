@@ -62,7 +62,7 @@ pub mod shop {
 
     /// Nobody implements it here.
     #[durably::service]
-    pub(crate) trait Elsewhere {
+    trait Elsewhere {
         async fn work(&self, ctx: &Context, work: C) -> HandlerResult<C>;
     }
 

@@ -142,3 +142,35 @@ async fn broken_connections_say_what_broke() {
     );
     assert_eq!((error.status(), error.message()), (None, None));
 }
+
+#[tokio::test]
+async fn nothing_to_attach_to_is_no_terminal_error() {
+    let not_found = says(
+        404,
+        &[INVOCATION, ("x-restate-id", ID)],
+        r#"{"code":404,"message":"not found"}"#,
+    );
+    let script = Script::new([not_found.clone(), refuses(404)]);
+    let error = script
+        .client()
+        .invocation(ID)
+        .attach::<u32>()
+        .await
+        .unwrap_err();
+    assert_eq!((error.status(), error.as_terminal()), (Some(404), None));
+    assert!(
+        script.seen()[1]
+            .line()
+            .starts_with("GET http://ingress:8080/restate/output/")
+    );
+
+    // A handler may say the same.
+    let script = Script::new([not_found]);
+    let error = script
+        .client()
+        .invocation(ID)
+        .attach::<u32>()
+        .await
+        .unwrap_err();
+    assert!(error.as_terminal().is_some());
+}
