@@ -21,7 +21,7 @@ use crate::types::{first_borrow, ungroup};
 
 /// What is left of the item: a service, or something that could not become one.
 pub(crate) enum Parsed {
-    Service(Service),
+    Service(Box<Service>),
     /// The item to emit besides the errors, `#[handler]` removed.
     Other(TokenStream),
 }
@@ -113,7 +113,8 @@ fn implementation(
         Some(contract) => ServiceItem::Implementation { item, contract },
         None => ServiceItem::Inherent(item),
     };
-    Parsed::Service(model(kind, ident, item, (cfgs, docs), options, handlers))
+    let service = model(kind, ident, item, (cfgs, docs), options, handlers);
+    Parsed::Service(Box::new(service))
 }
 
 /// The trait that says what a service's handlers are.
@@ -171,7 +172,8 @@ fn contract(
     let (cfgs, docs) = (named(&item.attrs, "cfg"), named(&item.attrs, "doc"));
     let ident = item.ident.clone();
     let item = ServiceItem::Contract(item);
-    Parsed::Service(model(kind, ident, item, (cfgs, docs), options, handlers))
+    let service = model(kind, ident, item, (cfgs, docs), options, handlers);
+    Parsed::Service(Box::new(service))
 }
 
 /// What a contract names is not named again where it is implemented.

@@ -139,7 +139,7 @@
 //! | `identity` | yes | request identity: `EndpointBuilder::identity_key` |
 //! | `schemars` | no | JSON schemas in the endpoint manifest, for types that implement `JsonSchema` |
 //! | `uuid` | no | conversion of [`Uuid`] from and to the `uuid` crate's |
-//! | `client` | no | `client::IngressClient`: calls handlers from outside, typed |
+//! | `client` | no | `ingress::IngressClient`: calls handlers from outside, typed |
 //! | `testing` | no | `testing`: tests of handlers without a server, see there |
 //! | `test-server` | no | `test_server`: a real Restate server and Kafka broker on loopback (Unix) |
 //!
@@ -172,7 +172,7 @@
 #[allow(missing_docs)]
 pub mod __private;
 #[cfg(feature = "client")]
-pub mod client;
+mod client;
 mod combinators;
 mod context;
 mod endpoint;
@@ -198,6 +198,8 @@ pub mod test_server;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
+#[cfg(feature = "client")]
+pub use client::ingress;
 pub use context::{
     AttachHandle, AttemptFinished, Awakeable, Call, Caller, Context, DurableFuture, EphemeralGet,
     InvocationHandle, InvocationId, Key, ObjectClient, ObjectContext, OrTimeout, Promise, Random,

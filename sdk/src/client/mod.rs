@@ -1,14 +1,5 @@
-//! Clients of a Restate server, for programs that are no handlers.
-//!
-//! [`IngressClient`] (feature `client`) calls handlers, as any HTTP client outside does, but typed.
+//! Clients of the server's HTTP APIs: what they share, and one folder each.
 
+pub(crate) mod http;
 #[cfg(feature = "client")]
-mod ingress;
-
-#[cfg(feature = "test-server")]
-pub(crate) use ingress::encode_segment;
-#[cfg(feature = "client")]
-pub use ingress::{
-    IngressClient, IngressClientBuilder, IngressError, IngressFuture, IngressInvocation,
-    IngressRequest, IngressResponse, IngressSent, SendStatus,
-};
+pub mod ingress;

@@ -4,10 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
-use super::client;
+use super::client::{self, encode_segment};
 use super::error::TestServerError;
 use super::server::RestateServer;
-use crate::client::encode_segment;
 
 /// No answer of the admin API takes longer, discovery with its retries included.
 const LIMIT: Duration = Duration::from_secs(30);

@@ -1,7 +1,8 @@
 //! The HTTP client that the test tools share.
 
-use std::error::Error;
 use std::time::Duration;
+
+pub(super) use crate::client::http::{describe, encode_segment};
 
 /// A client that keeps no connections and goes through no proxy.
 ///
@@ -16,18 +17,4 @@ pub(super) fn client() -> reqwest::Result<reqwest::Client> {
         .connect_timeout(Duration::from_secs(5))
         .redirect(reqwest::redirect::Policy::none())
         .build()
-}
-
-/// An error of the client with all its causes in one line and without the address, which the
-/// caller states anyway.
-pub(super) fn describe(error: reqwest::Error) -> Box<dyn Error + Send + Sync> {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text.into()
 }

@@ -44,7 +44,7 @@ mod serve;
 mod server;
 mod settings;
 
-pub use crate::client::IngressError;
+pub use crate::ingress::IngressError;
 pub use admin::Deployment;
 pub use error::TestServerError;
 pub use ingress::{Ingress, IngressRequest, Reply, Sent};

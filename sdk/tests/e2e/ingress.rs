@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use durably::client::{IngressClient, IngressError, SendStatus};
+use durably::ingress::{IngressClient, IngressError, SendStatus};
 use durably::{Raw, RetryPolicy, Target, prelude::*};
 use http_body_util::Full;
 use hyper_util::{client::legacy, rt::TokioExecutor};

@@ -12,7 +12,7 @@ use super::{
     path::Base,
     transport::{self, Transport},
 };
-use crate::{RetryPolicy, error::BoxError};
+use crate::{RetryPolicy, client::http::describe, error::BoxError};
 
 /// Makes an [`IngressClient`] with options.
 ///
@@ -20,7 +20,7 @@ use crate::{RetryPolicy, error::BoxError};
 ///
 /// ```
 /// use std::time::Duration;
-/// use durably::{RetryPolicy, client::IngressClient};
+/// use durably::{RetryPolicy, ingress::IngressClient};
 ///
 /// let ingress = IngressClient::builder("http://localhost:8080")
 ///     .bearer_token("s3cr3t")
@@ -29,7 +29,7 @@ use crate::{RetryPolicy, error::BoxError};
 ///     .retry(RetryPolicy::exponential(Duration::from_millis(50), 2.0).max_attempts(5))
 ///     .build()?;
 /// # let _ = ingress;
-/// # Ok::<(), durably::client::IngressError>(())
+/// # Ok::<(), durably::ingress::IngressError>(())
 /// ```
 #[must_use = "a builder does nothing until `build`"]
 pub struct IngressClientBuilder {
@@ -112,7 +112,7 @@ impl IngressClientBuilder {
     /// ```
     /// use std::convert::Infallible;
     /// use bytes::Bytes;
-    /// use durably::{Target, client::IngressClient};
+    /// use durably::{Target, ingress::IngressClient};
     /// use http_body_util::Full;
     ///
     /// /// An ingress where every handler says hello.
@@ -134,7 +134,7 @@ impl IngressClientBuilder {
     /// }
     ///
     /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), durably::client::IngressError> {
+    /// # async fn main() -> Result<(), durably::ingress::IngressError> {
     /// let ingress = IngressClient::builder("http://in.memory").transport(Hello).build()?;
     /// let answer = ingress.request::<_, String>(Target::service("Greeter", "greet"), "Ada");
     /// assert_eq!(answer.call().await?, "hello");
@@ -198,7 +198,7 @@ impl IngressClientBuilder {
             options: self.options,
             transport: match self.transport {
                 Some(transport) => transport,
-                None => Box::new(transport::default()?),
+                None => Box::new(transport::default().map_err(describe)?),
             },
         };
         Ok(IngressClient {

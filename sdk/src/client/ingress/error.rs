@@ -16,7 +16,7 @@ use crate::error::{BoxError, TerminalError};
 /// # Examples
 ///
 /// ```no_run
-/// use durably::{client::{IngressClient, IngressError}, prelude::*};
+/// use durably::{ingress::{IngressClient, IngressError}, prelude::*};
 /// # struct Payments;
 /// # #[durably::service]
 /// # impl Payments {
@@ -126,7 +126,7 @@ impl IngressError {
     /// # Examples
     ///
     /// ```
-    /// use durably::client::IngressError;
+    /// use durably::ingress::IngressError;
     ///
     /// fn exit_code(error: &IngressError) -> i32 {
     ///     if error.is_timeout() { 75 } else { 1 }
@@ -142,7 +142,7 @@ impl IngressError {
     /// # Examples
     ///
     /// ```
-    /// use durably::client::IngressError;
+    /// use durably::ingress::IngressError;
     ///
     /// fn is_unknown(error: &IngressError) -> bool {
     ///     error.status() == Some(404) // no such service, handler or invocation
@@ -162,7 +162,7 @@ impl IngressError {
     /// # Examples
     ///
     /// ```
-    /// use durably::client::IngressError;
+    /// use durably::ingress::IngressError;
     ///
     /// fn is_sold_out(error: &IngressError) -> bool {
     ///     error.message() == Some("out of stock")
@@ -182,7 +182,7 @@ impl IngressError {
     /// # Examples
     ///
     /// ```
-    /// use durably::client::IngressError;
+    /// use durably::ingress::IngressError;
     ///
     /// fn skus(error: &IngressError) -> impl Iterator<Item = &str> {
     ///     error.metadata().iter().filter(|(key, _)| key == "sku").map(|(_, sku)| &**sku)
@@ -199,7 +199,7 @@ impl IngressError {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use durably::client::IngressError;
+    /// use durably::ingress::IngressError;
     ///
     /// fn pause(error: &IngressError) -> Duration {
     ///     error.retry_after().unwrap_or(Duration::from_secs(1))
@@ -218,7 +218,7 @@ impl IngressError {
     /// # Examples
     ///
     /// ```
-    /// use durably::client::IngressError;
+    /// use durably::ingress::IngressError;
     ///
     /// fn report(error: &IngressError) -> String {
     ///     format!("{} failed", error.invocation_id().unwrap_or("the request"))

@@ -20,7 +20,7 @@ const NOT_READY: u16 = 470;
 /// # Examples
 ///
 /// ```no_run
-/// use durably::client::{IngressClient, IngressError};
+/// use durably::ingress::{IngressClient, IngressError};
 ///
 /// # async fn example(ingress: IngressClient, id: String) -> Result<(), IngressError> {
 /// let invocation = ingress.invocation(&id);
@@ -130,7 +130,7 @@ impl IngressInvocation {
     /// # Examples
     ///
     /// ```no_run
-    /// # use durably::client::{IngressClient, IngressError};
+    /// # use durably::ingress::{IngressClient, IngressError};
     /// # async fn example(ingress: IngressClient) -> Result<(), IngressError> {
     /// let signup = ingress.workflow_invocation("Signup", "ada").scope("tenant-7");
     /// let confirmed: bool = signup.attach().await?;
@@ -154,7 +154,7 @@ impl IngressInvocation {
     ///
     /// ```no_run
     /// # use std::time::Duration;
-    /// # use durably::client::{IngressClient, IngressError};
+    /// # use durably::ingress::{IngressClient, IngressError};
     /// # async fn example(ingress: IngressClient, id: String) -> Result<(), IngressError> {
     /// let greeting = ingress.invocation(&id).timeout(Duration::from_secs(5)).attach::<String>().await;
     /// if greeting.is_err_and(|error| error.is_timeout()) {
@@ -174,7 +174,7 @@ impl IngressInvocation {
     /// # Examples
     ///
     /// ```no_run
-    /// # use durably::{client::{IngressClient, IngressError}, prelude::*};
+    /// # use durably::{ingress::{IngressClient, IngressError}, prelude::*};
     /// # async fn example(ingress: IngressClient, id: String) -> Result<(), IngressError> {
     /// // For as long as it takes, through restarts of the server.
     /// let forever = RetryPolicy::fixed(Duration::from_secs(1));
@@ -243,7 +243,7 @@ impl IngressInvocation {
     /// # Examples
     ///
     /// ```no_run
-    /// # use durably::client::{IngressClient, IngressError};
+    /// # use durably::ingress::{IngressClient, IngressError};
     /// # async fn example(ingress: IngressClient) -> Result<(), IngressError> {
     /// let id = ingress.workflow_invocation("Signup", "ada").id().await?;
     /// println!("{id}"); // for the admin API, say

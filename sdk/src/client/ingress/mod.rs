@@ -23,8 +23,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use http_body_util::Full;
 use tower_service::Service;
 
-#[cfg(feature = "test-server")]
-pub(crate) use self::path::encode_segment;
 pub use self::{
     builder::IngressClientBuilder,
     error::IngressError,
@@ -43,7 +41,7 @@ use crate::{
 /// # Examples
 ///
 /// ```
-/// use durably::client::{IngressClient, IngressFuture};
+/// use durably::ingress::{IngressClient, IngressFuture};
 ///
 /// fn approve(ingress: &IngressClient, awakeable: &str) -> IngressFuture<()> {
 ///     ingress.resolve_awakeable(awakeable, &true)
@@ -55,7 +53,7 @@ pub type IngressFuture<T> = Pin<Box<dyn Future<Output = Result<T, IngressError>>
 /// handlers do among each other. Cheap to clone.
 ///
 /// ```no_run
-/// use durably::{client::IngressClient, prelude::*};
+/// use durably::{ingress::IngressClient, prelude::*};
 ///
 /// struct Counter;
 ///
@@ -70,7 +68,7 @@ pub type IngressFuture<T> = Pin<Box<dyn Future<Output = Result<T, IngressError>>
 /// }
 ///
 /// # #[tokio::main]
-/// # async fn main() -> Result<(), durably::client::IngressError> {
+/// # async fn main() -> Result<(), durably::ingress::IngressError> {
 /// let ingress = IngressClient::new("http://localhost:8080")?;
 ///
 /// // Wait for the result; `.call()` is the same as awaiting the request.
@@ -146,12 +144,12 @@ impl IngressClient {
     /// # Examples
     ///
     /// ```
-    /// use durably::client::IngressClient;
+    /// use durably::ingress::IngressClient;
     ///
     /// let ingress = IngressClient::new("http://localhost:8080")?;
     /// assert!(IngressClient::new("localhost").is_err());
     /// # let _ = ingress;
-    /// # Ok::<(), durably::client::IngressError>(())
+    /// # Ok::<(), durably::ingress::IngressError>(())
     /// ```
     pub fn new(url: impl Into<String>) -> Result<Self, IngressError> {
         Self::builder(url).build()
@@ -196,7 +194,7 @@ impl IngressClient {
     /// # Examples
     ///
     /// ```no_run
-    /// use durably::{client::{IngressClient, IngressError}, prelude::*};
+    /// use durably::{ingress::{IngressClient, IngressError}, prelude::*};
     /// # struct Greeter;
     /// # #[durably::service]
     /// # impl Greeter {
@@ -227,7 +225,7 @@ impl IngressClient {
     /// # Examples
     ///
     /// ```no_run
-    /// use durably::{client::{IngressClient, IngressError}, prelude::*};
+    /// use durably::{ingress::{IngressClient, IngressError}, prelude::*};
     /// # struct Signup;
     /// # #[durably::workflow]
     /// # impl Signup {
@@ -252,7 +250,7 @@ impl IngressClient {
     /// # Examples
     ///
     /// ```no_run
-    /// use durably::{Raw, Target, client::{IngressClient, IngressError}};
+    /// use durably::{Raw, Target, ingress::{IngressClient, IngressError}};
     ///
     /// # async fn example(ingress: IngressClient) -> Result<(), IngressError> {
     /// let image = Raw::from(vec![0x89, b'P', b'N', b'G']);
@@ -279,7 +277,7 @@ impl IngressClient {
     /// # Examples
     ///
     /// ```no_run
-    /// # use durably::client::{IngressClient, IngressError};
+    /// # use durably::ingress::{IngressClient, IngressError};
     /// # async fn example(ingress: IngressClient) -> Result<(), IngressError> {
     /// let confirmed: Option<bool> = ingress.workflow_invocation("Signup", "ada").output().await?;
     /// # Ok(())
@@ -294,7 +292,7 @@ impl IngressClient {
     /// # Examples
     ///
     /// ```no_run
-    /// # use durably::{Target, client::{IngressClient, IngressError}};
+    /// # use durably::{Target, ingress::{IngressClient, IngressError}};
     /// # async fn example(ingress: IngressClient) -> Result<(), IngressError> {
     /// let add = Target::object("Counter", "ada", "add");
     /// let sum: u64 = ingress.idempotent_invocation(add, "click-17").attach().await?;
@@ -319,7 +317,7 @@ impl IngressClient {
     /// # Examples
     ///
     /// ```no_run
-    /// # use durably::client::{IngressClient, IngressError};
+    /// # use durably::ingress::{IngressClient, IngressError};
     /// # async fn example(ingress: IngressClient, id: String) -> Result<(), IngressError> {
     /// ingress.resolve_awakeable(&id, "approved").await?;
     /// # Ok(())
@@ -340,7 +338,7 @@ impl IngressClient {
     /// # Examples
     ///
     /// ```no_run
-    /// # use durably::client::{IngressClient, IngressError};
+    /// # use durably::ingress::{IngressClient, IngressError};
     /// # async fn example(ingress: IngressClient, id: String) -> Result<(), IngressError> {
     /// ingress.reject_awakeable(&id, "nobody answered").await?;
     /// # Ok(())

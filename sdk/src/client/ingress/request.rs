@@ -24,7 +24,7 @@ const LIMIT_KEY: HeaderName = HeaderName::from_static("x-restate-limit-key");
 ///
 /// ```no_run
 /// use std::time::Duration;
-/// use durably::{Target, client::{IngressClient, IngressError}};
+/// use durably::{Target, ingress::{IngressClient, IngressError}};
 ///
 /// # async fn example(ingress: IngressClient) -> Result<(), IngressError> {
 /// let greet = |name: &str| ingress.request::<_, String>(Target::service("Greeter", "greet"), name.to_owned());
@@ -97,7 +97,7 @@ impl<In, Out> IngressRequest<In, Out> {
     /// # Examples
     ///
     /// ```no_run
-    /// use durably::{Target, client::{IngressClient, IngressError}};
+    /// use durably::{Target, ingress::{IngressClient, IngressError}};
     ///
     /// # async fn example(ingress: IngressClient) -> Result<(), IngressError> {
     /// let get = ingress.request::<_, u64>(Target::object("Counter", "ada", "get"), ());
@@ -115,7 +115,7 @@ impl<In, Out> IngressRequest<In, Out> {
     /// # Examples
     ///
     /// ```no_run
-    /// use durably::{Target, client::{IngressClient, IngressError}};
+    /// use durably::{Target, ingress::{IngressClient, IngressError}};
     ///
     /// # async fn example(ingress: IngressClient) -> Result<(), IngressError> {
     /// let mail = ingress.request::<_, ()>(Target::service("Mail", "deliver"), "ada");
@@ -153,7 +153,7 @@ impl<In, Out> IngressRequest<In, Out> {
     /// # Examples
     ///
     /// ```no_run
-    /// use durably::{Target, client::{IngressClient, IngressError}, prelude::*};
+    /// use durably::{Target, ingress::{IngressClient, IngressError}, prelude::*};
     ///
     /// # async fn example(ingress: IngressClient) -> Result<(), IngressError> {
     /// let request = ingress.request::<_, String>(Target::service("Greeter", "greet"), "Ada");
@@ -273,7 +273,7 @@ impl<In, Out> IngressRequest<In, Out> {
     /// # Examples
     ///
     /// ```no_run
-    /// use durably::{client::{IngressClient, IngressError}, prelude::*};
+    /// use durably::{ingress::{IngressClient, IngressError}, prelude::*};
     /// # struct Reports;
     /// # #[durably::service]
     /// # impl Reports {

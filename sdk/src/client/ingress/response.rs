@@ -16,7 +16,7 @@ use crate::{Decode, InvocationId};
 /// # Examples
 ///
 /// ```no_run
-/// use durably::{Target, client::{IngressClient, IngressError}};
+/// use durably::{Target, ingress::{IngressClient, IngressError}};
 ///
 /// # async fn example(ingress: IngressClient) -> Result<(), IngressError> {
 /// let request = ingress.request::<_, String>(Target::service("Greeter", "greet"), "Ada");
@@ -79,7 +79,7 @@ pub enum SendStatus {
 /// # Examples
 ///
 /// ```no_run
-/// use durably::{Target, client::{IngressClient, IngressError, SendStatus}};
+/// use durably::{Target, ingress::{IngressClient, IngressError, SendStatus}};
 ///
 /// # async fn example(ingress: IngressClient) -> Result<(), IngressError> {
 /// let request = ingress.request::<_, String>(Target::workflow("Signup", "ada", "run"), "ada@example.com");
@@ -125,7 +125,7 @@ impl<Out> IngressSent<Out> {
     ///
     /// ```no_run
     /// use std::time::Duration;
-    /// use durably::client::{IngressError, IngressSent};
+    /// use durably::ingress::{IngressError, IngressSent};
     ///
     /// # async fn example(sent: IngressSent<String>) -> Result<(), IngressError> {
     /// let outcome: String = sent.invocation().timeout(Duration::from_secs(10)).attach().await?;
@@ -162,7 +162,7 @@ impl<Out> IngressSent<Out> {
     /// # Examples
     ///
     /// ```no_run
-    /// use durably::client::{IngressError, IngressSent};
+    /// use durably::ingress::{IngressError, IngressSent};
     ///
     /// # async fn example(sent: IngressSent<String>) -> Result<(), IngressError> {
     /// let so_far: Option<String> = sent.output().await?;

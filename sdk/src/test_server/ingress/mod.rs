@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 pub use self::reply::{Reply, Sent};
 pub use self::request::IngressRequest;
 use super::client;
-use crate::client::{IngressClient, IngressError};
+use crate::ingress::{IngressClient, IngressError};
 use crate::{Raw, RetryPolicy, Target};
 
 /// A client of a server's ingress. Cheap to clone; stays valid when the server restarts.
@@ -49,7 +49,7 @@ impl Ingress {
     ///
     /// ```
     /// let ingress = durably::test_server::Ingress::new("http://127.0.0.1:8080")?;
-    /// # Ok::<(), durably::client::IngressError>(())
+    /// # Ok::<(), durably::ingress::IngressError>(())
     /// ```
     pub fn new(url: impl Into<String>) -> Result<Self, IngressError> {
         let url = url.into();
@@ -73,7 +73,7 @@ impl Ingress {
     /// # Examples
     ///
     /// ```no_run
-    /// # use durably::{Target, client::IngressError, test_server::RestateServer};
+    /// # use durably::{Target, ingress::IngressError, test_server::RestateServer};
     /// # async fn example(server: RestateServer) -> Result<(), IngressError> {
     /// let ingress = server.ingress();
     /// let request = ingress.client().request::<_, String>(Target::service("Greeter", "greet"), "Ada");

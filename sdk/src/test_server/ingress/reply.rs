@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 use crate::Raw;
-use crate::client::{IngressError, IngressResponse, IngressSent, SendStatus};
+use crate::ingress::{IngressError, IngressResponse, IngressSent, SendStatus};
 
 /// A handler's output as the ingress gave it.
 ///
@@ -53,7 +53,7 @@ impl Reply {
     /// # Examples
     ///
     /// ```no_run
-    /// # use durably::{client::IngressError, test_server::Reply};
+    /// # use durably::{ingress::IngressError, test_server::Reply};
     /// # fn example(reply: Reply) -> Result<(), IngressError> {
     /// let greeting: String = reply.decode()?;
     /// # Ok(())

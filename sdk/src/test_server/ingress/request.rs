@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::reply::{Reply, Sent};
-use crate::client::{self, IngressClient, IngressError};
+use crate::ingress::{self, IngressClient, IngressError};
 use crate::{Raw, Target};
 
 /// A request to a handler, made by [`Ingress::service`] or [`Ingress::object`].
@@ -198,7 +198,7 @@ impl IngressRequest {
         Ok(Sent::new(&self.request()?.send_after(delay).await?))
     }
 
-    fn request(self) -> Result<client::IngressRequest<Raw, Raw>, IngressError> {
+    fn request(self) -> Result<ingress::IngressRequest<Raw, Raw>, IngressError> {
         let body = self.body.map_err(|error| IngressError::Invalid {
             request: self.target.to_string(),
             source: error.into(),
