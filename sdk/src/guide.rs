@@ -10,3 +10,9 @@ pub mod testing_handlers {}
 ///
 #[doc = include_str!("../docs/coming-from-restate-sdk.md")]
 pub mod coming_from_restate_sdk {}
+
+/// # Contracts
+///
+#[doc = include_str!("../docs/contracts.md")]
+#[cfg(feature = "client")]
+pub mod contracts {}

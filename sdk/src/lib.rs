@@ -52,6 +52,14 @@
 //! are *durable futures*: their command is recorded when they are created, they borrow the context,
 //! and they are ordinary futures for everything else.
 //!
+//! # Callers
+//!
+//! The attributes make a client of each service, here `CounterClient`, with one method a handler. Handlers
+//! get it from their context, as in `ctx.object_client::<CounterClient>("ada").add(1).await?`; programs
+//! outside from an `ingress::IngressClient` (feature `client`), tests from `testing` (feature `testing`).
+//! Where callers shall not depend on the code of a service, write its [contract](macro@service): a trait with
+//! the same attribute, which an `impl` is checked against.
+//!
 //! # Determinism
 //!
 //! On replay a handler must issue the same commands. What differs from run to run — the time,

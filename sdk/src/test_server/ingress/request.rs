@@ -13,7 +13,7 @@ use super::reply::{Reply, Sent};
 use crate::ingress::{self, IngressClient, IngressError};
 use crate::{Raw, Target};
 
-/// A request to a handler, made by [`Ingress::service`] or [`Ingress::object`].
+/// A request to a handler, made by [`Ingress::service`](super::Ingress::service) or [`Ingress::object`](super::Ingress::object).
 ///
 /// # Examples
 ///
@@ -142,7 +142,7 @@ impl IngressRequest {
     ///
     /// # Errors
     ///
-    /// As [`Ingress::call`].
+    /// As [`Ingress::call`](super::Ingress::call).
     ///
     /// # Examples
     ///
@@ -155,7 +155,7 @@ impl IngressRequest {
     ///
     /// # Errors
     ///
-    /// As [`Ingress::call`].
+    /// As [`Ingress::call`](super::Ingress::call).
     ///
     /// # Examples
     ///
@@ -169,7 +169,7 @@ impl IngressRequest {
     ///
     /// # Errors
     ///
-    /// As [`Ingress::send`].
+    /// As [`Ingress::send`](super::Ingress::send).
     ///
     /// # Examples
     ///
@@ -189,7 +189,7 @@ impl IngressRequest {
     ///
     /// # Errors
     ///
-    /// As [`Ingress::send`].
+    /// As [`Ingress::send`](super::Ingress::send).
     ///
     /// # Examples
     ///
