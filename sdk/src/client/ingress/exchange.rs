@@ -8,7 +8,11 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{IngressClient, IngressError, delay, path::Path, transport::TransportError};
+use super::{
+    IngressClient, IngressError, delay,
+    path::Path,
+    transport::{Sent, TransportError},
+};
 use crate::{error::TerminalError, retry::Decision};
 
 /// Says who made an error response: the ingress, or the invocation that failed.
@@ -143,18 +147,22 @@ fn judge(
     match outcome {
         Ok(response) if response.status().is_success() => Ok(response),
         Ok(response) => Err(answered(exchange, &response)),
-        Err(TransportError { source, unsent }) => Err(Failure {
-            error: IngressError::Transport {
-                request: exchange.name(),
-                source,
-            },
-            again: if unsent {
-                Again::Safe
-            } else {
-                Again::IfRepeatable
-            },
-            retry_after: None,
-        }),
+        Err(TransportError { source, sent }) => {
+            let request = exchange.name();
+            let (error, again) = match sent {
+                Sent::Perhaps => (
+                    IngressError::Transport { request, source },
+                    Again::IfRepeatable,
+                ),
+                Sent::No => (IngressError::Transport { request, source }, Again::Safe),
+                Sent::Impossible => (IngressError::Invalid { request, source }, Again::Never),
+            };
+            Err(Failure {
+                error,
+                again,
+                retry_after: None,
+            })
+        }
     }
 }
 

@@ -111,6 +111,11 @@ pub type IngressFuture<T> = Pin<Box<dyn Future<Output = Result<T, IngressError>>
 /// Inputs and outputs go through [`Encode`] and [`Decode`](crate::Decode), as in handlers: serde types
 /// are JSON, [`Raw`](crate::Raw) is bytes. The content type is the input's, unless a header says another.
 ///
+/// # TLS
+///
+/// reqwest comes without TLS. For an address that begins with `https`, enable a TLS feature of `reqwest` in
+/// your own `Cargo.toml` (`reqwest = { version = "0.12", features = ["rustls-tls"] }`), or bring a transport.
+///
 /// # Not there
 ///
 /// The ingress (server 1.7) completes awakeables, but neither named signals nor workflow promises: let a

@@ -35,8 +35,18 @@ pub(crate) trait Transport: Send + Sync {
 #[derive(Debug)]
 pub(crate) struct TransportError {
     pub(crate) source: BoxError,
-    /// Not a byte of the request has left: there was no connection.
-    pub(crate) unsent: bool,
+    pub(crate) sent: Sent,
+}
+
+/// How far a request came.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Sent {
+    /// Nobody knows.
+    Perhaps,
+    /// Not a byte of it has left: there was no connection.
+    No,
+    /// And there never will be one.
+    Impossible,
 }
 
 /// The transport of a client that was not given one.
@@ -65,8 +75,19 @@ impl Transport for reqwest::Client {
 
 impl From<reqwest::Error> for TransportError {
     fn from(error: reqwest::Error) -> Self {
+        let sent = if error.is_builder() {
+            Sent::Impossible
+        } else if !error.is_connect() {
+            Sent::Perhaps
+        } else if error.is_timeout() || io_errors(&error).next().is_some() {
+            Sent::No
+        } else {
+            // Not even the system was asked: an address that the client cannot use, such as `https`
+            // without TLS.
+            Sent::Impossible
+        };
         Self {
-            unsent: error.is_connect() || error.is_builder(),
+            sent,
             // The request is named by its path; the address is the client's own.
             source: error.without_url().into(),
         }
@@ -114,16 +135,20 @@ where
 
 fn foreign(error: impl Into<BoxError>) -> TransportError {
     let source = error.into();
-    TransportError {
-        unsent: is_refused_connection(&*source),
-        source,
-    }
+    let refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+    let sent = if io_errors(&*source).any(refused) {
+        Sent::No
+    } else {
+        Sent::Perhaps
+    };
+    TransportError { source, sent }
 }
 
-/// Whether a refused connection is at the bottom of it.
-fn is_refused_connection(error: &(dyn std::error::Error + 'static)) -> bool {
+/// What the system said, somewhere in an error's chain.
+fn io_errors<'e>(
+    error: &'e (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'e io::Error> {
     std::iter::successors(Some(error), |error| (*error).source())
         .take(32)
         .filter_map(|error| error.downcast_ref::<io::Error>())
-        .any(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::super::{IngressClient, IngressError, SendStatus};
 use super::{ID, Script, greet, outputs, says};
-use crate::{Raw, Target};
+use crate::{Raw, RetryPolicy, Target};
 use handlers::{AuditClient, CounterClient, SignupClient};
 
 #[allow(dead_code, reason = "only their clients are used")]
@@ -300,4 +300,27 @@ async fn nothing_secret_is_shown() {
         .request::<_, ()>(Target::service("A", "b"), "s3cr3t")
         .header("x", "s3cr3t");
     assert!(!format!("{request:?}").contains("s3cr3t"));
+}
+
+#[tokio::test]
+async fn an_address_that_cannot_be_used_is_not_tried_again() {
+    // Without TLS, that is.
+    let client = IngressClient::new("https://127.0.0.1:1").unwrap();
+    let started = std::time::Instant::now();
+    let error = greet(&client).repeatable().call().await.unwrap_err();
+    assert!(matches!(error, IngressError::Invalid { .. }), "{error:?}");
+    assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_tried_again() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let policy = RetryPolicy::fixed(Duration::from_millis(60)).max_attempts(3);
+    let client = IngressClient::builder(format!("http://{address}")).retry(policy);
+    let started = std::time::Instant::now();
+    let error = greet(&client.build().unwrap()).call().await.unwrap_err();
+    assert!(matches!(error, IngressError::Transport { .. }), "{error:?}");
+    assert!(started.elapsed() >= Duration::from_millis(60));
 }
