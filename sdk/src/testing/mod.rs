@@ -33,7 +33,7 @@
 //!
 //! # Time
 //!
-//! Time is virtual, and begins at 2020-01-01. It moves by itself, from one timer to the next, when everything waits; with
+//! Time is virtual, and begins at 2026-01-01. It moves by itself, from one timer to the next, when everything waits; with
 //! [`TestRuntimeBuilder::manual_time`] only by [`TestRuntime::advance`].
 //!
 //! # Run closures, and async tests
@@ -54,6 +54,9 @@
 //! Everything that a real runtime leaves open is decided by one seed: ids, random numbers of handlers, which of
 //! several invocations goes on first. The same seed gives the same run. A failing test prints it;
 //! [`TestRuntimeBuilder::seed`] sets it.
+
+/// 2026-01-01, in milliseconds since the Unix epoch: when the time of tests begins.
+const BEGINNING: u64 = 1_767_225_600_000;
 
 mod client;
 pub(crate) mod engine;
