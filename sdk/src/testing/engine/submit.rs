@@ -6,7 +6,7 @@ use super::{
     Engine,
     catalog::{HandlerInfo, HandlerType, ServiceType},
     failure,
-    ids::invocation_id,
+    ids::{invocation_id, known_raw_id},
     invocation::{Index, Invocation, Status, Waiter},
     timers::Timer,
 };
@@ -15,9 +15,9 @@ use crate::protocol::message::Failure;
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// A client: private handlers are out of bounds.
+    /// A client: private handlers are out of bounds, and the body must be what the handler takes.
     Outside,
-    /// A record, whose body is not looked at.
+    /// A record.
     Kafka,
     Handler(Index),
 }
@@ -88,10 +88,20 @@ impl Engine {
         {
             self.keyed_mut(place).run = Some(index);
         }
+        let raw = match (&idempotency_key, info.ty, &submission.key) {
+            (None, HandlerType::Workflow, Some(key)) => known_raw_id([&*submission.service, key]),
+            (None, ..) => self.new_raw_id(),
+            (Some((service, key, handler, idempotency_key, scope)), ..) => known_raw_id([
+                service,
+                key.as_deref().unwrap_or_default(),
+                handler,
+                idempotency_key,
+                scope.as_deref().unwrap_or_default(),
+            ]),
+        };
         if let Some(key) = idempotency_key {
             self.by_idempotency_key.insert(key, index);
         }
-        let raw = self.new_raw_id();
         let id = invocation_id(&raw);
         self.by_id.insert(id.clone(), index);
         self.by_raw.insert(raw, index);
@@ -174,12 +184,10 @@ impl Engine {
             }
             _ => {}
         }
-        if let Origin::Outside | Origin::Kafka = origin
-            && info.private
-        {
-            return Err(failure(400, "the invoked service is not public"));
-        }
         if origin == Origin::Outside {
+            if info.private {
+                return Err(failure(400, "the invoked service is not public"));
+            }
             if info.ty == HandlerType::Workflow && submission.idempotency_key.is_some() {
                 return Err(failure(
                     400,
@@ -198,11 +206,7 @@ impl Engine {
     /// The invocation of an idempotency key, as long as it is kept.
     pub(crate) fn find_idempotent(&mut self, key: &IdempotencyKey) -> Option<Index> {
         let index = *self.by_idempotency_key.get(key)?;
-        let invocation = &self.invocations[index];
-        let until = invocation
-            .completed_at
-            .saturating_add(invocation.info.idempotency_retention);
-        if invocation.is_over() && until <= self.now() {
+        if self.invocations[index].is_expired(self.now()) {
             self.forget(index);
             return None;
         }
