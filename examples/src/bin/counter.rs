@@ -104,3 +104,75 @@ async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
     ensure!(total == 0, "{total} is left");
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use durably::testing::{MockContext, TestRuntime, object};
+
+    use super::*;
+
+    type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+
+    #[tokio::test]
+    async fn adds_to_what_is_there() {
+        let mock = MockContext::object("apples").state("sum", &40_u64);
+        let sum = mock.call(async |ctx| Counter.add(ctx, 2).await).await;
+        assert_eq!(sum.unwrap(), 42);
+        assert_eq!(mock.get::<u64>("sum"), Some(42));
+    }
+
+    #[tokio::test]
+    async fn a_counter_that_nobody_has_touched_is_at_zero() {
+        let mock = MockContext::shared_object("pears");
+        let sum = mock.call(async |ctx| Counter.get(ctx).await).await;
+        assert_eq!(sum.unwrap(), 0);
+    }
+
+    fn runtime() -> Result<TestRuntime> {
+        let endpoint = Endpoint::builder().bind(Counter).build()?;
+        // Each wait is followed by a replay, as after a crash.
+        Ok(TestRuntime::builder(endpoint).always_suspend().build())
+    }
+
+    /// Twenty adds at once queue up, and none is lost.
+    #[test]
+    fn adds_come_one_after_the_other() -> Result {
+        let mut runtime = runtime()?;
+        let visits = || object::<CounterClient>("visits");
+        let mut adds = Vec::new();
+        for _ in 0..20 {
+            adds.push(runtime.send(visits().add(1))?);
+        }
+        let mut sums = Vec::new();
+        for id in adds {
+            sums.push(runtime.attach::<u64>(&id)?);
+        }
+        sums.sort_unstable();
+        assert_eq!(sums, (1..=20).collect::<Vec<_>>());
+        assert_eq!(runtime.call(visits().get())?, 20);
+        Ok(())
+    }
+
+    /// An exclusive handler that sleeps holds up the writers of its key, but no reader and no other key.
+    #[test]
+    fn readers_and_other_keys_do_not_wait() -> Result {
+        let mut runtime = runtime()?;
+        let begin = runtime.now();
+        let add = runtime.send(object::<CounterClient>("apples").add(1))?;
+        assert_eq!(runtime.call(object::<CounterClient>("apples").get())?, 0);
+        assert_eq!(runtime.call(object::<CounterClient>("pears").get())?, 0);
+        assert_eq!(runtime.now(), begin);
+        assert_eq!(runtime.attach::<u64>(&add)?, 1);
+        assert_eq!(runtime.now() - begin, Duration::from_millis(20));
+        Ok(())
+    }
+
+    #[test]
+    fn a_reset_forgets_everything() -> Result {
+        let mut runtime = runtime()?;
+        runtime.set_state("Counter", "apples", "sum", &7);
+        runtime.call(object::<CounterClient>("apples").reset())?;
+        assert_eq!(runtime.state_keys("Counter", "apples"), [""; 0]);
+        Ok(())
+    }
+}

@@ -96,3 +96,68 @@ async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
     );
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use durably::testing::{MockContext, TestRuntime, service};
+
+    use super::*;
+
+    /// The handler alone: its step runs for real, its nap takes no time.
+    #[tokio::test]
+    async fn greets_by_title() {
+        let mock = MockContext::service();
+        let greeting = mock
+            .call(async |ctx| Greeter.greet(ctx, "Ada".to_owned()).await)
+            .await;
+        assert_eq!(greeting.unwrap(), "Hello, Countess Ada!");
+        assert_eq!(mock.sleeps(), [Duration::from_millis(500)]);
+    }
+
+    /// The step replaced by its result: nobody is asked.
+    #[tokio::test]
+    async fn uses_whatever_title_it_finds() {
+        let mock = MockContext::service().forbid_runs();
+        mock.run("look up the title").returns("Captain");
+        let greeting = mock
+            .call(async |ctx| Greeter.greet(ctx, "Alan".to_owned()).await)
+            .await;
+        assert_eq!(greeting.unwrap(), "Hello, Captain Alan!");
+    }
+
+    #[tokio::test]
+    async fn greets_nobody_without_a_name() {
+        let mock = MockContext::service();
+        let refused = mock
+            .call(async |ctx| Greeter.greet(ctx, String::new()).await)
+            .await;
+        assert!(refused.unwrap_err().is_terminal());
+        assert!(mock.runs().is_empty());
+    }
+
+    /// Through the endpoint, as a caller sees it.
+    #[test]
+    fn one_idempotency_key_is_one_invocation() -> Result<(), Box<dyn std::error::Error>> {
+        let mut runtime = TestRuntime::new(Endpoint::builder().bind(Greeter).build()?);
+        let greet = || {
+            service::<GreeterClient>()
+                .greet("Alan".to_owned())
+                .idempotency_key("click-1")
+        };
+        let first = runtime.send(greet())?;
+        assert_eq!(runtime.send(greet())?, first);
+        assert_eq!(runtime.attach::<String>(&first)?, "Hello, dear Alan!");
+        assert_eq!(runtime.invocations().len(), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn a_caller_gets_the_reason() -> Result<(), Box<dyn std::error::Error>> {
+        let mut runtime = TestRuntime::new(Endpoint::builder().bind(Greeter).build()?);
+        let refused = runtime.call(service::<GreeterClient>().greet(String::new()));
+        let error = refused.unwrap_err();
+        assert_eq!(error.code(), 400);
+        assert_eq!(error.message(), "whom shall I greet?");
+        Ok(())
+    }
+}

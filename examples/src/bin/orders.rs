@@ -236,7 +236,7 @@ async fn wait_until(
 
 #[cfg(test)]
 mod tests {
-    use durably::testing::MockContext;
+    use durably::testing::{MockContext, TestRuntime, object};
 
     use super::*;
 
@@ -288,5 +288,27 @@ mod tests {
             .await
             .unwrap();
         assert!(history.is_empty());
+    }
+
+    /// Records of one order come one after the other, those of several orders side by side.
+    #[test]
+    fn a_topic_feeds_the_orders() -> Result<(), Box<dyn std::error::Error>> {
+        let mut runtime = TestRuntime::new(Endpoint::builder().bind(Orders).build()?);
+        runtime.subscribe("orders", "Orders/on_event");
+        for event in [OrderEvent::Packed, OrderEvent::Shipped] {
+            for order in ["order-1", "order-2"] {
+                runtime.produce("orders", order, &event);
+            }
+        }
+        runtime.run_until_idle();
+
+        let history = runtime.call(object::<OrdersClient>("order-2").history())?;
+        let history = history.into_iter().map(|entry| (entry.event, entry.offset));
+        let wanted = [
+            (OrderEvent::Packed, Some(1)),
+            (OrderEvent::Shipped, Some(3)),
+        ];
+        assert_eq!(history.collect::<Vec<_>>(), wanted);
+        Ok(())
     }
 }

@@ -71,8 +71,16 @@ use anyhow::{Context as _, bail, ensure};
 use durably::test_server::{ProcessUnderTest, free_port};
 use durably_examples::{Demo, or_ctrl_c, print};
 
-/// How long each step takes: enough to be killed in the middle of one.
-const STEP: Duration = Duration::from_millis(800);
+/// How long a step takes: enough to be killed in the middle of one.
+const PACE: Duration = Duration::from_millis(800);
+
+/// All steps of a check-out.
+const STEPS: [&str; 4] = [
+    "reserve the item",
+    "charge the card",
+    FATAL,
+    "mail the receipt",
+];
 
 /// The step in the middle of which the process is killed.
 const FATAL: &str = "pack the parcel";
@@ -88,12 +96,21 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 struct Shop {
     file: PathBuf,
+    /// How long each step takes.
+    pace: Duration,
 }
 
 impl Shop {
+    fn new(file: impl Into<PathBuf>) -> Self {
+        Self {
+            file: file.into(),
+            pace: PACE,
+        }
+    }
+
     async fn work_on(&self, step: &str) -> std::io::Result<()> {
         self.write("begins", step)?;
-        tokio::time::sleep(STEP).await;
+        tokio::time::sleep(self.pace).await;
         self.write("done", step)
     }
 
@@ -123,14 +140,14 @@ async fn main() -> ExitCode {
             }
             (Some("serve" | "--serve"), ..) => {
                 let file = std::env::temp_dir().join("durably-quickstart.txt");
-                durably_examples::serve(endpoint(Shop { file })?).await
+                durably_examples::serve(endpoint(Shop::new(file))?).await
             }
             // How the demonstration starts its second process.
             (Some("handlers"), Some(port), Some(file)) => {
                 let address = format!("127.0.0.1:{port}");
                 let listener = tokio::net::TcpListener::bind(address).await?;
                 print(READY);
-                HttpServer::new(endpoint(Shop { file: file.into() })?)
+                HttpServer::new(endpoint(Shop::new(file))?)
                     .serve(listener)
                     .await?;
                 Ok(())
@@ -298,12 +315,7 @@ impl Story {
         };
         let [first, second] = processes.map(|pid| format!("process {pid}"));
         demo.say(format!("{:18}  {first:16}  {second}", ""));
-        for step in [
-            "reserve the item",
-            "charge the card",
-            FATAL,
-            "mail the receipt",
-        ] {
+        for step in STEPS {
             let [first, second] =
                 processes.map(
                     |pid| match (count(pid, "begins", step), count(pid, "done", step)) {
@@ -315,12 +327,7 @@ impl Story {
                 );
             demo.say(format!("{step:18}  {first:16}  {second}"));
         }
-        for step in [
-            "reserve the item",
-            "charge the card",
-            FATAL,
-            "mail the receipt",
-        ] {
+        for step in STEPS {
             let done: usize = processes.iter().map(|pid| count(*pid, "done", step)).sum();
             ensure!(
                 done == 1,
@@ -342,3 +349,59 @@ const MORAL: &str = "
    done stayed done; only the step that the crash interrupted was begun again. There is
    no code for any of this in the workflow: read the first 60 lines of
    examples/src/bin/quickstart.rs.";
+
+#[cfg(test)]
+mod tests {
+    use durably::testing::{MockContext, TestRuntime, object, workflow};
+
+    use super::*;
+
+    type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+
+    /// A shop that is in no hurry to be killed.
+    fn shop(directory: &tempfile::TempDir) -> Shop {
+        Shop {
+            file: directory.path().join("shop.txt"),
+            pace: Duration::ZERO,
+        }
+    }
+
+    /// The handler alone: the call is scripted, and no step is executed.
+    #[tokio::test]
+    async fn checks_out_step_by_step() -> Result {
+        let mock = MockContext::workflow("ada").forbid_runs();
+        mock.on(object::<CounterClient>("orders").add(1))
+            .returns(&3);
+        for step in STEPS {
+            mock.run(step).returns(&());
+        }
+
+        let directory = tempfile::tempdir()?;
+        let checkout = Checkout {
+            shop: shop(&directory),
+        };
+        let outcome = mock
+            .call(async |ctx| checkout.run(ctx, "a teapot".to_owned()).await)
+            .await?;
+
+        assert_eq!(outcome, "order 3: a teapot is on its way");
+        assert_eq!(mock.runs(), STEPS);
+        assert_eq!(mock.sleeps(), [Duration::from_secs(1)]);
+        Ok(())
+    }
+
+    /// All services together, in memory, in no time.
+    #[tokio::test]
+    async fn each_order_gets_a_number() -> Result {
+        let directory = tempfile::tempdir()?;
+        let mut runtime = TestRuntime::new(endpoint(shop(&directory))?);
+        for (user, expected) in [("ada", 1), ("grace", 2)] {
+            let order = workflow::<CheckoutClient>(user).run("a teapot".to_owned());
+            let outcome = runtime.call_async(order).await?;
+            assert_eq!(outcome, format!("order {expected}: a teapot is on its way"));
+        }
+        let lines = std::fs::read_to_string(shop(&directory).file)?;
+        assert_eq!(lines.matches("done\tcharge the card").count(), 2);
+        Ok(())
+    }
+}

@@ -152,7 +152,7 @@ async fn wait_for_status(demo: &Demo, key: &str, wanted: &str) -> anyhow::Result
 
 #[cfg(test)]
 mod tests {
-    use durably::testing::MockContext;
+    use durably::testing::{MockContext, TestRuntime, workflow};
 
     use super::*;
 
@@ -219,5 +219,27 @@ mod tests {
             mock.promise_result("approved"),
             Some(Ok("Grace".to_owned()))
         );
+    }
+
+    /// All handlers together: one waits, the others talk to it.
+    #[test]
+    fn runs_once_whoever_approves() -> Result<(), Box<dyn std::error::Error>> {
+        let mut runtime = TestRuntime::new(Endpoint::builder().bind(Signup).build()?);
+        let ada = || workflow::<SignupClient>("ada");
+        let id = runtime.send(ada().run(application()))?;
+        runtime.advance(Duration::from_secs(60 * 60));
+        assert_eq!(runtime.call(ada().status())?, "waiting for approval");
+
+        runtime.call(ada().approve("Grace".to_owned()))?;
+        let by = "Grace".to_owned();
+        assert_eq!(runtime.attach::<Outcome>(&id)?, Outcome::Approved { by });
+        assert_eq!(runtime.call(ada().status())?, "done");
+
+        // It has run; and the promise is resolved for good.
+        let again = runtime.call(ada().run(application()));
+        assert_eq!(again.unwrap_err().code(), 409);
+        let late = runtime.call(ada().approve("Alan".to_owned()));
+        assert_eq!(late.unwrap_err().code(), 409);
+        Ok(())
     }
 }

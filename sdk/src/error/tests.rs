@@ -111,6 +111,16 @@ fn question_mark_takes_every_kind_of_error() {
     }
 }
 
+/// In a test that calls a handler.
+#[test]
+fn question_mark_takes_a_handlers_error_where_any_is_taken() {
+    fn test() -> Result<(), Box<dyn Error>> {
+        Ok(Err::<(), _>(HandlerError::from(declined()))?)
+    }
+    let error = test().unwrap_err();
+    assert!(error.is::<TerminalError>());
+}
+
 #[test]
 fn terminal_in_thiserror_enums() {
     assert_declined(Wrapped::from(declined()));

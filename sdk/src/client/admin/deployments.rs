@@ -27,9 +27,13 @@ use crate::client::http::encode_segment;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[must_use = "it is registered by `AdminClient::register`"]
 pub struct NewDeployment {
-    uri: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uri: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arn: Option<String>,
     force: bool,
     breaking: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     use_http_11: bool,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     additional_headers: BTreeMap<String, String>,
@@ -47,7 +51,31 @@ impl NewDeployment {
     /// See [`NewDeployment`].
     pub fn at(uri: impl Into<String>) -> Self {
         Self {
-            uri: uri.into(),
+            uri: Some(uri.into()),
+            ..Self::empty()
+        }
+    }
+
+    /// The function of AWS Lambda with this name, version or alias included.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use durably::admin::NewDeployment;
+    /// let arn = "arn:aws:lambda:eu-central-1:123456789012:function:greeter:1";
+    /// let deployment = NewDeployment::lambda(arn);
+    /// ```
+    pub fn lambda(arn: impl Into<String>) -> Self {
+        Self {
+            arn: Some(arn.into()),
+            ..Self::empty()
+        }
+    }
+
+    fn empty() -> Self {
+        Self {
+            uri: None,
+            arn: None,
             force: false,
             breaking: false,
             use_http_11: false,
@@ -355,8 +383,7 @@ mod tests {
     #[test]
     fn a_registration_is_what_the_server_takes() {
         let plain = NewDeployment::at("http://a:1");
-        let body =
-            json!({"uri": "http://a:1", "force": false, "breaking": false, "use_http_11": false});
+        let body = json!({"uri": "http://a:1", "force": false, "breaking": false});
         assert_eq!(serde_json::to_value(&plain).unwrap(), body);
         let all = plain
             .force()
@@ -367,6 +394,11 @@ mod tests {
         let body = json!({"uri": "http://a:1", "force": true, "breaking": true, "use_http_11": true,
             "additional_headers": {"x-a": "1"}, "metadata": {"m": "2"}});
         assert_eq!(serde_json::to_value(&all).unwrap(), body);
+        let lambda = serde_json::to_value(NewDeployment::lambda("arn:a")).unwrap();
+        assert_eq!(
+            lambda,
+            json!({"arn": "arn:a", "force": false, "breaking": false})
+        );
         let dry = serde_json::to_value(NewDeployment::at("http://a:1").dry_run()).unwrap();
         assert_eq!(
             (&dry["dry_run"], &dry["force"]),

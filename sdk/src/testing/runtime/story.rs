@@ -98,7 +98,7 @@ impl Journal {
         &self.events
     }
 
-    pub(super) fn of(invocation: &Invocation) -> Self {
+    pub(in crate::testing) fn of(invocation: &Invocation) -> Self {
         let title = format!(
             "{} {}: {}",
             invocation.id,
@@ -145,6 +145,7 @@ impl Journal {
                 ),
                 What::Paused => (JournalEventKind::Runtime, "paused".to_owned()),
                 What::Resumed => (JournalEventKind::Runtime, "resumed".to_owned()),
+                What::Cut(how) => (JournalEventKind::Runtime, format!("CUT: {how}")),
                 What::Ended(outcome) => (
                     JournalEventKind::Runtime,
                     format!("ended with {}", describe_outcome(outcome)),
