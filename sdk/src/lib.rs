@@ -188,6 +188,7 @@ mod executor;
 pub mod fuzz;
 #[cfg(any(doc, doctest))]
 pub mod guide;
+mod interceptor;
 mod journal;
 mod kafka;
 #[cfg(feature = "lambda")]
@@ -208,10 +209,10 @@ pub mod testing;
 #[cfg(feature = "admin")]
 pub use client::admin;
 pub use context::{
-    AttachHandle, AttemptFinished, Awakeable, Call, Context, DurableFuture, EphemeralGet,
-    InvocationHandle, InvocationId, Key, ObjectClient, ObjectContext, OrTimeout, Promise, Random,
-    Request, Run, Sent, ServiceClient, SharedObjectContext, SharedWorkflowContext, StateKey,
-    Target, WorkflowClient, WorkflowContext,
+    AttachHandle, AttemptEnding, AttemptFinished, Awakeable, Call, Context, DurableFuture,
+    EphemeralGet, InvocationHandle, InvocationId, Key, ObjectClient, ObjectContext, OrTimeout,
+    Promise, Random, Request, Run, Saga, Sent, ServiceClient, SharedObjectContext,
+    SharedWorkflowContext, StateKey, Target, WorkflowClient, WorkflowContext,
 };
 pub use durably_macros::{handler, object, service, workflow};
 pub use endpoint::{
@@ -220,6 +221,10 @@ pub use endpoint::{
 pub use error::{BoxError, HandlerError, HandlerResult, RetryableError, TerminalError};
 pub use kafka::{
     DeadLetter, KafkaEvent, KafkaEventBuilder, KafkaPolicy, KafkaRecord, RecordFailure,
+};
+pub use interceptor::{
+    AttemptEnd, AttemptInfo, AttemptOutcome, HandlerNext, Interceptor, OutgoingRequest, RunInfo,
+    RunNext,
 };
 pub use payload::{Decode, Encode, FromInput, Headers, Input, Proto, Raw, Unstable};
 pub use random::{ParseUuidError, Uuid};

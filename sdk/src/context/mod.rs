@@ -13,6 +13,7 @@ mod info;
 mod invocation;
 mod promise;
 mod run;
+mod saga;
 mod state;
 mod target;
 mod timeout;
@@ -26,10 +27,11 @@ pub use self::{
     client::{ObjectClient, ServiceClient, WorkflowClient},
     ephemeral::EphemeralGet,
     future::DurableFuture,
-    info::{AttemptFinished, Random},
+    info::{AttemptEnding, AttemptFinished, Random},
     invocation::{AttachHandle, InvocationHandle, InvocationId},
     promise::Promise,
     run::Run,
+    saga::Saga,
     state::{Key, StateKey},
     target::Target,
     timeout::OrTimeout,

@@ -204,6 +204,7 @@ impl Sim {
             }),
             limits: Limits::default(),
             foreign: ForeignHook::default(),
+            setting: crate::executor::Setting::default(),
         };
         let (program, world) = (Arc::clone(&self.program), Arc::clone(&self.world));
         let invoke: HandlerFn = Arc::new(move |attempt, _| {
