@@ -66,8 +66,7 @@ impl Slow {
         let (one, two) = durably::join!(ctx.cancellation(), ctx.cancellation());
         one.and(two)?;
         ctx.sleep(Duration::from_secs(60)).await?;
-        ctx.run("note", async || HandlerResult::Ok(self.log.add("orderly")))
-            .await?;
+        ctx.run("note", async || self.log.done("orderly")).await?;
         Ok(count)
     }
 

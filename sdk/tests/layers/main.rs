@@ -8,7 +8,7 @@ mod sagas;
 
 use std::sync::{Arc, Mutex};
 
-use durably::{Endpoint, testing::TestRuntime};
+use durably::{Endpoint, HandlerResult, testing::TestRuntime};
 
 /// What was done, in order, over all attempts.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +17,12 @@ pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
 impl Log {
     pub(crate) fn add(&self, line: impl Into<String>) {
         self.0.lock().unwrap().push(line.into());
+    }
+
+    /// As a run's closure wants it.
+    pub(crate) fn done(&self, line: impl Into<String>) -> HandlerResult<()> {
+        self.add(line);
+        Ok(())
     }
 
     pub(crate) fn take(&self) -> Vec<String> {

@@ -66,8 +66,7 @@ impl Trips {
 
     #[handler]
     async fn note(&self, ctx: &Context, what: String) -> HandlerResult<()> {
-        ctx.run("note", async || HandlerResult::Ok(self.log.add(what)))
-            .await?;
+        ctx.run("note", async || self.log.done(what)).await?;
         Ok(())
     }
 
@@ -76,7 +75,7 @@ impl Trips {
     async fn stubborn(&self, ctx: &Context) -> HandlerResult<()> {
         let saga = ctx.saga();
         saga.scope(async {
-            saga.undo(|| ctx.run("last", async || HandlerResult::Ok(self.log.add("last"))));
+            saga.undo(|| ctx.run("last", async || self.log.done("last")));
             saga.undo(|| async { Err::<(), _>(TerminalError::new("it has left")) });
             saga.undo(|| {
                 ctx.run("flaky", async || {
@@ -101,7 +100,7 @@ impl Trips {
                     .await?;
                 saga.undo(move || {
                     ctx.run("undo", async move || {
-                        HandlerResult::Ok(self.log.add(format!("undo {branch}")))
+                        self.log.done(format!("undo {branch}"))
                     })
                 });
                 Ok::<_, TerminalError>(())
@@ -117,14 +116,14 @@ impl Trips {
     async fn cancel(&self, ctx: &Context, name: &str, id: usize) -> HandlerResult<()> {
         ctx.sleep(Duration::from_secs(60)).await?;
         ctx.run("cancel", async || {
-            HandlerResult::Ok(self.log.add(format!("cancel {name} {id}")))
+            self.log.done(format!("cancel {name} {id}"))
         })
         .await?;
         Ok(())
     }
 
     async fn pay<'a>(&'a self, ctx: &'a Context, saga: &Saga<'a>, end: End) -> HandlerResult<()> {
-        saga.undo(|| ctx.run("refund", async || HandlerResult::Ok(self.log.add("refund"))));
+        saga.undo(|| ctx.run("refund", async || self.log.done("refund")));
         let paid = ctx.run("pay", async || {
             self.log.add("pay");
             match end {
