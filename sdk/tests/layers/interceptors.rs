@@ -318,6 +318,7 @@ fn each_end_of_an_attempt_is_told_once() {
     runtime.settle();
     assert_eq!(log.take(), ["Desk/callee succeeded 0"]);
     runtime.kill(&id).unwrap();
+    runtime.settle();
     assert_eq!(log.take(), ["Desk/caller aborted 0"]);
     assert_eq!(AttemptOutcome::Aborted.as_str(), "aborted");
 }
