@@ -6,6 +6,7 @@
 
 use std::{
     fmt::{self, Write as _},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
@@ -81,7 +82,14 @@ fn tell(cell: &Arc<Cell>, outcome: AttemptOutcome, error: Option<&dyn fmt::Displ
     if let Some(layers) = &cell.request.setting.layers {
         let replayed = cell.lock().replayed;
         let end = AttemptEnd::new(outcome, replayed, error);
-        layers.ended(&AttemptInfo::new(cell), &end);
+        // Code of the user's, here where nothing would catch its panic.
+        let told = AssertUnwindSafe(|| layers.ended(&AttemptInfo::new(cell), &end));
+        if catch_unwind(told).is_err() {
+            tracing::error!(
+                invocation.id = cell.info().id,
+                "an interceptor panicked at the end of an attempt"
+            );
+        }
     }
 }
 

@@ -35,6 +35,13 @@ impl AttemptInfo {
         Self(Arc::clone(cell))
     }
 
+    /// The names of service and handler, to be kept.
+    #[cfg(any(feature = "metrics", feature = "opentelemetry"))]
+    pub(crate) fn shared_names(&self) -> (Arc<str>, Arc<str>) {
+        let request = &self.0.request;
+        (Arc::clone(&request.service), Arc::clone(&request.handler))
+    }
+
     pub(super) fn cell(&self) -> &Arc<Cell> {
         &self.0
     }

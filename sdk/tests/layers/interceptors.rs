@@ -445,3 +445,52 @@ fn a_handler_that_is_not_there_cannot_be_configured() {
     let error = Endpoint::builder().bind(desk).build().unwrap_err();
     assert!(error.to_string().contains("no handler `wrok`"), "{error}");
 }
+
+/// Panics wherever it may.
+struct Panics(&'static str);
+
+impl Panics {
+    fn may(&self, place: &str) {
+        assert_ne!(self.0, place, "on purpose");
+    }
+}
+
+impl Interceptor for Panics {
+    async fn handle(&self, _ctx: &Context, next: HandlerNext) -> HandlerResult<Bytes> {
+        self.may("handle");
+        next.run().await
+    }
+
+    async fn run(&self, _run: &RunInfo, next: RunNext) -> HandlerResult<Bytes> {
+        self.may("run");
+        next.run().await
+    }
+
+    fn call(&self, _request: &mut OutgoingRequest<'_>) {
+        self.may("call");
+    }
+
+    fn ended(&self, _attempt: &AttemptInfo, _end: &AttemptEnd<'_>) {
+        self.may("ended");
+    }
+}
+
+#[test]
+fn a_panic_fails_its_own_attempt() {
+    for place in ["handle", "run", "call", "ended"] {
+        let log = Log::default();
+        let once = durably::InvocationRetryPolicy::new().max_attempts(1);
+        let desk = desk(&log).retry_policy(once).intercept(Panics(place));
+        let mut runtime = TestRuntime::new(Endpoint::builder().bind(desk).build().unwrap());
+        let work = runtime.send(client().work(1)).unwrap();
+        let caller = runtime.send(client().caller()).unwrap();
+        runtime.run_until_idle();
+        let worked = runtime.output::<u64>(&work).unwrap() == Some(3);
+        let called = runtime
+            .output::<Vec<Vec<String>>>(&caller)
+            .unwrap()
+            .is_some();
+        assert_eq!(worked, matches!(place, "call" | "ended"), "{place}");
+        assert_eq!(called, matches!(place, "run" | "ended"), "{place}");
+    }
+}

@@ -4,7 +4,13 @@
 
 mod interceptors;
 mod limits;
+#[cfg(feature = "metrics")]
+mod meter;
+#[cfg(feature = "tracing-subscriber")]
+mod replay;
 mod sagas;
+#[cfg(feature = "opentelemetry")]
+mod telemetry;
 
 use std::sync::{Arc, Mutex};
 
