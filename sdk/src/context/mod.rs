@@ -21,6 +21,8 @@ mod timer;
 
 use std::{ops::Deref, sync::Arc};
 
+#[cfg(test)]
+pub(crate) use self::saga::Shield;
 pub use self::{
     awakeable::Awakeable,
     call::{Call, Request, Sent},

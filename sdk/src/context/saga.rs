@@ -180,10 +180,10 @@ impl fmt::Debug for Saga<'_> {
 }
 
 /// While it lives, a cancellation waits.
-struct Shield<'a>(&'a Cell);
+pub(crate) struct Shield<'a>(&'a Cell);
 
 impl<'a> Shield<'a> {
-    fn new(cell: &'a Cell) -> Self {
+    pub(crate) fn new(cell: &'a Cell) -> Self {
         cell.shield();
         Self(cell)
     }
