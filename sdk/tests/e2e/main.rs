@@ -27,6 +27,7 @@ mod order;
 mod payloads;
 mod records;
 mod retries;
+mod sagas;
 mod scopes;
 mod serving;
 mod signals;
@@ -74,6 +75,7 @@ fn services() -> Endpoint {
             .bind(records::Once)
             .bind(records::Witness)
             .bind(retries::Retries)
+            .bind(sagas::sagas())
             .bind(signals::Approval)
             .bind(signals::Waiter)
             .bind(state::Ledger)
@@ -109,6 +111,7 @@ fn main() -> ExitCode {
         payloads::cases,
         records::cases,
         retries::cases,
+        sagas::cases,
         scopes::cases,
         serving::cases,
         signals::cases,
