@@ -79,9 +79,9 @@ pub(crate) fn cases(suite: &mut Suite) {
             assert_eq!(error.status(), Some(409), "{error}");
             let all = ["book flight", "book hotel", "cancel hotel", "cancel flight"];
             assert_eq!(effects(id), all);
-            // Each attempt until the first undo step has slept tells of it: few.
+            // Each attempt tells of it again: a few times, not hundreds.
             let attempts = effects(&format!("{id} undoing")).len();
-            assert!(attempts <= 10, "{attempts} attempts");
+            assert!(attempts < 30, "{attempts} times in all attempts");
             Ok(())
         },
     );
@@ -100,7 +100,7 @@ pub(crate) fn cases(suite: &mut Suite) {
             assert_eq!(result, "in order");
             assert_eq!(effects(id), ["wound up"]);
             let attempts = effects(&format!("{id} winds up")).len();
-            assert!(attempts <= 6, "{attempts} attempts");
+            assert!(attempts < 15, "{attempts} attempts");
             Ok(())
         },
     );
