@@ -248,12 +248,12 @@ pub use endpoint::{
     BuildError, BuildProblem, Endpoint, EndpointBody, EndpointBuilder, EndpointFuture,
 };
 pub use error::{BoxError, HandlerError, HandlerResult, RetryableError, TerminalError};
-pub use kafka::{
-    DeadLetter, KafkaEvent, KafkaEventBuilder, KafkaPolicy, KafkaRecord, RecordFailure,
-};
 pub use interceptor::{
     AttemptEnd, AttemptInfo, AttemptOutcome, HandlerNext, Interceptor, OutgoingRequest, RunInfo,
     RunNext,
+};
+pub use kafka::{
+    DeadLetter, KafkaEvent, KafkaEventBuilder, KafkaPolicy, KafkaRecord, RecordFailure,
 };
 #[cfg(feature = "metrics")]
 pub use observe::Metrics;
