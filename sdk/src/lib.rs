@@ -90,6 +90,23 @@
 //! with it; anything else ends the attempt, and the runtime tries again. A [`RetryableError`] asks for
 //! a delay, a pause, or a failure without another try. A panic fails its own attempt.
 //!
+//! A retryable failure of a step is the step's affair: [`Run::retry`], [`Run::attempt_timeout`]. What to do when a
+//! step fails for good, and others have been done before it, is a [`Saga`]'s.
+//!
+//! # Cancellation
+//!
+//! When somebody cancels an invocation, the calls that it awaits are cancelled, then whatever it awaits
+//! fails with a [`TerminalError`] of code 409; after that it may go on, and clean up. While a saga undoes, a
+//! further cancellation waits. A handler with
+//! [`explicit_cancellation`](HandlerDefinition::explicit_cancellation) gets no failures: it learns of the
+//! cancellation by [`Context::cancellation`], and decides.
+//!
+//! # Interceptors
+//!
+//! An [`Interceptor`] lies around handlers, runs, calls and sends of an endpoint, a service or a handler: to
+//! authorise, to set headers and idempotency keys, to time, to limit. `Metrics` and `OpenTelemetry` (features
+//! of those names) are two. A handler without interceptors pays nothing for them.
+//!
 //! # Logs
 //!
 //! Everything is said through `tracing`. Each attempt has one span, `attempt` (level INFO), in which the
@@ -104,6 +121,9 @@
 //!
 //! Subscribers that keep the fields of a span as text, as `tracing_subscriber::fmt` does by default, show
 //! both values of `replaying` from there on; its JSON format shows the last.
+//!
+//! Handlers that replay say again what they have said before. `ReplayFilter` (feature `tracing-subscriber`)
+//! drops that.
 //!
 //! A failed attempt, and a handler that waits for what is not durable, are warnings; they name the
 //! invocation, the command and what comes next by themselves, also where a filter drops the span. A
@@ -154,6 +174,9 @@
 //! | `uuid` | no | conversion of [`Uuid`] from and to the `uuid` crate's |
 //! | `admin` | no | `admin`: a client of the server's admin API: deployments, Kafka, invocations, SQL |
 //! | `client` | no | `ingress::IngressClient`: calls handlers from outside, typed |
+//! | `tracing-subscriber` | no | `ReplayFilter`: a subscriber's filter for what a replay says again |
+//! | `opentelemetry` | no | `OpenTelemetry`: a span for each attempt and each executed run, the trace context of calls |
+//! | `metrics` | no | `Metrics`: attempts, suspensions, lengths of replays, durations of runs |
 //! | `testing` | no | `testing`: tests of handlers without a server, see there |
 //! | `test-server` | no | `test_server`: a real Restate server and Kafka broker on loopback (Unix) |
 //!
@@ -197,10 +220,17 @@ mod executor;
 pub mod fuzz;
 #[cfg(any(doc, doctest))]
 pub mod guide;
+mod interceptor;
 mod journal;
 mod kafka;
 #[cfg(feature = "lambda")]
 pub mod lambda;
+#[cfg(any(
+    feature = "metrics",
+    feature = "opentelemetry",
+    feature = "tracing-subscriber"
+))]
+mod observe;
 mod payload;
 pub mod prelude;
 mod protocol;
@@ -219,19 +249,29 @@ pub use client::admin;
 #[cfg(feature = "client")]
 pub use client::ingress;
 pub use context::{
-    AttachHandle, AttemptFinished, Awakeable, Call, Caller, Context, DurableFuture, EphemeralGet,
-    InvocationHandle, InvocationId, Key, ObjectClient, ObjectContext, OrTimeout, Promise, Random,
-    Request, Run, Sent, ServiceClient, SharedObjectContext, SharedWorkflowContext, StateKey,
-    Target, WorkflowClient, WorkflowContext,
+    AttachHandle, AttemptEnding, AttemptFinished, Awakeable, Call, Caller, Context, DurableFuture,
+    EphemeralGet, InvocationHandle, InvocationId, Key, ObjectClient, ObjectContext, OrTimeout,
+    Promise, Random, Request, Run, Saga, Sent, ServiceClient, SharedObjectContext,
+    SharedWorkflowContext, StateKey, Target, WorkflowClient, WorkflowContext,
 };
 pub use durably_macros::{handler, object, service, workflow};
 pub use endpoint::{
     BuildError, BuildProblem, Endpoint, EndpointBody, EndpointBuilder, EndpointFuture,
 };
 pub use error::{BoxError, HandlerError, HandlerResult, RetryableError, TerminalError};
+pub use interceptor::{
+    AttemptEnd, AttemptInfo, AttemptOutcome, HandlerNext, Interceptor, OutgoingRequest, RunInfo,
+    RunNext,
+};
 pub use kafka::{
     DeadLetter, KafkaEvent, KafkaEventBuilder, KafkaPolicy, KafkaRecord, RecordFailure,
 };
+#[cfg(feature = "metrics")]
+pub use observe::Metrics;
+#[cfg(feature = "tracing-subscriber")]
+pub use observe::ReplayFilter;
+#[cfg(feature = "opentelemetry")]
+pub use observe::{OpenTelemetry, inject_trace_context};
 pub use payload::{Decode, Encode, FromInput, Headers, Input, Proto, Raw, Unstable};
 pub use random::{ParseUuidError, Uuid};
 pub use retry::RetryPolicy;

@@ -5,6 +5,7 @@ use std::{
     future::{Future, IntoFuture},
     marker::PhantomData,
     pin::Pin,
+    sync::Arc,
     task::{Context as TaskContext, Poll},
     time::Duration,
 };
@@ -21,6 +22,7 @@ use super::{
 use crate::{
     error::{BoxError, TerminalError},
     executor::Cell,
+    interceptor::{AttemptInfo, OutgoingRequest},
     journal::{AttemptError, CANCEL, CallFields, Command, Completion, SignalId, Source},
     payload::{Decode, Encode},
     protocol::message::NotificationResult,
@@ -43,7 +45,7 @@ use crate::{
 /// ```
 #[must_use = "a request does nothing by itself: call, await or send it"]
 pub struct Request<'a, In, Out> {
-    cell: &'a Cell,
+    cell: &'a Arc<Cell>,
     target: Target,
     input: In,
     headers: Vec<(String, String)>,
@@ -179,7 +181,9 @@ impl<'a, In, Out> Request<'a, In, Out> {
         Out: Decode,
     {
         let cell = self.cell;
-        let issued = self.issue(|cell, call, name| cell.issue_call(Command::Call(call), name));
+        let issued = self.issue(None, |cell, call, name| {
+            cell.issue_call(Command::Call(call), name)
+        });
         let (invocation_id, leaf) = issued.unzip();
         Call {
             cell,
@@ -209,7 +213,7 @@ impl<'a, In, Out> Request<'a, In, Out> {
     where
         In: Encode,
     {
-        self.send_at(0)
+        self.send_at(0, Duration::ZERO)
     }
 
     /// Sends the request for later: the runtime invokes the handler after `delay`, counted from
@@ -236,23 +240,29 @@ impl<'a, In, Out> Request<'a, In, Out> {
         } else {
             self.cell.now().saturating_add(millis)
         };
-        self.send_at(invoke_time)
+        self.send_at(invoke_time, delay)
     }
 
-    fn send_at(self, invoke_time: u64) -> Sent<'a>
+    fn send_at(self, invoke_time: u64, delay: Duration) -> Sent<'a>
     where
         In: Encode,
     {
         let cell = self.cell;
-        let issued = self
-            .issue(|cell, call, name| cell.issue(Command::OneWayCall { call, invoke_time }, name));
+        let issued = self.issue(Some(delay), |cell, call, name| {
+            cell.issue(Command::OneWayCall { call, invoke_time }, name)
+        });
         Sent {
             cell,
             invocation_id: issued.map(|issued| issued.first),
         }
     }
 
-    fn issue<R>(self, issue: impl FnOnce(&Cell, CallFields<'_>, &str) -> Option<R>) -> Option<R>
+    /// Issues the command; `send` is the delay of what is sent.
+    fn issue<R>(
+        mut self,
+        send: Option<Duration>,
+        issue: impl FnOnce(&Cell, CallFields<'_>, &str) -> Option<R>,
+    ) -> Option<R>
     where
         In: Encode,
     {
@@ -263,6 +273,21 @@ impl<'a, In, Out> Request<'a, In, Out> {
              instead of calling, sending or awaiting it",
             self.target
         );
+        if let Some(layers) = &self.cell.request.setting.layers {
+            let index = self.cell.journal(|state| Ok(state.journal.index()))?;
+            let mut request = OutgoingRequest {
+                caller: &AttemptInfo::new(self.cell),
+                index,
+                target: &self.target,
+                headers: &mut self.headers,
+                idempotency_key: &mut self.idempotency_key,
+                send,
+            };
+            match send {
+                None => layers.call(&mut request),
+                Some(_) => layers.send(&mut request),
+            }
+        }
         if self.idempotency_key.as_deref() == Some("") {
             self.cell.fault(AttemptError::internal(format!(
                 "the idempotency key of the request to {} is empty: leave it out, or make it a real one",

@@ -6,10 +6,18 @@ use std::{
     task::{Context as TaskContext, Poll},
 };
 
-use futures::{channel::oneshot, future::Shared};
+use futures::{FutureExt as _, channel::oneshot, future::Shared};
 
-use super::Context;
-use crate::{executor::Cell, payload::Headers, random::Uuid};
+use super::{
+    Context,
+    future::{self, DurableFuture},
+};
+use crate::{
+    executor::Cell,
+    journal::{CANCEL, Source},
+    payload::Headers,
+    random::Uuid,
+};
 
 impl Context {
     /// The id of this invocation.
@@ -191,6 +199,86 @@ impl Context {
     pub fn attempt_finished(&self) -> AttemptFinished {
         AttemptFinished(self.cell().finished())
     }
+
+    /// Resolves when this attempt is about to end, or has ended, without the handler's doing: the server
+    /// that carries it [drains](crate::HttpServer::drain_deadline) and will soon cut off what is open, the
+    /// request has broken off, or the attempt has suspended or failed. For run closures, and for tasks
+    /// that they spawn, to come to an end in good order. It does not borrow the context, and may be
+    /// made within a closure.
+    ///
+    /// The runtime's wish that an attempt suspend, since nothing has happened for a while, is no end: the
+    /// closure may finish.
+    ///
+    /// Awaited outside of a run it is not durable.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use durably::prelude::*;
+    ///
+    /// # async fn crunch(_chunk: u64) -> u64 { 0 }
+    /// async fn work(ctx: &Context) -> HandlerResult<u64> {
+    ///     let ending = ctx.attempt_ending();
+    ///     let sum = ctx.run("crunch", async || {
+    ///         let mut sum = 0;
+    ///         for chunk in 0..1000 {
+    ///             if ending.is_ending() {
+    ///                 return Err("interrupted: again elsewhere");
+    ///             }
+    ///             sum += crunch(chunk).await;
+    ///         }
+    ///         Ok(sum)
+    ///     });
+    ///     Ok(sum.await?)
+    /// }
+    /// ```
+    pub fn attempt_ending(&self) -> AttemptEnding {
+        AttemptEnding(self.cell().ending())
+    }
+
+    /// Waits for the cancellation of this invocation. Once it was cancelled, this is there for whoever asks.
+    ///
+    /// It belongs to handlers with
+    /// [`explicit_cancellation`](crate::HandlerDefinition::explicit_cancellation), which decide by themselves
+    /// what a cancellation means. In any other handler, whatever is awaited then fails, a moment later
+    /// than this is there.
+    ///
+    /// # Journal
+    ///
+    /// No command, no completion id.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use durably::prelude::*;
+    ///
+    /// struct Export;
+    ///
+    /// #[durably::service]
+    /// impl Export {
+    ///     #[handler]
+    ///     async fn export(&self, ctx: &Context, pages: u32) -> HandlerResult<u32> {
+    ///         let mut cancelled = ctx.cancellation();
+    ///         for page in 0..pages {
+    ///             let done = ctx.run("page", async || HandlerResult::Ok(page));
+    ///             durably::select! {
+    ///                 cancelled = &mut cancelled => { cancelled?; return Ok(page) }
+    ///                 done = done => { done?; }
+    ///             }
+    ///         }
+    ///         Ok(pages)
+    ///     }
+    /// }
+    ///
+    /// use durably::Service as _;
+    /// let endpoint = Endpoint::builder().bind(Export.definition().explicit_cancellation(true)).build()?;
+    /// # Ok::<(), durably::BuildError>(())
+    /// ```
+    pub fn cancellation(&self) -> DurableFuture<'_, ()> {
+        let cell = self.cell();
+        let source = cell.journal(|_| Ok(Source::Signal(CANCEL)));
+        DurableFuture::of(cell, source, future::void)
+    }
 }
 
 /// Deterministic random numbers, from xoshiro256++ seeded by the runtime; made by
@@ -291,6 +379,35 @@ impl Random<'_> {
 pub struct AttemptFinished(Shared<oneshot::Receiver<()>>);
 
 impl Future for AttemptFinished {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
+        Pin::new(&mut self.0).poll(cx).map(|_| ())
+    }
+}
+
+/// Resolves when the attempt is about to end; made by [`Context::attempt_ending`].
+///
+/// # Examples
+///
+/// See [`Context::attempt_ending`].
+#[derive(Clone, Debug)]
+pub struct AttemptEnding(Shared<oneshot::Receiver<()>>);
+
+impl AttemptEnding {
+    /// Whether it has resolved.
+    ///
+    /// # Examples
+    ///
+    /// See [`Context::attempt_ending`].
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        // A shared future knows its end only once it was polled.
+        self.0.clone().now_or_never().is_some()
+    }
+}
+
+impl Future for AttemptEnding {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {

@@ -13,6 +13,7 @@ mod info;
 mod invocation;
 mod promise;
 mod run;
+mod saga;
 mod state;
 mod target;
 mod timeout;
@@ -20,16 +21,19 @@ mod timer;
 
 use std::{ops::Deref, sync::Arc};
 
+#[cfg(test)]
+pub(crate) use self::saga::Shield;
 pub use self::{
     awakeable::Awakeable,
     call::{Call, Request, Sent},
     client::{Caller, ObjectClient, ServiceClient, WorkflowClient},
     ephemeral::EphemeralGet,
     future::DurableFuture,
-    info::{AttemptFinished, Random},
+    info::{AttemptEnding, AttemptFinished, Random},
     invocation::{AttachHandle, InvocationHandle, InvocationId},
     promise::Promise,
     run::Run,
+    saga::Saga,
     state::{Key, StateKey},
     target::Target,
     timeout::OrTimeout,

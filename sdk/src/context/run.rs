@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use pin_project_lite::pin_project;
 
 use super::{
@@ -19,7 +20,8 @@ use super::{
 };
 use crate::{
     error::{HandlerError, TerminalError},
-    executor::{Cell, RunRef},
+    executor::{Alarm, Cell, RunRef, Timer},
+    interceptor::RunChain,
     payload::{Decode, Encode},
     retry::RetryPolicy,
 };
@@ -51,6 +53,8 @@ pin_project! {
         #[pin]
         executing: Option<Fut>,
         waker: Option<Waker>,
+        // Most runs have none.
+        around: Option<Box<Around>>,
         result: DurableFuture<'a, T>,
     }
 }
@@ -70,8 +74,36 @@ where
             policy: None,
             executing: Some(executing),
             waker: None,
+            around: None,
             result,
         }
+    }
+
+    /// Drops the closure if it takes longer than `limit` in one attempt, at its next `.await`; what it
+    /// has done stays done. That is a failure like any other: the run's [retry policy](Self::retry) says
+    /// whether the closure is tried again, with the same limit, and without one the attempt fails.
+    ///
+    /// The time is real time, from when the closure is started, in this process: nothing of it is
+    /// recorded. In tests, too: a closure's real work takes real time there. A limit over all attempts is
+    /// [`RetryPolicy::max_duration`], one on the whole wait [`or_timeout`](Self::or_timeout).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use durably::prelude::*;
+    ///
+    /// # async fn fetch_page() -> Result<String, std::io::Error> { Ok(String::new()) }
+    /// async fn fetch(ctx: &Context) -> HandlerResult<String> {
+    ///     Ok(ctx
+    ///         .run("fetch", fetch_page)
+    ///         .attempt_timeout(Duration::from_secs(5))
+    ///         .retry(RetryPolicy::fixed(Duration::from_secs(1)).max_attempts(3))
+    ///         .await?)
+    /// }
+    /// ```
+    pub fn attempt_timeout(mut self, limit: Duration) -> Self {
+        self.around.get_or_insert_default().limit = Some(limit);
+        self
     }
 
     /// How the closure is tried again when it fails retryably. Without a policy, the attempt fails
@@ -117,23 +149,23 @@ where
         if let Some(run) = *this.run
             && this.cell.take_run_grant(run)
         {
+            let fresh = this.waker.is_none();
             let waker = this.waker.get_or_insert_with(|| this.cell.run_waker(run));
             // Also what the closure has left behind is dropped in there.
             let polled = this.cell.in_run(run, this.name, || {
-                let mut cx = TaskContext::from_waker(waker);
-                let polled = this.executing.as_mut().as_pin_mut()?.poll(&mut cx);
-                if polled.is_ready() {
-                    this.executing.set(None);
+                if fresh && let Some(chain) = RunChain::new(this.cell, this.name) {
+                    this.around.get_or_insert_default().chain = Some(chain);
                 }
-                Some(polled)
+                let mut cx = TaskContext::from_waker(waker);
+                let closure = this.executing.as_mut();
+                match this.around {
+                    None => poll_closure(closure, &mut cx),
+                    Some(around) => around.poll(closure, &mut cx, this.cell.request.setting.timer),
+                }
             });
-            if let Some(Poll::Ready(result)) = polled {
+            if let Poll::Ready(result) = polled {
                 *this.run = None;
-                let result = result.and_then(|value| {
-                    value.encode().map_err(|error| {
-                        HandlerError::from(format!("the result cannot be encoded: {error}"))
-                    })
-                });
+                *this.around = None;
                 this.cell
                     .finish_run(run, this.name, this.policy.as_ref(), result);
             }
@@ -143,8 +175,81 @@ where
         // recorded: it goes now, though the run may be held for longer.
         if this.run.take().is_some() {
             this.executing.set(None);
+            *this.around = None;
         }
         Poll::Ready(result)
+    }
+}
+
+/// Polls the closure; what it has left behind goes when it has ended.
+fn poll_closure<Fut, T>(
+    mut closure: Pin<&mut Option<Fut>>,
+    cx: &mut TaskContext<'_>,
+) -> Poll<Result<Bytes, HandlerError>>
+where
+    Fut: Future<Output = Result<T, HandlerError>>,
+    T: Encode,
+{
+    let Some(executing) = closure.as_mut().as_pin_mut() else {
+        return Poll::Pending;
+    };
+    let result = ready!(executing.poll(cx));
+    closure.set(None);
+    Poll::Ready(result.and_then(|value| {
+        value
+            .encode()
+            .map_err(|error| HandlerError::from(format!("the result cannot be encoded: {error}")))
+    }))
+}
+
+/// What lies around a closure: its interceptors, and within them its time limit.
+#[derive(Default)]
+struct Around {
+    limit: Option<Duration>,
+    alarm: Option<Alarm>,
+    chain: Option<RunChain>,
+}
+
+impl Around {
+    fn poll<Fut, T>(
+        &mut self,
+        mut closure: Pin<&mut Option<Fut>>,
+        cx: &mut TaskContext<'_>,
+        timer: Timer,
+    ) -> Poll<Result<Bytes, HandlerError>>
+    where
+        Fut: Future<Output = Result<T, HandlerError>>,
+        T: Encode,
+    {
+        let Self {
+            limit,
+            alarm,
+            chain,
+        } = self;
+        let mut limited = |cx: Option<&mut TaskContext<'_>>| {
+            let Some(cx) = cx else {
+                closure.set(None);
+                return Poll::Pending;
+            };
+            if let Some(limit) = *limit {
+                alarm.get_or_insert_with(|| timer.after(limit));
+            }
+            let polled = poll_closure(closure.as_mut(), cx);
+            if polled.is_pending()
+                && closure.is_some()
+                && let (Some(limit), Some(alarm)) = (*limit, alarm.as_mut())
+                && alarm.as_mut().poll(cx).is_ready()
+            {
+                closure.set(None);
+                let error = format!("it did not end within {limit:?}, its limit for an attempt");
+                return Poll::Ready(Err(error.into()));
+            }
+            polled
+        };
+        match chain {
+            None => limited(Some(cx)),
+            Some(chain) => chain.poll(cx, limited),
+        }
     }
 }
 

@@ -216,6 +216,8 @@ pub(crate) trait Drive: Unpin {
     fn handle_input_ended(&mut self) {
         self.handle_input_closed();
     }
+    /// The server goes away.
+    fn handle_drain(&mut self) {}
     /// Runs the handler to rest. Ready: what ends the attempt is in the output.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()>;
     /// The next DATA frame.
@@ -237,6 +239,10 @@ impl Drive for Attempt {
 
     fn handle_input_ended(&mut self) {
         Self::handle_input_ended(self);
+    }
+
+    fn handle_drain(&mut self) {
+        Self::handle_drain(self);
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -413,13 +419,17 @@ where
         }
         // A journal that is still coming in is waited for: it would otherwise look cut off, and the
         // attempt would fail where it can suspend.
-        if *this.input == Input::Open
-            && attempt.is_ready()
+        if attempt.is_ready()
             && let Some(drain) = this.drain.as_mut()
             && drain.poll(cx)
         {
-            *this.input = Input::Closed;
-            attempt.handle_input_closed();
+            // Once: a closure that executes learns of it, though the request may have ended long ago.
+            *this.drain = None;
+            attempt.handle_drain();
+            if *this.input == Input::Open {
+                *this.input = Input::Closed;
+                attempt.handle_input_closed();
+            }
             let _ = attempt.poll(cx);
         }
     }

@@ -4,11 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
-use super::clock;
 use super::drain::Drain;
 use super::error::{BuildError, BuildProblem};
 use super::{Endpoint, Handler, ManifestModes, Manifests, Registry, Shared};
-use crate::executor::Clock;
+use super::{clock, timer};
+use crate::executor::{Clock, Setting};
+use crate::interceptor::{Interceptor, Stack, layers};
 use crate::protocol::{ProtocolVersion, frame::Limits};
 use crate::service::manifest::{ManifestVersion, ProtocolMode, ProtocolRange, render};
 use crate::service::options::Options;
@@ -35,6 +36,8 @@ pub struct EndpointBuilder {
     limits: Limits,
     max_version: ProtocolVersion,
     clock: Clock,
+    interceptors: Stack,
+    explicit_cancellation: bool,
     #[cfg(feature = "identity")]
     identity: super::identity::Identity,
 }
@@ -47,6 +50,8 @@ impl EndpointBuilder {
             limits: Limits::default(),
             max_version: ProtocolVersion::MAX,
             clock: clock::system(),
+            interceptors: Stack::default(),
+            explicit_cancellation: false,
             #[cfg(feature = "identity")]
             identity: super::identity::Identity::default(),
         }
@@ -57,6 +62,30 @@ impl EndpointBuilder {
     /// Takes what the macros made, or a [`ServiceDefinition`] with options set on it.
     pub fn bind(mut self, service: impl Service) -> Self {
         self.services.push(service.definition());
+        self
+    }
+
+    /// Adds an interceptor around all services. Those that were added before lie around it.
+    ///
+    /// # Examples
+    ///
+    /// See [`Interceptor`].
+    pub fn intercept(mut self, interceptor: impl Interceptor) -> Self {
+        self.interceptors.push(interceptor);
+        self
+    }
+
+    /// Whether handlers decide by themselves what a cancellation means, where neither they nor their
+    /// services say so: see [`HandlerDefinition::explicit_cancellation`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let endpoint = durably::Endpoint::builder().explicit_cancellation(true).build()?;
+    /// # Ok::<(), durably::BuildError>(())
+    /// ```
+    pub fn explicit_cancellation(mut self, explicit: bool) -> Self {
+        self.explicit_cancellation = explicit;
         self
     }
 
@@ -181,7 +210,7 @@ impl EndpointBuilder {
         let manifests = Manifests::new(|version, mode| render(&services, version, mode, protocol));
         Ok(Endpoint {
             shared: Arc::new(Shared {
-                services: registry(services),
+                services: registry(services, &self.interceptors, self.explicit_cancellation),
                 manifests,
                 limits: self.limits,
                 max_version: self.max_version,
@@ -216,15 +245,30 @@ impl Manifests {
     }
 }
 
-fn registry(services: Vec<ServiceDefinition>) -> Registry {
+fn registry(
+    services: Vec<ServiceDefinition>,
+    interceptors: &Stack,
+    explicit_cancellation: bool,
+) -> Registry {
     let mut registry = Registry::with_capacity(services.len());
     for service in services {
         let name: Arc<str> = service.name().into();
+        let (outer, explicit) = (service.interceptors, service.explicit_cancellation);
         let handlers = service.handlers.into_iter().map(|handler| {
+            let layers = layers([interceptors, &outer, &handler.interceptors]);
+            let explicit = handler.explicit_cancellation.or(explicit);
             let entry = Handler {
                 service: Arc::clone(&name),
                 name: handler.name().into(),
-                function: handler.function,
+                function: match &layers {
+                    None => handler.function,
+                    Some(layers) => layers.around(handler.function),
+                },
+                setting: Setting {
+                    timer: timer::system(),
+                    layers,
+                    explicit_cancellation: explicit.unwrap_or(explicit_cancellation),
+                },
             };
             (Arc::clone(&entry.name), entry)
         });
@@ -259,6 +303,15 @@ fn check(services: &[ServiceDefinition], problems: &mut Vec<BuildProblem>) {
 }
 
 fn check_handlers(service: &ServiceDefinition, problems: &mut Vec<BuildProblem>) {
+    problems.extend(
+        service
+            .missing
+            .iter()
+            .map(|handler| BuildProblem::NoSuchHandler {
+                service: service.name().to_owned(),
+                handler: handler.clone(),
+            }),
+    );
     let mut names = HashSet::new();
     for handler in service.handlers() {
         let (service_name, handler_name) = (service.name(), handler.name());

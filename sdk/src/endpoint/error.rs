@@ -80,6 +80,14 @@ pub enum BuildProblem {
         /// The name.
         handler: String,
     },
+    /// A handler was to be configured that the service does not have.
+    #[error("service `{service}` has no handler `{handler}` that `with_handler` could change")]
+    NoSuchHandler {
+        /// The service.
+        service: String,
+        /// The name.
+        handler: String,
+    },
     /// The name of a service is none that the server takes.
     #[error(
         "`{service}` is no service name: it must start with a letter (or an underscore and a \

@@ -17,6 +17,7 @@ mod error;
 pub(crate) mod identity;
 pub(crate) mod negotiate;
 pub(crate) mod route;
+mod timer;
 pub(crate) mod wakers;
 
 use std::collections::HashMap;
@@ -40,9 +41,11 @@ use error::RequestError;
 pub(crate) use error::printable;
 pub use error::{BuildError, BuildProblem};
 use route::Route;
+#[cfg(feature = "testing")]
+pub(crate) use timer::system as timer;
 
 use crate::error::BoxError;
-use crate::executor::{Attempt, AttemptRequest, Clock, ForeignHook};
+use crate::executor::{Attempt, AttemptRequest, Clock, ForeignHook, Setting};
 use crate::protocol::{ProtocolVersion, frame::Limits};
 use crate::service::HandlerFn;
 use crate::service::manifest::{ManifestVersion, ProtocolMode};
@@ -97,6 +100,7 @@ struct Handler {
     service: Arc<str>,
     name: Arc<str>,
     function: HandlerFn,
+    setting: Setting,
 }
 
 /// The manifest in each version and mode, written once, or why that version cannot hold it.
@@ -128,6 +132,10 @@ impl Manifests {
 }
 
 /// What a request gets.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly all are attempts, and it lives for a moment"
+)]
 enum Answer {
     Text(&'static str),
     Manifest(ManifestVersion, Bytes),
@@ -330,6 +338,7 @@ impl Endpoint {
                     clock: self.shared.clock.clone(),
                     limits: self.shared.limits,
                     foreign: ForeignHook::default(),
+                    setting: handler.setting.clone(),
                 };
                 Ok(Answer::Attempt(attempt, Arc::clone(&handler.function)))
             }

@@ -65,8 +65,18 @@ pub(crate) struct State {
     /// The span says that the attempt replays.
     told_replaying: bool,
     rng: Rng,
-    finished: Option<(oneshot::Sender<()>, Shared<oneshot::Receiver<()>>)>,
+    finished: Option<News>,
+    ending: Option<News>,
+    /// The server drains.
+    draining: bool,
+    /// How many hold a CANCEL off at present.
+    shields: u32,
+    /// How many commands were recorded when the attempt began, without Input.
+    pub(super) replayed: usize,
 }
+
+/// Something that is told once, to whoever waits for it.
+type News = (oneshot::Sender<()>, Shared<oneshot::Receiver<()>>);
 
 /// What a handler may ask about its invocation; set when the journal is known.
 #[derive(Debug, Default)]
@@ -90,6 +100,8 @@ pub(crate) struct Cell {
     pub(crate) request: AttemptRequest,
     info: OnceLock<InvocationInfo>,
     span: OnceLock<tracing::Span>,
+    /// What interceptors keep for each other.
+    pub(crate) extensions: OnceLock<Mutex<http::Extensions>>,
 }
 
 impl fmt::Debug for Cell {
@@ -120,12 +132,17 @@ impl Cell {
                 told_replaying: false,
                 rng: Rng::new(0),
                 finished: None,
+                ending: None,
+                draining: false,
+                shields: 0,
+                replayed: 0,
             }),
             wakes: Wakes::default(),
             granted: AtomicU32::new(0),
             request,
             info: OnceLock::new(),
             span: OnceLock::new(),
+            extensions: OnceLock::new(),
         }
     }
 
@@ -153,7 +170,8 @@ impl Cell {
     pub(super) fn open_span(&self) -> tracing::Span {
         let mut state = self.lock();
         // The Input command is always recorded, and no replay.
-        state.told_replaying = state.journal.recorded_commands() > 1;
+        state.replayed = state.journal.recorded_commands().saturating_sub(1);
+        state.told_replaying = state.replayed > 0;
         let replaying = state.told_replaying;
         drop(state);
         let make = || report::span(self, replaying);
@@ -280,16 +298,34 @@ impl Cell {
 
     /// Resolves when the attempt ends.
     pub(crate) fn finished(&self) -> Shared<oneshot::Receiver<()>> {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        subscribe(&mut state.finished, state.closed)
+    }
+
+    /// Resolves when the attempt ends, or the server begins to drain.
+    pub(crate) fn ending(&self) -> Shared<oneshot::Receiver<()>> {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        subscribe(&mut state.ending, state.closed || state.draining)
+    }
+
+    /// The server drains. What is returned is to be dropped outside of the lock.
+    pub(crate) fn set_ending(&self) -> impl Sized + use<> {
         let mut state = self.lock();
-        if state.closed {
-            let (_, receiver) = oneshot::channel();
-            return receiver.shared();
-        }
-        let (_, receiver) = state.finished.get_or_insert_with(|| {
-            let (sender, receiver) = oneshot::channel();
-            (sender, receiver.shared())
-        });
-        receiver.clone()
+        state.draining = true;
+        state.ending.take()
+    }
+
+    /// From now on, a CANCEL is not delivered until as many `unshield`s have come.
+    pub(crate) fn shield(&self) {
+        let mut state = self.lock();
+        state.shields = state.shields.saturating_add(1);
+    }
+
+    pub(crate) fn unshield(&self) {
+        let mut state = self.lock();
+        state.shields = state.shields.saturating_sub(1);
     }
 
     /// The attempt is over for the handler. What is returned is to be dropped outside of the lock.
@@ -297,7 +333,11 @@ impl Cell {
         let mut state = self.lock();
         state.closed = true;
         // The leaves' wakers lead back to this cell.
-        (state.finished.take(), std::mem::take(&mut state.leaves))
+        (
+            state.finished.take(),
+            state.ending.take(),
+            std::mem::take(&mut state.leaves),
+        )
     }
 
     // ---- leaves ------------------------------------------------------------------------------
@@ -445,6 +485,19 @@ impl Cell {
     }
 }
 
+/// A receiver of the news, which may be known already.
+fn subscribe(news: &mut Option<News>, known: bool) -> Shared<oneshot::Receiver<()>> {
+    if known {
+        let (_, receiver) = oneshot::channel();
+        return receiver.shared();
+    }
+    let (_, receiver) = news.get_or_insert_with(|| {
+        let (sender, receiver) = oneshot::channel();
+        (sender, receiver.shared())
+    });
+    receiver.clone()
+}
+
 enum RunOutcome {
     Propose(TerminalError),
     Fail(AttemptError),
@@ -504,6 +557,11 @@ impl State {
     pub(super) fn polled_command(&self) -> Option<CommandRef> {
         let run = self.polled_run?;
         Some(self.runs.command(run, &self.polled_name))
+    }
+
+    /// Whether a CANCEL is not delivered at present.
+    pub(super) fn holds_cancel_off(&self, request: &AttemptRequest) -> bool {
+        self.shields > 0 || request.setting.explicit_cancellation
     }
 
     /// The calls that a cancellation delivered at `cancel` reaches, by the completion ids of their

@@ -82,6 +82,7 @@ impl Decider {
         }
         let offer = state.leaves.next_offer(&state.journal.notifications);
         if let Some(cancel) = state.journal.notifications.cancel()
+            && !state.holds_cancel_off(&cell.request)
             && offer.is_none_or(|(order, _)| cancel < order)
             && let Some(step) = self.begin_cancelling(state, cancel)
         {
@@ -130,7 +131,7 @@ impl Decider {
             self.foreign(cell, state);
             return Step::Wait;
         }
-        Step::Suspend(AwaitSet::new(state.leaves.sources()))
+        Step::Suspend(awaited(state))
     }
 
     /// A run has failed: the executing runs finish, unless nobody polls them.
@@ -247,7 +248,7 @@ impl Decider {
         if large && state.leaves.unreported() == 0 && state.leaves.len() > told / 2 {
             return;
         }
-        let awaited = AwaitSet::new(state.leaves.sources());
+        let awaited = awaited(state);
         if self.reported.as_ref() == Some(&awaited) {
             return;
         }
@@ -274,5 +275,14 @@ impl Decider {
             return;
         }
         report::foreign(cell, state);
+    }
+}
+
+/// What is awaited. A CANCEL that is there and held off must not let the handler go on.
+fn awaited(state: &State) -> AwaitSet {
+    let awaited = AwaitSet::new(state.leaves.sources());
+    match state.journal.notifications.cancel() {
+        Some(_) => awaited.without_cancel(),
+        None => awaited,
     }
 }

@@ -20,6 +20,7 @@ mod ephemeral;
 mod leaves;
 mod report;
 mod runs;
+mod setting;
 #[cfg(feature = "testing")]
 mod testing;
 #[cfg(test)]
@@ -44,6 +45,7 @@ pub(crate) use self::{
     leaves::{Delivery, LeafHandle},
     report::ForeignHook,
     runs::RunRef,
+    setting::{Alarm, Setting, Timer},
 };
 use self::{
     decide::{Decider, Step},
@@ -80,6 +82,7 @@ pub(crate) struct AttemptRequest {
     pub(crate) clock: Clock,
     pub(crate) limits: Limits,
     pub(crate) foreign: ForeignHook,
+    pub(crate) setting: Setting,
 }
 
 /// What a handler's context is made of.
@@ -222,6 +225,11 @@ impl<S: HandlerSource> Attempt<S> {
         if let Err(error) = closed {
             self.fail(error);
         }
+    }
+
+    /// The server that carries this attempt goes away.
+    pub(crate) fn handle_drain(&mut self) {
+        drop(self.cell.set_ending());
     }
 
     /// Whether the known entries of the journal are in. Before, the input must not be closed for
@@ -452,10 +460,7 @@ impl<S: HandlerSource> Attempt<S> {
             Ok(_) => {
                 state.journal.close_ended();
                 drop(state);
-                report::ended(
-                    &self.cell,
-                    if output.is_ok() { "success" } else { "failure" },
-                );
+                report::ended(&self.cell, output.as_ref().err());
                 self.end();
             }
             Err(error) => {
@@ -491,6 +496,9 @@ impl<S: HandlerSource> Drop for Attempt<S> {
     fn drop(&mut self) {
         let span = std::mem::replace(&mut self.span, tracing::Span::none());
         let _entered = span.enter();
+        if !self.ended && self.handler.is_some() {
+            report::aborted(&self.cell);
+        }
         drop(self.cell.close());
         self.drop_handler();
     }

@@ -6,6 +6,7 @@
 
 use std::{
     fmt::{self, Write as _},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
@@ -13,7 +14,8 @@ use tracing::{Span, field};
 
 use super::cell::{Cell, State};
 use crate::{
-    error::Behavior,
+    error::{Behavior, TerminalError},
+    interceptor::{AttemptEnd, AttemptInfo, AttemptOutcome},
     journal::{AttemptError, AwaitSet, CommandRef},
 };
 
@@ -32,7 +34,12 @@ pub(super) fn span(cell: &Cell, replaying: bool) -> Span {
 }
 
 /// The handler has returned an outcome.
-pub(super) fn ended(cell: &Cell, outcome: &'static str) {
+pub(super) fn ended(cell: &Arc<Cell>, failure: Option<&TerminalError>) {
+    let (outcome, ending) = match failure {
+        None => ("success", AttemptOutcome::Succeeded),
+        Some(_) => ("failure", AttemptOutcome::Failed),
+    };
+    tell(cell, ending, failure.map(|failure| failure as _));
     tracing::debug!(
         invocation.id = cell.info().id,
         invocation.target = field::debug(Target(cell)),
@@ -42,7 +49,8 @@ pub(super) fn ended(cell: &Cell, outcome: &'static str) {
 }
 
 /// Nothing is wrong: the runtime begins the next attempt when something of what is awaited comes.
-pub(super) fn suspended(cell: &Cell, awaited: &AwaitSet) {
+pub(super) fn suspended(cell: &Arc<Cell>, awaited: &AwaitSet) {
+    tell(cell, AttemptOutcome::Suspended, None);
     tracing::debug!(
         invocation.id = cell.info().id,
         invocation.target = field::debug(Target(cell)),
@@ -52,7 +60,8 @@ pub(super) fn suspended(cell: &Cell, awaited: &AwaitSet) {
 }
 
 /// The attempt ends without an outcome of the handler.
-pub(super) fn failed(cell: &Cell, error: &AttemptError) {
+pub(super) fn failed(cell: &Arc<Cell>, error: &AttemptError) {
+    tell(cell, AttemptOutcome::Errored, Some(error));
     tracing::warn!(
         invocation.id = cell.info().id,
         invocation.target = field::debug(Target(cell)),
@@ -61,6 +70,27 @@ pub(super) fn failed(cell: &Cell, error: &AttemptError) {
         next = field::display(Next(error)),
         "the attempt failed"
     );
+}
+
+/// Nobody knows how it would have ended: its request has gone.
+pub(super) fn aborted(cell: &Arc<Cell>) {
+    tell(cell, AttemptOutcome::Aborted, None);
+}
+
+/// Tells the interceptors.
+fn tell(cell: &Arc<Cell>, outcome: AttemptOutcome, error: Option<&dyn fmt::Display>) {
+    if let Some(layers) = &cell.request.setting.layers {
+        let replayed = cell.lock().replayed;
+        let end = AttemptEnd::new(outcome, replayed, error);
+        // Code of the user's, here where nothing would catch its panic.
+        let told = AssertUnwindSafe(|| layers.ended(&AttemptInfo::new(cell), &end));
+        if catch_unwind(told).is_err() {
+            tracing::error!(
+                invocation.id = cell.info().id,
+                "an interceptor panicked at the end of an attempt"
+            );
+        }
+    }
 }
 
 /// Who is told, beside the log, that a handler waits for something that the journal does not know: the

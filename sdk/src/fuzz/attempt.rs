@@ -198,6 +198,7 @@ impl Script {
             handler: "run".into(),
             attempt_headers: http::HeaderMap::new(),
             foreign: crate::executor::ForeignHook::default(),
+            setting: crate::executor::Setting::default(),
             limits: Limits {
                 incoming: 64 << 20,
                 outgoing: 64 << 20,

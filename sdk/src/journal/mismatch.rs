@@ -23,12 +23,18 @@ enum Kind {
     /// What stands as it was recorded: the result of an eager read, the output.
     Recorded,
     Message(&'static [Field]),
+    /// A header of a call. Those of the trace context are new in each attempt and not compared.
+    CallHeader(&'static [Field]),
 }
 
 type Field = (u32, &'static str, Kind);
 
 const VALUE: Kind = Kind::Message(&[(1, "content", Kind::Payload)]);
-const HEADER: Kind = Kind::Message(&[(1, "key", Kind::Text), (2, "value", Kind::Secret)]);
+const PAIR: &[Field] = &[(1, "key", Kind::Text), (2, "value", Kind::Secret)];
+const HEADER: Kind = Kind::Message(PAIR);
+const CALL_HEADER: Kind = Kind::CallHeader(PAIR);
+/// The headers of the W3C trace context: whom a call belongs to, not what it does.
+const TRACE_CONTEXT: [&str; 2] = ["traceparent", "tracestate"];
 const FAILURE: Kind = Kind::Message(&[
     (1, "code", Kind::Uint),
     (2, "message", Kind::Text),
@@ -99,7 +105,7 @@ fn fields(ty: MessageType) -> &'static [Field] {
             (1, "service", Kind::Text),
             (2, "handler", Kind::Text),
             (3, "parameter", Kind::Payload),
-            (4, "headers", HEADER),
+            (4, "headers", CALL_HEADER),
             (5, "key", Kind::Text),
             (6, "idempotency_key", Kind::Text),
             (7, "scope", Kind::Text),
@@ -113,7 +119,7 @@ fn fields(ty: MessageType) -> &'static [Field] {
             (2, "handler", Kind::Text),
             (3, "parameter", Kind::Payload),
             (4, "invoke_time", Kind::Time),
-            (5, "headers", HEADER),
+            (5, "headers", CALL_HEADER),
             (6, "key", Kind::Text),
             (7, "idempotency_key", Kind::Text),
             (8, "scope", Kind::Text),
@@ -174,6 +180,9 @@ fn parse(mut bytes: Bytes, table: &[Field], stable: bool) -> Option<Vec<(u32, Ra
             (_, Some(Kind::Time | Kind::Recorded)) => true,
             (_, Some(Kind::Payload)) if !stable => true,
             (Raw::Number(0), Some(Kind::Uint)) => true,
+            (Raw::Bytes(header), Some(Kind::CallHeader(fields))) => {
+                is_trace_context(header, fields)
+            }
             (Raw::Bytes(bytes), Some(Kind::Text | Kind::Payload | Kind::Secret)) => {
                 bytes.is_empty()
             }
@@ -185,6 +194,16 @@ fn parse(mut bytes: Bytes, table: &[Field], stable: bool) -> Option<Vec<(u32, Ra
     }
     parsed.sort_by_key(|(tag, _)| *tag);
     Some(parsed)
+}
+
+fn is_trace_context(header: &Bytes, fields: &[Field]) -> bool {
+    let parsed = parse(header.clone(), fields, true).unwrap_or_default();
+    parsed.iter().any(|field| match field {
+        (1, Raw::Bytes(key)) => TRACE_CONTEXT
+            .iter()
+            .any(|name| key.eq_ignore_ascii_case(name.as_bytes())),
+        _ => false,
+    })
 }
 
 /// The first field in which two encodings differ: its path, what the journal holds, what the code
@@ -231,8 +250,11 @@ fn first_difference(
             || (format!("field {tag}"), None),
             |(_, name, kind)| ((*name).to_owned(), Some(*kind)),
         );
-        if let (Some(Kind::Message(nested)), Some(Raw::Bytes(held)), Some(Raw::Bytes(made))) =
-            (kind, held, made)
+        if let (
+            Some(Kind::Message(nested) | Kind::CallHeader(nested)),
+            Some(Raw::Bytes(held)),
+            Some(Raw::Bytes(made)),
+        ) = (kind, held, made)
         {
             match first_difference(held, made, nested, stable) {
                 None => continue,

@@ -328,7 +328,8 @@ impl Journal {
         self.mismatch(report, recorded.ty, "")
     }
 
-    fn index(&self) -> u32 {
+    /// The index of the next command.
+    pub(crate) fn index(&self) -> u32 {
         u32::try_from(self.next).unwrap_or(u32::MAX)
     }
 

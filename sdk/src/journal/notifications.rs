@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::protocol::message::NotificationResult;
+use crate::protocol::message::{NotificationResult, Void};
 
 /// The signal that cancels an invocation.
 pub(crate) const CANCEL: u32 = 1;
@@ -60,6 +60,8 @@ struct Signals {
     by_id: BTreeMap<u32, Option<Arrived>>,
     named: BTreeMap<Arc<str>, VecDeque<Arrived>>,
     cancels: VecDeque<Order>,
+    /// The first CANCEL's place, delivered or not: whoever asks for it learns of it.
+    cancelled: Option<Order>,
 }
 
 impl Default for Notifications {
@@ -113,6 +115,7 @@ impl Notifications {
         let signals = self.signals.get_or_insert_default();
         if id == CANCEL {
             signals.cancels.push_back(order);
+            signals.cancelled.get_or_insert(order);
         } else {
             signals
                 .by_id
@@ -139,6 +142,7 @@ impl Notifications {
                 let slot = self.completions.get(*id as usize)?;
                 slot.result.is_some().then_some(slot.order)?
             }
+            Source::Signal(CANCEL) => self.signals.as_ref()?.cancelled,
             Source::Signal(id) => {
                 let signals = self.signals.as_ref()?;
                 Some(signals.by_id.get(id)?.as_ref()?.order)
@@ -168,7 +172,8 @@ impl Notifications {
         }
     }
 
-    /// Hands out what `source` gets next. An invocation id stays for whoever asks again.
+    /// Hands out what `source` gets next. An invocation id stays for whoever asks again, and so does the
+    /// news of a CANCEL.
     pub(crate) fn take(&mut self, source: &Source) -> Option<NotificationResult> {
         match source {
             Source::Completion(id) => {
@@ -177,6 +182,10 @@ impl Notifications {
                     Some(NotificationResult::InvocationId(_)) => slot.result.clone(),
                     _ => slot.result.take(),
                 }
+            }
+            Source::Signal(CANCEL) => {
+                self.order(source)?;
+                Some(NotificationResult::Void(Void {}))
             }
             Source::Signal(id) => {
                 let signals = self.signals.as_mut()?;

@@ -371,11 +371,11 @@ fn nothing_is_written_after_the_end() {
             drop(journal.write_ephemeral_read(1, "k"));
         }),
         ("AwaitingOn", |journal| {
-            journal.write_awaiting_on(&AwaitSet::default());
+            journal.write_awaiting_on(&AwaitSet::new([]));
         }),
         ("End", Journal::close_ended),
         ("Suspension", |journal| {
-            journal.close_suspended(&AwaitSet::default());
+            journal.close_suspended(&AwaitSet::new([]));
         }),
         ("Error", |journal| {
             journal.close_failed(&AttemptError::internal("late"));

@@ -20,6 +20,7 @@ use bytes::Bytes;
 
 use crate::error::HandlerError;
 use crate::executor::AttemptHandle;
+use crate::interceptor::{Interceptor, Stack};
 use crate::payload::Input;
 
 pub use metadata::{InputMetadata, OutputMetadata};
@@ -241,6 +242,33 @@ macro_rules! shared_setters {
             self.options.retry_policy = policy;
             self
         }
+
+        #[doc = concat!("Adds an interceptor around this ", $what, ". Those that were added before lie around it.")]
+        ///
+        /// # Examples
+        ///
+        /// See [`Interceptor`].
+        #[must_use]
+        pub fn intercept(mut self, interceptor: impl Interceptor) -> Self {
+            self.interceptors.push(interceptor);
+            self
+        }
+
+        /// `true`: when an invocation is cancelled, nothing that it awaits fails, and no call that it has
+        /// made is cancelled. It learns of it by [`Context::cancellation`](crate::Context::cancellation),
+        /// and decides what to do: to end, with a [`TerminalError`](crate::TerminalError) or without; to
+        /// come to an orderly end of what it does first; to cancel its calls
+        /// ([`Call::cancel`](crate::Call::cancel)); or nothing at all. The runtime is not told of this; a
+        /// kill ends the invocation as ever.
+        ///
+        /// # Examples
+        ///
+        /// See [`Context::cancellation`](crate::Context::cancellation).
+        #[must_use]
+        pub fn explicit_cancellation(mut self, explicit: bool) -> Self {
+            self.explicit_cancellation = Some(explicit);
+            self
+        }
     };
 }
 
@@ -278,7 +306,11 @@ pub struct ServiceDefinition {
     kind: ServiceKind,
     name: String,
     pub(crate) options: Options,
+    pub(crate) interceptors: Stack,
+    pub(crate) explicit_cancellation: Option<bool>,
     pub(crate) handlers: Vec<HandlerDefinition>,
+    /// Handlers that were to be configured and are not there.
+    pub(crate) missing: Vec<String>,
 }
 
 impl ServiceDefinition {
@@ -290,7 +322,10 @@ impl ServiceDefinition {
             kind,
             name: name.into(),
             options: Options::default(),
+            interceptors: Stack::default(),
+            explicit_cancellation: None,
             handlers: Vec::new(),
+            missing: Vec::new(),
         }
     }
 
@@ -300,6 +335,47 @@ impl ServiceDefinition {
     #[must_use]
     pub fn handler(mut self, handler: HandlerDefinition) -> Self {
         self.handlers.push(handler);
+        self
+    }
+
+    /// Changes a handler that is there: for options of one handler that the macros have made. That there is
+    /// none of this name is an error when the endpoint is built.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use durably::{Service as _, prelude::*};
+    ///
+    /// struct Reports;
+    ///
+    /// #[durably::service]
+    /// impl Reports {
+    ///     #[handler]
+    ///     async fn daily(&self, _ctx: &Context) -> HandlerResult<()> {
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let reports = Reports
+    ///     .definition()
+    ///     .with_handler("daily", |daily| daily.explicit_cancellation(true));
+    /// let endpoint = Endpoint::builder().bind(reports).build()?;
+    /// # Ok::<(), durably::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn with_handler(
+        mut self,
+        name: &str,
+        change: impl FnOnce(HandlerDefinition) -> HandlerDefinition,
+    ) -> Self {
+        match self
+            .handlers
+            .iter_mut()
+            .find(|handler| handler.name == name)
+        {
+            Some(handler) => *handler = change(handler.clone()),
+            None => self.missing.push(name.to_owned()),
+        }
         self
     }
 
@@ -364,6 +440,8 @@ pub struct HandlerDefinition {
     pub(crate) options: Options,
     pub(crate) input: Option<InputMetadata>,
     pub(crate) output: Option<OutputMetadata>,
+    pub(crate) interceptors: Stack,
+    pub(crate) explicit_cancellation: Option<bool>,
     pub(crate) function: HandlerFn,
 }
 
@@ -378,6 +456,8 @@ impl HandlerDefinition {
             options: Options::default(),
             input: None,
             output: None,
+            interceptors: Stack::default(),
+            explicit_cancellation: None,
             function: handler,
         }
     }

@@ -20,6 +20,7 @@ static DETACHED: LazyLock<Context> = LazyLock::new(|| {
         clock: Clock::new(|| 0),
         limits: Limits::default(),
         foreign: ForeignHook::default(),
+        setting: crate::executor::Setting::default(),
     });
     drop(cell.close());
     Context::from_attempt(AttemptHandle(Arc::new(cell)))

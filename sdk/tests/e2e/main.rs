@@ -28,6 +28,7 @@ mod order;
 mod payloads;
 mod records;
 mod retries;
+mod sagas;
 mod scopes;
 mod serving;
 mod signals;
@@ -78,6 +79,7 @@ fn services() -> Endpoint {
             .bind(records::Once)
             .bind(records::Witness)
             .bind(retries::Retries)
+            .bind(sagas::sagas())
             .bind(signals::Approval)
             .bind(signals::Waiter)
             .bind(state::Ledger)
@@ -114,6 +116,7 @@ fn main() -> ExitCode {
         payloads::cases,
         records::cases,
         retries::cases,
+        sagas::cases,
         scopes::cases,
         serving::cases,
         signals::cases,

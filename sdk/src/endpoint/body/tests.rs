@@ -15,6 +15,7 @@ struct Script {
     input: Vec<u8>,
     chunks: usize,
     closed: usize,
+    drained: usize,
     /// What the next polls write; `None`: nothing. The last one ends the attempt if `ends`.
     polls: VecDeque<Option<&'static [u8]>>,
     ends: bool,
@@ -40,6 +41,10 @@ impl Drive for Scripted {
 
     fn handle_input_closed(&mut self) {
         self.script.lock().unwrap().closed += 1;
+    }
+
+    fn handle_drain(&mut self) {
+        self.script.lock().unwrap().drained += 1;
     }
 
     fn is_ready(&self) -> bool {
@@ -320,6 +325,19 @@ fn a_run_that_executes_goes_on_while_the_server_drains() {
     rig.push(Step::End);
     assert_eq!(rig.poll(), Poll::Pending);
     assert_eq!(rig.script().closed, 1);
+}
+
+#[test]
+fn draining_is_told_once_also_after_the_request_has_ended() {
+    let mut rig = Rig::new(Script::default(), [Step::Data(b"in"), Step::End]);
+    assert_eq!(rig.poll(), Poll::Pending);
+    rig.drain.start();
+    assert_eq!(rig.wakes.0.load(Ordering::SeqCst), 1, "it is woken");
+    for _ in 0..2 {
+        assert_eq!(rig.poll(), Poll::Pending);
+        assert_eq!(rig.script().drained, 1);
+        assert_eq!(rig.script().closed, 1);
+    }
 }
 
 #[test]

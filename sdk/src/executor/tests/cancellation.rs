@@ -9,7 +9,7 @@ use super::{
     scenario::{Outcome, Scenario, scenario},
     wire::{Msg, call, cancel, invoked, named, run, send_cancel, set, sleep, value, void},
 };
-use crate::{Target, TerminalError, WorkflowContext};
+use crate::{Target, TerminalError, WorkflowContext, context::Shield};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -435,5 +435,74 @@ fn a_run_in_a_loop_that_is_woken_meanwhile_is_cancelled_as_in_its_replay() {
         ])
         .expect(["Output done", "End"])
         .notes(expected)
+        .run();
+}
+
+/// Sleeps twice, the first time with cancellations held off.
+fn shielded() -> Scenario {
+    scenario(|ctx, _| {
+        async move {
+            let shield = Shield::new(ctx.cell());
+            ctx.sleep(SECOND).await?;
+            drop(shield);
+            ctx.sleep(SECOND).await?;
+            Ok(String::new())
+        }
+        .boxed()
+    })
+}
+
+#[test]
+fn a_cancel_that_is_held_off_is_delivered_afterwards() {
+    shielded()
+        .expect(["Sleep #1"])
+        .send([cancel()])
+        .send([void(1)])
+        .expect(["Sleep #2", "Output !409 cancelled", "End"])
+        .run();
+    shielded()
+        .replay([sleep(1), cancel(), void(1), sleep(2)])
+        .expect(["Output !409 cancelled", "End"])
+        .run();
+}
+
+#[test]
+fn a_cancel_that_is_held_off_is_not_awaited_again() {
+    shielded()
+        .expect(["Sleep #1"])
+        .send([cancel()])
+        .close()
+        .expect(["Suspension c1 and no CANCEL"])
+        .run();
+    shielded()
+        .expect(["Sleep #1"])
+        .close()
+        .expect(["Suspension c1"])
+        .run();
+    shielded()
+        .replay([sleep(1), cancel()])
+        .awaiting()
+        .expect(["AwaitingOn c1 and no CANCEL"])
+        .run();
+}
+
+#[test]
+fn whoever_waits_for_a_cancellation_alone_suspends_on_it_alone() {
+    let token = || {
+        scenario(|ctx, _| {
+            async move {
+                ctx.cancellation().await?;
+                Ok("told".to_owned())
+            }
+            .boxed()
+        })
+    };
+    token()
+        .send([cancel()])
+        .expect(["Output told", "End"])
+        .run();
+    token()
+        .replay([cancel()])
+        .expect(["Output told", "End"])
         .run();
 }

@@ -145,6 +145,7 @@ impl Driver {
             clock: Clock::new(move || clock.clock.load(Ordering::SeqCst)),
             limits: LIMITS,
             foreign: crate::executor::ForeignHook::default(),
+            setting: crate::executor::Setting::default(),
         };
         let (handler, world) = (Arc::clone(handler), Arc::clone(&outside));
         let invoke: HandlerFn = Arc::new(move |attempt, _| {

@@ -116,6 +116,7 @@ fn a_panic_before_the_future_is_made_is_caught() {
         clock: Clock::new(|| 0),
         limits: Limits::default(),
         foreign: crate::executor::ForeignHook::default(),
+        setting: crate::executor::Setting::default(),
     };
     let mut attempt = Attempt::new(request, Arc::new(|_, _| panic!("early")));
     for message in [

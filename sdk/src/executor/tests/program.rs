@@ -19,7 +19,9 @@ use futures::{
 };
 
 use crate::{
-    HandlerError, OrTimeout, TerminalError, WorkflowContext, context::Target, random::Rng,
+    HandlerError, OrTimeout, TerminalError, WorkflowContext,
+    context::{Shield, Target},
+    random::Rng,
 };
 use std::future::IntoFuture as _;
 
@@ -97,6 +99,10 @@ pub(super) enum Stmt {
     Drop(Leaf, bool),
     /// A select in a loop over a future that is kept.
     KeptSelect(Leaf, Vec<Stmt>),
+    /// Cancellations wait, as while a saga undoes.
+    Shield(Box<Stmt>),
+    /// Waits for a cancellation, or for a durable future.
+    Token(Leaf),
 }
 
 /// What the generator may use.
@@ -110,7 +116,7 @@ pub(super) fn generate(rng: &mut Rng, budget: &mut u32, depth: u32, taste: Taste
     let pick = if depth == 0 || *budget == 0 {
         rng.below(6)
     } else {
-        rng.below(22)
+        rng.below(25)
     };
     *budget = budget.saturating_sub(1);
     let mut sub = |rng: &mut Rng| Box::new(generate(rng, budget, depth.saturating_sub(1), taste));
@@ -163,6 +169,8 @@ pub(super) fn generate(rng: &mut Rng, budget: &mut u32, depth: u32, taste: Taste
             Stmt::Fork(leaf, (0..2 + rng.below(2)).map(|_| *sub(rng)).collect())
         }
         19 | 20 => Stmt::Drop(leaf(rng), rng.below(2) == 0),
+        21 | 22 => Stmt::Shield(sub(rng)),
+        23 => Stmt::Token(leaf(rng)),
         _ => Stmt::KeptSelect(
             leaf(rng),
             (0..1 + rng.below(3)).map(|_| *sub(rng)).collect(),
@@ -569,6 +577,20 @@ fn exec<'a>(env: &'a Env<'a>, stmt: &'a Stmt) -> BoxFuture<'a, ()> {
                     let _ = futures::poll!(&mut future);
                 }
                 drop(future);
+                env.mark();
+            }
+            Stmt::Shield(stmt) => {
+                let shield = Shield::new(env.ctx.cell());
+                exec(env, stmt).await;
+                drop(shield);
+                env.mark();
+            }
+            Stmt::Token(leaf) => {
+                let result = crate::select! {
+                    token = env.ctx.cancellation() => token.map(|()| "token".to_owned()),
+                    result = env.make(leaf) => result,
+                };
+                env.end(result);
                 env.mark();
             }
             Stmt::KeptSelect(leaf, others) => {

@@ -93,6 +93,7 @@ fn mood(rng: &mut Rng) -> Mood {
         crashes: rng.below(2) == 0,
         always_suspend: rng.below(4) == 0,
         cancels: 0,
+        explicit: false,
         state: if rng.below(2) == 0 {
             State::Eager
         } else {
@@ -121,6 +122,19 @@ fn cancelled_programs_replay_from_every_prefix() {
     for_programs(first..first + programs(400), ALL, |program, rng| {
         let mood = Mood {
             cancels: 1 + rng.below(2) as u32,
+            ..mood(rng)
+        };
+        check_prefixes(program, rng, mood);
+    });
+}
+
+#[test]
+fn programs_that_decide_about_cancellation_replay_from_every_prefix() {
+    let first = 3 << 32;
+    for_programs(first..first + programs(200), ALL, |program, rng| {
+        let mood = Mood {
+            cancels: 1 + rng.below(2) as u32,
+            explicit: true,
             ..mood(rng)
         };
         check_prefixes(program, rng, mood);

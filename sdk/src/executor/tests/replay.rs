@@ -172,6 +172,50 @@ fn the_report_of_a_header_does_not_show_its_value() {
     .run();
 }
 
+/// They say to which attempt a call belongs, and each attempt has its own.
+#[test]
+fn trace_contexts_are_not_compared() {
+    let send = |headers: &[(&str, &str)]| wire::OneWayCall {
+        service: "S".into(),
+        handler: "h".into(),
+        parameter: "1".into(),
+        headers: headers
+            .iter()
+            .map(|(name, value)| wire::header(name, value))
+            .collect(),
+        invocation: 1,
+        ..wire::OneWayCall::default()
+    };
+    let replay = |headers: &[(&str, &str)]| {
+        scenario(|ctx, _| {
+            async move {
+                let target = crate::Target::service("S", "h");
+                let request = ctx.request::<_, ()>(target, 1).header("x-a", "1");
+                request
+                    .header("Traceparent", "new")
+                    .header("x-b", "2")
+                    .send();
+                Ok("done".into())
+            }
+            .boxed()
+        })
+        .replay([Msg::new(MessageType::ONE_WAY_CALL, &send(headers))])
+    };
+    let (a, b) = (("x-a", "1"), ("x-b", "2"));
+    for recorded in [
+        &[a, ("traceparent", "old"), b][..],
+        &[a, b],
+        &[("tracestate", "a=1"), a, b, ("traceparent", "old")],
+    ] {
+        replay(recorded).expect(["Output done", "End"]).run();
+    }
+    for other in [&[a][..], &[b, a], &[a, b, ("traceparents", "old")]] {
+        let failed =
+            std::panic::catch_unwind(|| replay(other).expect(["Output done", "End"]).run());
+        assert!(failed.is_err(), "{other:?}");
+    }
+}
+
 #[test]
 fn the_report_of_a_handler_that_waits_where_the_journal_goes_on() {
     scenario(|ctx, _| {

@@ -108,6 +108,8 @@ pub(super) struct Mood {
     pub(super) crashes: bool,
     pub(super) always_suspend: bool,
     pub(super) cancels: u32,
+    /// The handler decides about cancellation by itself.
+    pub(super) explicit: bool,
     pub(super) state: State,
     /// Poll without any reason now and then; else only when woken, so that a lost wake shows.
     pub(super) extra_polls: bool,
@@ -141,9 +143,15 @@ struct Run {
     proposed: BTreeSet<u32>,
     ended: Option<Ended>,
     told_closed: bool,
+    /// A CANCEL is there: it may be held off, and must not be awaited then.
+    told_cancel: bool,
     /// Input came since the last poll.
     news: bool,
     wakes: Arc<Wakes>,
+}
+
+fn is_cancel(notification: &Notification) -> bool {
+    notification.id == Some(NotificationId::Signal(1))
 }
 
 impl Sim {
@@ -194,6 +202,10 @@ impl Sim {
             }),
             limits: Limits::default(),
             foreign: ForeignHook::default(),
+            setting: crate::executor::Setting {
+                explicit_cancellation: self.mood.explicit,
+                ..Default::default()
+            },
         };
         let (program, world) = (Arc::clone(&self.program), Arc::clone(&self.world));
         let invoke: HandlerFn = Arc::new(move |attempt, _| {
@@ -245,6 +257,9 @@ impl Sim {
             proposed: BTreeSet::new(),
             ended: None,
             told_closed: false,
+            told_cancel: known
+                .iter()
+                .any(|entry| matches!(entry, Entry::Notification(told) if is_cancel(told))),
             news: false,
             wakes: Arc::default(),
         }
@@ -501,13 +516,16 @@ impl Sim {
                     suspension.tree.iter().for_each(check_tree);
                     let awaited = Awaited::of(suspension);
                     assert!(run.told_closed, "suspended although input may come");
-                    assert!(awaited.signals.contains(&1), "CANCEL must be awaited");
+                    assert!(
+                        awaited.signals.contains(&1) || run.told_cancel,
+                        "CANCEL must be awaited"
+                    );
                     run.ended = Some(Ended::Suspended(awaited));
                 }
                 MessageType::AWAITING_ON => {
                     assert!(self.version.has_v7());
                     let tree = AwaitingOn::decode(payload).unwrap().tree.unwrap();
-                    assert_eq!(tree.signals, [1]);
+                    assert!(tree.signals == [1] || run.told_cancel);
                     check_tree(&tree);
                 }
                 MessageType::PROPOSE_RUN_COMPLETION => {
@@ -629,6 +647,7 @@ impl Run {
     }
 
     fn tell(&mut self, notification: &Notification) {
+        self.told_cancel |= is_cancel(notification);
         if self.input_open {
             self.to_sdk
                 .extend(Entry::Notification(notification.clone()).frame());

@@ -97,8 +97,14 @@ fn awaited(completions: &[u32], signals: &[u32], names: &[String]) -> String {
     text
 }
 
-/// The root is CANCEL or what is awaited; what is awaited is one nested future.
+/// The root is CANCEL or what is awaited; what is awaited is one nested future. Where a CANCEL is held off,
+/// the root is what is awaited.
 fn tree(root: &Tree) -> String {
+    if root.nested.is_empty() {
+        assert_eq!(root.combinator, 1);
+        let awaited = awaited(&root.completions, &root.signals, &root.named);
+        return format!("{awaited} and no CANCEL");
+    }
     assert_eq!(
         (root.signals.as_slice(), root.combinator),
         ([1].as_slice(), 1)
@@ -156,9 +162,15 @@ pub(super) fn show(version: ProtocolVersion, out: &Out) -> String {
                 }
                 None => {
                     assert!(!version.has_v7());
-                    let (cancel, signals) = suspension.signals.split_first().unwrap();
-                    assert_eq!(*cancel, 1);
-                    awaited(&suspension.completions, signals, &suspension.named)
+                    let all = &suspension.signals;
+                    let signals = all.strip_prefix(&[1]).unwrap_or(all);
+                    let awaited = awaited(&suspension.completions, signals, &suspension.named);
+                    let held_off = if signals.len() == all.len() {
+                        " and no CANCEL"
+                    } else {
+                        ""
+                    };
+                    format!("{awaited}{held_off}")
                 }
             };
             format!("Suspension{awaited}")

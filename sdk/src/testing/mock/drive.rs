@@ -25,7 +25,9 @@ use super::{
 };
 use crate::{
     HandlerError,
-    executor::{Attempt, AttemptHandle, AttemptRequest, Clock, ForeignHook, HandlerSource},
+    executor::{
+        Attempt, AttemptHandle, AttemptRequest, Clock, ForeignHook, HandlerSource, Setting,
+    },
     journal::Source,
     payload::Input,
     protocol::{
@@ -129,6 +131,11 @@ impl<'t> Drive<'t> {
             clock: Clock::new(move || clock.load(Ordering::SeqCst)),
             limits: Limits::default(),
             foreign: ForeignHook::default(),
+            setting: Setting {
+                timer: crate::endpoint::timer(),
+                explicit_cancellation: setup.explicit_cancellation,
+                ..Setting::default()
+            },
         };
         let mut attempt = Attempt::of(request, Once(Some(make)));
         attempt.permit_runs([]);

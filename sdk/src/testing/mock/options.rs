@@ -24,6 +24,7 @@ pub(super) struct Setup {
     pub(super) lazy_state: bool,
     pub(super) manual_time: bool,
     pub(super) forbid_runs: bool,
+    pub(super) explicit_cancellation: bool,
     pub(super) run_limit: Duration,
     pub(super) max_commands: usize,
 }
@@ -44,6 +45,7 @@ impl Setup {
             lazy_state: false,
             manual_time: false,
             forbid_runs: false,
+            explicit_cancellation: false,
             run_limit: Duration::from_secs(10),
             max_commands: 10_000,
         }
@@ -161,6 +163,18 @@ options! {
          let receipt = mock.call_blocking(async |ctx| ctx.run(\"charge the card\", charge).await);\n\
          assert_eq!(receipt, Ok(42));"
         |setup| setup.forbid_runs = true;
+
+    /// A cancellation fails nothing by itself; see
+    /// [`HandlerDefinition::explicit_cancellation`](crate::HandlerDefinition::explicit_cancellation).
+    explicit_cancellation()
+        "let mock = MockContext::service().explicit_cancellation();\n\
+         let mut running = mock.start(async |ctx| durably::select! {\n    \
+             cancelled = ctx.cancellation() => cancelled.is_ok(),\n    \
+             go = ctx.signal::<bool>(\"go\") => go.unwrap(),\n\
+         });\n\
+         running.cancel();\n\
+         assert!(running.finish_blocking());"
+        |setup| setup.explicit_cancellation = true;
 
     /// How long, in real time, a run closure may wait for the world outside without anything happening
     /// before the test fails; 10 seconds without this.
