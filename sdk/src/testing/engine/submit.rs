@@ -46,7 +46,7 @@ pub(crate) struct Submitted {
 }
 
 /// Service, key, handler, idempotency key, scope.
-pub(super) type IdempotencyKey = (String, Option<String>, String, String, Option<String>);
+pub(crate) type IdempotencyKey = (String, Option<String>, String, String, Option<String>);
 
 impl Engine {
     /// Accepts a request. The failure is what the server answers.
@@ -195,7 +195,7 @@ impl Engine {
     }
 
     /// The invocation of an idempotency key, as long as it is kept.
-    pub(super) fn find_idempotent(&mut self, key: &IdempotencyKey) -> Option<Index> {
+    pub(crate) fn find_idempotent(&mut self, key: &IdempotencyKey) -> Option<Index> {
         let index = *self.by_idempotency_key.get(key)?;
         let invocation = &self.invocations[index];
         let until = invocation

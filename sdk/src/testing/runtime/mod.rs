@@ -403,6 +403,46 @@ impl TestRuntime {
         }
     }
 
+    /// The id of the invocation that was requested with an idempotency key.
+    ///
+    /// # Errors
+    ///
+    /// 404 if there was none, or it is forgotten.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use durably::{Target, prelude::*, testing::{TestRuntime, service}};
+    /// # struct Echo;
+    /// # #[durably::service]
+    /// # impl Echo {
+    /// #     #[handler]
+    /// #     async fn echo(&self, _ctx: &Context, n: u64) -> HandlerResult<u64> { Ok(n) }
+    /// # }
+    /// # let mut runtime = TestRuntime::new(Endpoint::builder().bind(Echo).build()?);
+    /// runtime.send(service::<EchoClient>().echo(7).idempotency_key("click-1"))?;
+    /// let id = runtime.idempotent_invocation(&Target::service("Echo", "echo"), "click-1")?;
+    /// assert_eq!(runtime.attach::<u64>(&id)?, 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn idempotent_invocation(
+        &mut self,
+        target: &Target,
+        idempotency_key: &str,
+    ) -> Result<InvocationId, TerminalError> {
+        let key = (
+            target.service_name().to_owned(),
+            target.key().map(str::to_owned),
+            target.handler_name().to_owned(),
+            idempotency_key.to_owned(),
+            None,
+        );
+        match self.driver.engine.find_idempotent(&key) {
+            Some(index) => Ok(self.id_of(index)),
+            None => Err(terminal(not_found())),
+        }
+    }
+
     // ---- exploration -------------------------------------------------------------------------
 
     /// From now on the course decides what happens when, and failures are left to who explores.
