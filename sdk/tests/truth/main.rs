@@ -11,12 +11,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod calls;
+mod control;
+mod journals;
+mod kafka;
 mod memory;
+mod objects;
 mod program;
 mod requests;
+mod retries;
 mod server;
 #[path = "../suite/table.rs"]
 mod table;
+mod workflows;
 mod world;
 
 use std::process::ExitCode;
@@ -126,7 +133,16 @@ fn difference(memory: &[String], other: &[String]) -> Vec<String> {
 
 fn main() -> ExitCode {
     let mut suite = Suite::default();
-    for scenarios in [requests::scenarios] {
+    for scenarios in [
+        requests::scenarios,
+        calls::scenarios,
+        objects::scenarios,
+        workflows::scenarios,
+        control::scenarios,
+        retries::scenarios,
+        kafka::scenarios,
+        journals::scenarios,
+    ] {
         scenarios(&mut suite);
     }
     suite.run()

@@ -360,7 +360,8 @@ fn decoded(body: &Raw) -> Value {
 /// All of them.
 pub(crate) fn services() -> Endpoint {
     let builder = Endpoint::builder().bind(Free).bind(Obj).bind(Flow);
-    let builder = builder.bind(Events).bind(EventFlow).bind(Hidden);
+    let builder = builder.bind(Events).bind(EventFlow).bind(Listener);
+    let builder = builder.bind(Hidden).bind(Brief);
     builder.build().unwrap()
 }
 
@@ -519,5 +520,29 @@ impl EventFlow {
     async fn run(&self, ctx: &WorkflowContext, event: KafkaEvent<Value>) -> HandlerResult<()> {
         ctx.set("value", &event.value());
         Ok(())
+    }
+}
+
+/// Notes what comes, under the topic.
+pub(crate) struct Listener;
+
+#[durably::service]
+impl Listener {
+    #[handler]
+    async fn on_event(&self, _ctx: &Context, event: KafkaEvent<Value>) -> HandlerResult<()> {
+        let line = format!("{:?} {:?}", event.key_str(), event.value());
+        note(event.topic().unwrap_or_default(), line);
+        Ok(())
+    }
+}
+
+/// Is forgotten soon.
+pub(crate) struct Brief;
+
+#[durably::workflow]
+impl Brief {
+    #[handler(workflow_retention = "1s")]
+    async fn run(&self, _ctx: &WorkflowContext, n: u64) -> HandlerResult<u64> {
+        Ok(n)
     }
 }
