@@ -39,7 +39,7 @@
 //!
 //! # Time
 //!
-//! Time is virtual, and begins at 2020-01-01. It moves by itself, from one timer to the next, when everything waits; with
+//! Time is virtual, and begins at 2026-01-01. It moves by itself, from one timer to the next, when everything waits; with
 //! [`TestRuntimeBuilder::manual_time`] only by [`TestRuntime::advance`].
 //!
 //! # Run closures, and async tests
@@ -100,6 +100,9 @@
 //! forks under `tokio::join!` or an unbiased `tokio::select!`, effects outside of `ctx.run`, closures that must
 //! not execute twice, values that are kept in memory, and races. [`Explore`] has the options, and says exactly what is tried and what is
 //! compared.
+
+/// 2026-01-01, in milliseconds since the Unix epoch: when the time of tests begins.
+const BEGINNING: u64 = 1_767_225_600_000;
 
 mod client;
 pub(crate) mod engine;

@@ -114,7 +114,10 @@ impl<C: Column> Suite<C> {
 }
 
 /// The table of what ran, and its sums.
-fn table<'a, C: Column>(cases: impl Iterator<Item = (&'a str, &'a Outcomes)>, took: Duration) -> String {
+fn table<'a, C: Column>(
+    cases: impl Iterator<Item = (&'a str, &'a Outcomes)>,
+    took: Duration,
+) -> String {
     let ran: Vec<_> = cases
         .filter(|(_, outcomes)| outcomes.iter().any(Option::is_some))
         .collect();
@@ -128,7 +131,10 @@ fn table<'a, C: Column>(cases: impl Iterator<Item = (&'a str, &'a Outcomes)>, to
         }
         let _ = writeln!(text, " {seconds:>7} |");
     };
-    let heads: Vec<_> = C::ALL.iter().map(|column| column.name().to_owned()).collect();
+    let heads: Vec<_> = C::ALL
+        .iter()
+        .map(|column| column.name().to_owned())
+        .collect();
     let rules: Vec<_> = heads
         .iter()
         .map(|head| "-".repeat(head.len().max(4)))

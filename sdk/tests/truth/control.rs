@@ -17,7 +17,9 @@ fn tried(step: Step) -> Step {
 
 /// An invocation that waits, and what it notes.
 async fn waiting(w: &World, name: &str, step: Step) -> String {
-    let id = w.start(w.free([Step::Note(w.key(name)), tried(step)])).await;
+    let id = w
+        .start(w.free([Step::Note(w.key(name)), tried(step)]))
+        .await;
     w.noted(name).await;
     w.rest().await;
     id
@@ -44,7 +46,9 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
     });
 
     suite.scenario("an_uncaught_cancellation", async |w| {
-        let id = w.start(w.free([Step::Note(w.key("a")), Step::Sleep(HOUR)])).await;
+        let id = w
+            .start(w.free([Step::Note(w.key("a")), Step::Sleep(HOUR)]))
+            .await;
         w.noted("a").await;
         w.see("cancel", w.cancel(&id).await);
         w.is(
@@ -56,23 +60,42 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
     });
 
     suite.scenario("a_cancelled_promise", async |w| {
-        let id = w.start(w.workflow("a", [Step::Note(w.key("a")), tried(Step::Promise("p".into()))])).await;
+        let id = w
+            .start(w.workflow(
+                "a",
+                [Step::Note(w.key("a")), tried(Step::Promise("p".into()))],
+            ))
+            .await;
         w.noted("a").await;
         w.rest().await;
         w.see("cancel", w.cancel(&id).await);
         w.see("attach", w.attach(&id).await);
-        w.see("resolve", w.call(w.beside("a", [tried(Step::ResolvePromise("p".into(), json!(1)))])).await);
+        w.see(
+            "resolve",
+            w.call(w.beside("a", [tried(Step::ResolvePromise("p".into(), json!(1)))]))
+                .await,
+        );
     });
 
     suite.scenario("a_cancellation_reaches_the_children", async |w| {
-        let leaf = w.object("leaf", [
-            Step::Note(w.key("leaf")),
-            tried(Step::Sleep(HOUR)),
-            Step::Set("cleaned".into(), json!(true)),
-            Step::Fail(410, "cleaned".into(), Vec::new()),
-        ]);
+        let leaf = w.object(
+            "leaf",
+            [
+                Step::Note(w.key("leaf")),
+                tried(Step::Sleep(HOUR)),
+                Step::Set("cleaned".into(), json!(true)),
+                Step::Fail(410, "cleaned".into(), Vec::new()),
+            ],
+        );
         let sent = w.free([Step::Note(w.key("sent")), Step::Sleep(HOUR)]);
-        let middle = w.object("middle", [Step::Note(w.key("middle")), Step::Send(w.wanted(sent), 0), tried(Step::Call(w.wanted(leaf)))]);
+        let middle = w.object(
+            "middle",
+            [
+                Step::Note(w.key("middle")),
+                Step::Send(w.wanted(sent), 0),
+                tried(Step::Call(w.wanted(leaf))),
+            ],
+        );
         let id = w.start(w.free([tried(Step::Call(w.wanted(middle)))])).await;
         let leaf = w.noted("leaf").await;
         w.rest().await;
@@ -81,14 +104,24 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         let middle = w.noted("middle").await;
         w.see("middle", w.attach(&middle).await);
         w.see("leaf", w.attach(&leaf).await);
-        w.is("state", w.state("Obj", "leaf").await, json!({"cleaned": true}));
+        w.is(
+            "state",
+            w.state("Obj", "leaf").await,
+            json!({"cleaned": true}),
+        );
         let sent = w.noted("sent").await;
-        w.is("what was sent goes on", w.status(&sent).await, json!("going on"));
+        w.is(
+            "what was sent goes on",
+            w.status(&sent).await,
+            json!("going on"),
+        );
         w.see("kill", w.kill(&sent).await);
     });
 
     suite.scenario("a_call_that_is_cancelled_in_its_queue", async |w| {
-        let holder = w.start(w.object("a", [Step::Awakeable(w.key("wait"))])).await;
+        let holder = w
+            .start(w.object("a", [Step::Awakeable(w.key("wait"))]))
+            .await;
         let awakeable = w.noted("wait").await;
         let queued = w.wanted(w.object("a", [Step::Note(w.key("queued"))]));
         let id = waiting(w, "caller", Step::Call(queued)).await;
@@ -96,15 +129,26 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         w.see("caller", w.attach(&id).await);
         w.see("resolve", w.resolve(&awakeable, json!(1)).await);
         w.see("holder", w.attach(&holder).await);
-        w.is("the key is free", w.call(w.object("a", [Step::Key])).await.is_ok(), json!(true));
+        w.is(
+            "the key is free",
+            w.call(w.object("a", [Step::Key])).await.is_ok(),
+            json!(true),
+        );
         w.is("ran", w.notes("queued"), json!([]));
     });
 
     suite.scenario("cancelled_in_the_queue", async |w| {
-        let holder = w.start(w.object("a", [Step::Awakeable(w.key("wait"))])).await;
+        let holder = w
+            .start(w.object("a", [Step::Awakeable(w.key("wait"))]))
+            .await;
         let awakeable = w.noted("wait").await;
         let queued = w.start(w.object("a", [Step::Note(w.key("queued"))])).await;
-        let attached = w.start(w.free([Step::Note(w.key("attached")), tried(Step::Attach(queued.clone()))])).await;
+        let attached = w
+            .start(w.free([
+                Step::Note(w.key("attached")),
+                tried(Step::Attach(queued.clone())),
+            ]))
+            .await;
         w.noted("attached").await;
         w.rest().await;
         w.is("status", w.status(&queued).await, json!("queued"));
@@ -120,8 +164,16 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
 
     suite.scenario("cancelled_before_it_is_due", async |w| {
         let scheduled = w.free([Step::Note(w.key("ran"))]);
-        let id = w.send_after(scheduled, Duration::from_millis(500)).await.unwrap();
-        let attached = w.start(w.free([Step::Note(w.key("attached")), tried(Step::Attach(id.clone()))])).await;
+        let id = w
+            .send_after(scheduled, Duration::from_millis(500))
+            .await
+            .unwrap();
+        let attached = w
+            .start(w.free([
+                Step::Note(w.key("attached")),
+                tried(Step::Attach(id.clone())),
+            ]))
+            .await;
         w.noted("attached").await;
         w.see("cancel", w.cancel(&id).await);
         w.see("who was attached", w.attach(&attached).await);
@@ -133,70 +185,145 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
     });
 
     suite.scenario("cancelled_before_it_begins_with_a_key", async |w| {
-        let ask = || w.free([Step::Note(w.key("ran"))]).idempotency_key(&w.key("i"));
-        let id = w.send_after(ask(), Duration::from_millis(3_600_000)).await.unwrap();
+        let ask = || {
+            w.free([Step::Note(w.key("ran"))])
+                .idempotency_key(&w.key("i"))
+        };
+        let id = w
+            .send_after(ask(), Duration::from_millis(3_600_000))
+            .await
+            .unwrap();
         w.see("cancel", w.cancel(&id).await);
-        w.until("it is gone", async || w.status(&id).await.is_none().then_some(())).await;
+        w.until("it is gone", async || {
+            w.status(&id).await.is_none().then_some(())
+        })
+        .await;
         w.see("the key is free", w.call(ask()).await);
         w.is("ran", w.notes("ran").len(), json!(1));
     });
 
     suite.scenario("a_workflow_cancelled_before_it_is_due", async |w| {
         let run = || w.workflow("a", [Step::Note(w.key("ran"))]);
-        let id = w.send_after(run(), Duration::from_millis(3_600_000)).await.unwrap();
+        let id = w
+            .send_after(run(), Duration::from_millis(3_600_000))
+            .await
+            .unwrap();
         w.see("cancel", w.cancel(&id).await);
-        w.until("it is gone", async || w.status(&id).await.is_none().then_some(())).await;
+        w.until("it is gone", async || {
+            w.status(&id).await.is_none().then_some(())
+        })
+        .await;
         w.see("the key is free", w.call(run()).await);
     });
 
     suite.scenario("what_is_over_stays", async |w| {
         let id = w.start(Ask::to("Free", "double").json(4)).await;
         w.see("attach", w.attach(&id).await);
-        for operation in [Operation::Cancel, Operation::Kill, Operation::Pause, Operation::Resume] {
+        for operation in [
+            Operation::Cancel,
+            Operation::Kill,
+            Operation::Pause,
+            Operation::Resume,
+        ] {
             w.see(&format!("{operation:?}"), w.operate(operation, &id).await);
         }
         w.is("attach", w.attach(&id).await, json!({"Ok": 8}));
-        w.is("purge", w.operate(Operation::Purge, &id).await, json!({"Ok": null}));
+        w.is(
+            "purge",
+            w.operate(Operation::Purge, &id).await,
+            json!({"Ok": null}),
+        );
         w.see("attach", w.attach(&id).await);
         w.see("output", w.output(&id).await);
-        for operation in [Operation::Cancel, Operation::Kill, Operation::Pause, Operation::Resume, Operation::Purge] {
+        for operation in [
+            Operation::Cancel,
+            Operation::Kill,
+            Operation::Pause,
+            Operation::Resume,
+            Operation::Purge,
+        ] {
             w.see(&format!("{operation:?}"), w.operate(operation, &id).await);
         }
     });
 
     suite.scenario("operations_on_nobody", async |w| {
         let nobody = "inv_1dbhPRDdDpYI1Ahn7RDWfZWPGDsYYaFAcb";
-        for operation in [Operation::Cancel, Operation::Kill, Operation::Pause, Operation::Resume, Operation::Purge] {
-            w.see(&format!("{operation:?}"), w.operate(operation, nobody).await);
+        for operation in [
+            Operation::Cancel,
+            Operation::Kill,
+            Operation::Pause,
+            Operation::Resume,
+            Operation::Purge,
+        ] {
+            w.see(
+                &format!("{operation:?}"),
+                w.operate(operation, nobody).await,
+            );
         }
     });
 
     suite.scenario("operations_on_what_has_not_begun", async |w| {
         let scheduled = async || {
             let ask = w.free([Step::Note(w.key("ran"))]);
-            w.send_after(ask, Duration::from_millis(3_600_000)).await.unwrap()
+            w.send_after(ask, Duration::from_millis(3_600_000))
+                .await
+                .unwrap()
         };
         let id = scheduled().await;
-        for operation in [Operation::Pause, Operation::Resume, Operation::Purge, Operation::Kill] {
-            w.see(&format!("{operation:?} scheduled"), w.operate(operation, &id).await);
+        for operation in [
+            Operation::Pause,
+            Operation::Resume,
+            Operation::Purge,
+            Operation::Kill,
+        ] {
+            w.see(
+                &format!("{operation:?} scheduled"),
+                w.operate(operation, &id).await,
+            );
         }
-        w.until("it is gone", async || w.status(&id).await.is_none().then_some(())).await;
+        w.until("it is gone", async || {
+            w.status(&id).await.is_none().then_some(())
+        })
+        .await;
         w.see("attach", w.attach(&id).await);
-        let holder = w.start(w.object("a", [Step::Awakeable(w.key("wait"))])).await;
+        let holder = w
+            .start(w.object("a", [Step::Awakeable(w.key("wait"))]))
+            .await;
         w.noted("wait").await;
         let id = w.start(w.object("a", [Step::Note(w.key("ran"))])).await;
         w.until_status(&id, "queued").await;
-        for operation in [Operation::Pause, Operation::Resume, Operation::Purge, Operation::Kill] {
-            w.see(&format!("{operation:?} queued"), w.operate(operation, &id).await);
+        for operation in [
+            Operation::Pause,
+            Operation::Resume,
+            Operation::Purge,
+            Operation::Kill,
+        ] {
+            w.see(
+                &format!("{operation:?} queued"),
+                w.operate(operation, &id).await,
+            );
         }
-        w.until("it is gone", async || w.status(&id).await.is_none().then_some(())).await;
+        w.until("it is gone", async || {
+            w.status(&id).await.is_none().then_some(())
+        })
+        .await;
         w.see("kill", w.kill(&holder).await);
         w.is("ran", w.notes("ran"), json!([]));
     });
 
     suite.scenario("a_kill_ends_all_below", async |w| {
-        let leaf = w.object("leaf", [Step::Note(w.key("leaf")), tried(Step::Sleep(HOUR)), Step::Set("cleaned".into(), json!(true))]);
-        let middle = w.free([Step::Note(w.key("middle")), tried(Step::Call(w.wanted(leaf)))]);
+        let leaf = w.object(
+            "leaf",
+            [
+                Step::Note(w.key("leaf")),
+                tried(Step::Sleep(HOUR)),
+                Step::Set("cleaned".into(), json!(true)),
+            ],
+        );
+        let middle = w.free([
+            Step::Note(w.key("middle")),
+            tried(Step::Call(w.wanted(leaf))),
+        ]);
         let id = waiting(w, "root", Step::Call(w.wanted(middle))).await;
         let leaf = w.noted("leaf").await;
         let middle = w.noted("middle").await;
@@ -205,7 +332,11 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
             w.see("attach", w.attach(id).await);
         }
         w.is("state", w.state("Obj", "leaf").await, json!({}));
-        w.is("the key is free", w.call(w.object("leaf", [Step::Key])).await.is_ok(), json!(true));
+        w.is(
+            "the key is free",
+            w.call(w.object("leaf", [Step::Key])).await.is_ok(),
+            json!(true),
+        );
     });
 
     suite.scenario("a_killed_child_for_its_caller", async |w| {
@@ -224,10 +355,15 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         w.see("caller", w.attach(&id).await);
     });
 
-    suite.scenario("pause_and_resume", async |w| {
-        let id = w.start(w.free([Step::Note(w.key("a")), Step::Awakeable(w.key("wait"))])).await;
+    suite.attempting("pause_and_resume", async |w| {
+        let id = w
+            .start(w.free([Step::Note(w.key("a")), Step::Awakeable(w.key("wait"))]))
+            .await;
         let awakeable = w.noted("wait").await;
-        w.see("resume what goes on", w.resume(&id).await.map_err(|refusal| refusal.code));
+        w.see(
+            "resume what goes on",
+            w.resume(&id).await.map_err(|refusal| refusal.code),
+        );
         w.see("purge what goes on", w.operate(Operation::Purge, &id).await);
         pause(w, &id).await;
         w.see("again", w.pause(&id).await);
@@ -239,8 +375,10 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         w.see("attach", w.attach(&id).await);
     });
 
-    suite.scenario("a_paused_one_is_cancelled", async |w| {
-        let id = w.start(w.free([Step::Note(w.key("a")), tried(Step::Sleep(HOUR))])).await;
+    suite.attempting("a_paused_one_is_cancelled", async |w| {
+        let id = w
+            .start(w.free([Step::Note(w.key("a")), tried(Step::Sleep(HOUR))]))
+            .await;
         w.noted("a").await;
         pause(w, &id).await;
         w.see("cancel", w.cancel(&id).await);
@@ -254,16 +392,20 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         w.see("attach", w.attach(&id).await);
     });
 
-    suite.scenario("a_paused_one_is_killed", async |w| {
-        let id = w.start(w.free([Step::Note(w.key("a")), Step::Sleep(HOUR)])).await;
+    suite.attempting("a_paused_one_is_killed", async |w| {
+        let id = w
+            .start(w.free([Step::Note(w.key("a")), Step::Sleep(HOUR)]))
+            .await;
         w.noted("a").await;
         pause(w, &id).await;
         w.see("kill", w.kill(&id).await);
         w.see("attach", w.attach(&id).await);
     });
 
-    suite.scenario("a_paused_one_keeps_its_key", async |w| {
-        let id = w.start(w.object("a", [Step::Note(w.key("a")), Step::Sleep(50)])).await;
+    suite.attempting("a_paused_one_keeps_its_key", async |w| {
+        let id = w
+            .start(w.object("a", [Step::Note(w.key("a")), Step::Sleep(50)]))
+            .await;
         w.noted("a").await;
         if w.pause(&id).await.is_err() {
             // It was over already.
@@ -278,6 +420,22 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         w.see("attach", w.attach(&queued).await);
     });
 
+    suite.scenario("a_pause_of_a_suspended_one", async |w| {
+        let steps = [Step::Awakeable(w.key("wait")), Step::Sleep(1)];
+        let id = w.start(Ask::to("Free", "suspending").json(steps)).await;
+        let awakeable = w.noted("wait").await;
+        w.rest().await;
+        w.see("pause", w.pause(&id).await);
+        w.rest().await;
+        w.see("status", w.status(&id).await);
+        w.see("resolve", w.resolve(&awakeable, json!(1)).await);
+        w.rest().await;
+        w.see("status", w.status(&id).await);
+        w.see("output", w.output(&id).await);
+        w.see("resume", w.resume(&id).await);
+        w.see("attach", w.attach(&id).await);
+    });
+
     suite.scenario("a_suspended_one_and_operators", async |w| {
         let suspended = async |name: &str| {
             let steps = [Step::Note(w.key(name)), tried(Step::Sleep(HOUR))];
@@ -287,8 +445,15 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
             id
         };
         let id = suspended("a").await;
-        w.see("pause", w.pause(&id).await);
         w.see("resume", w.resume(&id).await);
+        w.rest().await;
+        w.see("status", w.status(&id).await);
+        w.see("pause", w.pause(&id).await);
+        w.rest().await;
+        w.see("status", w.status(&id).await);
+        w.see("resume", w.resume(&id).await);
+        w.rest().await;
+        w.see("status", w.status(&id).await);
         w.see("cancel", w.cancel(&id).await);
         w.see("attach", w.attach(&id).await);
         let id = suspended("b").await;
@@ -299,6 +464,7 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
 
 /// Pauses what is being attempted. How soon it is, and again after a suspension, is the backend's affair.
 async fn pause(w: &World, id: &str) {
-    w.until("the pause is accepted", async || w.pause(id).await.ok()).await;
+    w.until("the pause is accepted", async || w.pause(id).await.ok())
+        .await;
     w.until_status(id, "paused").await;
 }

@@ -11,10 +11,17 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
     suite.scenario("the_journal_of_a_service", async |w| {
         let steps = [
             Step::Sleep(1),
-            Step::Run { name: "step".into(), failures: 0, attempts: None },
+            Step::Run {
+                name: "step".into(),
+                failures: 0,
+                attempts: None,
+            },
             Step::Call(w.wanted(Ask::to("Free", "double").json(4))),
             Step::Send(w.wanted(Ask::to("Free", "nothing")), 0),
-            Step::Resolve("sign_1NMyOAvDK2CcBjUH4Rmb7eGBp0DNNDnmsAAAAEQ".into(), json!(1)),
+            Step::Resolve(
+                "sign_1NMyOAvDK2CcBjUH4Rmb7eGBp0DNNDnmsAAAAEQ".into(),
+                json!(1),
+            ),
         ];
         let id = w.start(w.free(steps)).await;
         w.see("result", w.attach(&id).await.is_ok());
@@ -23,7 +30,14 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
 
     suite.scenario("the_journal_of_an_object", async |w| {
         let set = Step::Set("n".into(), json!(1));
-        let steps = [set, Step::Get("n".into()), Step::Keys, Step::Clear("n".into()), Step::ClearAll, Step::Awakeable(w.key("wait"))];
+        let steps = [
+            set,
+            Step::Get("n".into()),
+            Step::Keys,
+            Step::Clear("n".into()),
+            Step::ClearAll,
+            Step::Awakeable(w.key("wait")),
+        ];
         let id = w.start(w.object("a", steps)).await;
         let awakeable = w.noted("wait").await;
         w.see("resolve", w.resolve(&awakeable, json!(1)).await);
@@ -41,17 +55,19 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         let id = w.start(w.workflow("a", steps)).await;
         w.see("result", w.attach(&id).await);
         w.see("journal", w.journal(&id).await);
-        let steps = [
-            Step::OutputWorkflow("Flow".into(), w.key("a")),
-        ];
-        let id = w.start(w.free([Step::Try(Box::new(steps[0].clone()))])).await;
+        let steps = [Step::OutputWorkflow("Flow".into(), w.key("a"))];
+        let id = w
+            .start(w.free([Step::Try(Box::new(steps[0].clone()))]))
+            .await;
         w.see("result", w.attach(&id).await);
         w.see("journal", w.journal(&id).await);
     });
 
     suite.scenario("the_journal_of_a_cancelled_one", async |w| {
         let child = w.free([Step::Note(w.key("child")), Step::Sleep(3_600_000)]);
-        let id = w.start(w.free([Step::Try(Box::new(Step::Call(w.wanted(child))))])).await;
+        let id = w
+            .start(w.free([Step::Try(Box::new(Step::Call(w.wanted(child))))]))
+            .await;
         w.noted("child").await;
         w.see("cancel", w.cancel(&id).await);
         w.see("result", w.attach(&id).await);

@@ -37,7 +37,9 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
     suite.scenario("headers_of_a_record", async |w| {
         w.subscribe("topic", "Events/headers").await;
         w.produce("topic", Some(&w.key("a")), Some("1")).await;
-        let names = w.until("the record", async || w.state("Events", "a").await.remove("names"));
+        let names = w.until("the record", async || {
+            w.state("Events", "a").await.remove("names")
+        });
         w.see("names", names.await);
     });
 
@@ -46,9 +48,16 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         w.produce("topic", Some(&w.key("a")), Some("1")).await;
         w.produce("topic", Some(&w.key("a")), Some("2")).await;
         w.produce("topic", Some(&w.key("b")), Some("3")).await;
-        w.until("the last", async || w.state("EventFlow", "b").await.remove("value")).await;
+        w.until("the last", async || {
+            w.state("EventFlow", "b").await.remove("value")
+        })
+        .await;
         w.rest().await;
-        w.is("the first counts", w.state("EventFlow", "a").await, json!({"value": 1}));
+        w.is(
+            "the first counts",
+            w.state("EventFlow", "a").await,
+            json!({"value": 1}),
+        );
     });
 
     suite.scenario("records_of_a_service", async |w| {

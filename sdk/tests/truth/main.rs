@@ -66,7 +66,28 @@ impl Suite<On> {
         name: &'static str,
         scenario: impl AsyncFn(&World) + Send + Sync + 'static,
     ) {
-        self.add(name, On::ALL, move |on| {
+        self.scenario_on(On::ALL, name, scenario);
+    }
+
+    /// Adds one in which something is always attempted, or in which it counts how often: what suspends
+    /// cannot be paused, and begins to count anew.
+    #[track_caller]
+    fn attempting(
+        &mut self,
+        name: &'static str,
+        scenario: impl AsyncFn(&World) + Send + Sync + 'static,
+    ) {
+        self.scenario_on(&[On::Memory, On::Server], name, scenario);
+    }
+
+    #[track_caller]
+    fn scenario_on(
+        &mut self,
+        columns: &'static [On],
+        name: &'static str,
+        scenario: impl AsyncFn(&World) + Send + Sync + 'static,
+    ) {
+        self.add(name, columns, move |on| {
             block_on(async {
                 let seen = play(name, on, &scenario).await?;
                 let mut reasons = seen.wrong;
@@ -91,8 +112,8 @@ impl Suite<On> {
 async fn play(name: &str, on: On, scenario: &impl AsyncFn(&World)) -> Result<Seen, String> {
     let tag = format!("{name}-{}", on.name()).replace('_', "-");
     let world = match on {
-        On::Memory => World::new(Box::new(Memory::new(false)), tag),
-        On::MemorySuspend => World::new(Box::new(Memory::new(true)), tag),
+        On::Memory => World::new(Box::new(Memory::new(&tag, false)), tag),
+        On::MemorySuspend => World::new(Box::new(Memory::new(&tag, true)), tag),
         On::Server => World::new(Box::new(server::server().await), tag),
     };
     let play = async {

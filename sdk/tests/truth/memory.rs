@@ -16,9 +16,12 @@ pub(crate) struct Memory(RefCell<TestRuntime>);
 
 impl Memory {
     /// In the protocol's version 6, which a server speaks out of the box, or in the one after it, and so
-    /// that each wait suspends.
-    pub(crate) fn new(otherwise: bool) -> Self {
-        let builder = TestRuntime::builder(services());
+    /// that each wait suspends. The tag makes the ids of each scenario its own.
+    pub(crate) fn new(tag: &str, otherwise: bool) -> Self {
+        let seed = tag.bytes().fold(1, |seed: u64, byte| {
+            seed.wrapping_mul(31).wrapping_add(u64::from(byte))
+        });
+        let builder = TestRuntime::builder(services()).seed(seed);
         let builder = if otherwise {
             builder.protocol(7).always_suspend()
         } else {
@@ -48,8 +51,9 @@ impl Memory {
         for _ in 0..3000 {
             let mut runtime = self.runtime();
             runtime.settle();
-            if let Some(Raw(output)) = runtime.output::<Raw>(id)? {
-                return Ok(output.to_vec());
+            // What has not ended has an output: none yet.
+            if !matches!(runtime.output::<Raw>(id), Ok(None)) {
+                return runtime.attach::<Raw>(id).map(|Raw(output)| output.to_vec());
             }
             runtime.advance(Duration::from_millis(20));
         }
@@ -92,7 +96,11 @@ fn soon<'a, T: 'a>(result: Result<T, TerminalError>) -> Soon<'a, Result<T, Refus
 
 impl Backend for Memory {
     fn call(&self, ask: Ask) -> Soon<'_, Result<Vec<u8>, Refusal>> {
-        soon(self.runtime().call(requested(ask)).map(|Raw(output)| output.to_vec()))
+        soon(
+            self.runtime()
+                .call(requested(ask))
+                .map(|Raw(output)| output.to_vec()),
+        )
     }
 
     fn send(&self, ask: Ask, delay: Duration) -> Soon<'_, Result<String, Refusal>> {
@@ -105,7 +113,9 @@ impl Backend for Memory {
     }
 
     fn output(&self, of: Handle) -> Soon<'_, Result<Option<Vec<u8>>, Refusal>> {
-        let output = self.id_of(of).and_then(|id| self.runtime().output::<Raw>(&id));
+        let output = self
+            .id_of(of)
+            .and_then(|id| self.runtime().output::<Raw>(&id));
         soon(output.map(|output| output.map(|Raw(bytes)| bytes.to_vec())))
     }
 
@@ -137,7 +147,7 @@ impl Backend for Memory {
     fn status(&self, id: String) -> Soon<'_, Option<&'static str>> {
         let id = id.parse().unwrap();
         let mut runtime = self.runtime();
-        let unknown = matches!(runtime.output::<Raw>(&id), Err(error) if error.message() == "not found");
+        let unknown = matches!(runtime.output::<Raw>(&id), Err(error) if error.message() == "invocation not found");
         Box::pin(ready((!unknown).then(|| match runtime.status(&id) {
             InvocationStatus::Scheduled => "scheduled",
             InvocationStatus::Queued => "queued",
@@ -177,12 +187,7 @@ impl Backend for Memory {
         Box::pin(ready(()))
     }
 
-    fn produce(
-        &self,
-        topic: String,
-        key: Option<Vec<u8>>,
-        value: Option<Vec<u8>>,
-    ) -> Soon<'_, ()> {
+    fn produce(&self, topic: String, key: Option<Vec<u8>>, value: Option<Vec<u8>>) -> Soon<'_, ()> {
         let value = value.unwrap_or_default();
         self.runtime().produce_raw(&topic, key.as_deref(), value);
         Box::pin(ready(()))
@@ -194,11 +199,53 @@ impl Backend for Memory {
     }
 }
 
-/// The kind of a command that is told in words, and its name.
-fn issued(text: &str) -> String {
-    text.to_owned()
+/// The first words of an entry's text, and the kind that the server has for it.
+const KINDS: &[(&str, &str)] = &[
+    ("output", "Output"),
+    ("get state keys", "GetLazyStateKeys"),
+    ("get state", "GetLazyState"),
+    ("set state", "SetState"),
+    ("clear state", "ClearState"),
+    ("clear all state", "ClearAllState"),
+    ("get promise", "GetPromise"),
+    ("peek promise", "PeekPromise"),
+    ("complete promise", "CompletePromise"),
+    ("sleep", "Sleep"),
+    ("call", "Call"),
+    ("send", "OneWayCall"),
+    ("cancel ", "SendSignal"),
+    ("signal `", "SendSignal"),
+    ("run", "Run"),
+    ("attach to", "AttachInvocation"),
+    ("get the output", "GetInvocationOutput"),
+    ("complete awakeable", "CompleteAwakeable"),
+];
+
+fn kind(text: &str) -> &'static str {
+    let known = KINDS.iter().find(|(words, _)| text.starts_with(words));
+    known.unwrap_or_else(|| panic!("what is `{text}`?")).1
 }
 
+/// The kind of a command that is told in words, and a run's name.
+fn issued(text: &str) -> String {
+    match kind(text) {
+        "Run" => format!("Run {}", text.trim_start_matches("run ").trim_matches('`')),
+        // What is known at once is told at once.
+        "GetLazyState" if text.contains("`:") => "GetEagerState".to_owned(),
+        "GetLazyStateKeys" if text.contains(':') => "GetEagerStateKeys".to_owned(),
+        kind => kind.to_owned(),
+    }
+}
+
+/// The kind of a notification.
 fn came(text: &str) -> String {
-    format!("< {text}")
+    let signals = ["cancellation", "awakeable", "signal"];
+    let kind = if text.starts_with("the invocation id of") {
+        "CallInvocationId"
+    } else if signals.iter().any(|words| text.starts_with(words)) {
+        "Signal"
+    } else {
+        kind(text)
+    };
+    format!("← {kind}")
 }

@@ -323,7 +323,8 @@ async fn anywhere(ctx: &Context, step: Step) -> Result<Value, Failed> {
         }
         Step::RunTerminal(name, code, text) => {
             let error = TerminalError::new(text).with_code(code);
-            ctx.run::<_, _, (), _>(name, async || Err::<(), _>(error)).await?;
+            ctx.run::<_, _, (), _>(name, async || Err::<(), _>(error))
+                .await?;
         }
         Step::Note(name) => {
             note(&name, ctx.invocation_id());
@@ -407,6 +408,15 @@ impl Free {
 
     #[handler(retry(initial_interval = "20ms", max_attempts = 3, on_max_attempts = "kill"))]
     async fn killed(&self, ctx: &Context, steps: Vec<Step>) -> HandlerResult<Value> {
+        run(ctx, Place::Free, steps).await
+    }
+
+    /// The same, and suspends when it has waited for a moment.
+    #[handler(
+        inactivity_timeout = "100ms",
+        retry(initial_interval = "20ms", max_attempts = 3, on_max_attempts = "kill")
+    )]
+    async fn killed_soon(&self, ctx: &Context, steps: Vec<Step>) -> HandlerResult<Value> {
         run(ctx, Place::Free, steps).await
     }
 

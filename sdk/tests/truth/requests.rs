@@ -38,10 +38,22 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
     });
 
     suite.scenario("a_key_too_few", async |w| {
-        w.is("object", code(w.call(Ask::to("Obj", "double").json(4)).await), json!(400));
+        w.is(
+            "object",
+            code(w.call(Ask::to("Obj", "double").json(4)).await),
+            json!(400),
+        );
         let none: [Step; 0] = [];
-        w.is("workflow", code(w.call(Ask::to("Flow", "run").json(none)).await), json!(400));
-        w.is("sent", code(w.send(Ask::to("Obj", "double").json(4)).await), json!(400));
+        w.is(
+            "workflow",
+            code(w.call(Ask::to("Flow", "run").json(none)).await),
+            json!(400),
+        );
+        w.is(
+            "sent",
+            code(w.send(Ask::to("Obj", "double").json(4)).await),
+            json!(400),
+        );
     });
 
     suite.scenario("a_key_too_many", async |w| {
@@ -60,33 +72,58 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
             call(Ask::to("Free", "private").json(4)),
             call(Ask::to("Hidden", "double").json(4)),
         ];
-        w.is("called by a handler", w.call(w.free(steps)).await, json!({"Ok": [4, 8]}));
+        w.is(
+            "called by a handler",
+            w.call(w.free(steps)).await,
+            json!({"Ok": [4, 8]}),
+        );
     });
 
     suite.scenario("bad_bodies", async |w| {
         let double = || Ask::to("Free", "double");
-        w.see("no JSON", w.call(double().raw("application/json", "no JSON")).await);
+        w.see(
+            "no JSON",
+            w.call(double().raw("application/json", "no JSON")).await,
+        );
         w.see("wrong type", w.call(double().json("four")).await);
         w.see("negative", w.call(double().json(-1)).await);
         w.see("nothing", w.call(double()).await);
-        w.see("empty JSON", w.call(double().raw("application/json", "")).await);
+        w.see(
+            "empty JSON",
+            w.call(double().raw("application/json", "")).await,
+        );
         w.see("sent nothing", w.send(double()).await);
         // The request is accepted; it is the handler that refuses it.
         let id = w.start(double().raw("application/json", "no JSON")).await;
         w.see("sent no JSON", w.attach(&id).await);
         let nothing = || Ask::to("Free", "nothing");
-        w.see("something where nothing is needed", w.call(nothing().json(4)).await);
-        w.see("null where nothing is needed", w.call(nothing().json(())).await);
+        w.see(
+            "something where nothing is needed",
+            w.call(nothing().json(4)).await,
+        );
+        w.see(
+            "null where nothing is needed",
+            w.call(nothing().json(())).await,
+        );
         let maybe = || Ask::to("Free", "maybe");
         w.see("nothing for an option", w.call(maybe()).await);
         w.see("null for an option", w.call(maybe().json(())).await);
         w.see("bytes: nothing", w.call_raw(Ask::to("Free", "bytes")).await);
-        w.see("bytes: empty", w.call_raw(Ask::to("Free", "bytes").raw("text/plain", "")).await);
+        w.see(
+            "bytes: empty",
+            w.call_raw(Ask::to("Free", "bytes").raw("text/plain", ""))
+                .await,
+        );
     });
 
     // A request of the test kit without a content type has the right one.
     suite.scenario("content_types", async |w| {
-        for of in ["Free/double", "Free/nothing", "Free/bytes", "Events/on_event"] {
+        for of in [
+            "Free/double",
+            "Free/nothing",
+            "Free/bytes",
+            "Events/on_event",
+        ] {
             for content_type in [
                 "application/json",
                 "application/json; charset=utf-8",
@@ -107,18 +144,33 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
                     if service == "Events" {
                         ask = ask.key(w.key("a"));
                     }
-                    w.see(&format!("{of} {content_type} {body}"), w.call_raw(ask).await);
+                    w.see(
+                        &format!("{of} {content_type} {body}"),
+                        w.call_raw(ask).await,
+                    );
                 }
             }
         }
     });
 
     suite.scenario("headers_reach_the_handler", async |w| {
-        let steps = || vec![Step::Header("x-tenant".into()), Step::Header("X-Upper".into())];
-        let ask = w.free(steps()).header("x-tenant", "blue").header("X-Upper", "a b");
+        let steps = || {
+            vec![
+                Step::Header("x-tenant".into()),
+                Step::Header("X-Upper".into()),
+            ]
+        };
+        let ask = w
+            .free(steps())
+            .header("x-tenant", "blue")
+            .header("X-Upper", "a b");
         w.see("from outside", w.call(ask).await);
         let wanted = w.wanted(w.free(steps()).header("x-tenant", "red"));
-        w.is("from a handler", w.call(w.free([Step::Call(wanted)])).await, json!({"Ok": [["red", null]]}));
+        w.is(
+            "from a handler",
+            w.call(w.free([Step::Call(wanted)])).await,
+            json!({"Ok": [["red", null]]}),
+        );
     });
 
     suite.scenario("terminal_errors", async |w| {
@@ -126,7 +178,10 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         for code in [400, 404, 409, 418, 499, 500, 503, 599] {
             w.see(&format!("code {code}"), w.call(w.free([fail(code)])).await);
         }
-        let metadata = vec![("sku".to_owned(), "A-1".to_owned()), ("left".to_owned(), "0".to_owned())];
+        let metadata = vec![
+            ("sku".to_owned(), "A-1".to_owned()),
+            ("left".to_owned(), "0".to_owned()),
+        ];
         let failing = || w.free([Step::Fail(410, "out of stock".into(), metadata.clone())]);
         w.see("metadata", w.call(failing()).await);
         let tried = Step::Try(Box::new(Step::Call(w.wanted(failing()))));
@@ -134,14 +189,21 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         let id = w.start(failing()).await;
         w.see("attached", w.attach(&id).await);
         w.is("status", w.status(&id).await, json!("failed"));
-        w.see("empty message", w.call(w.free([Step::Fail(500, String::new(), Vec::new())])).await);
+        w.see(
+            "empty message",
+            w.call(w.free([Step::Fail(500, String::new(), Vec::new())]))
+                .await,
+        );
     });
 
     suite.scenario("codes_that_http_does_not_know", async |w| {
         let fail = |code| Step::Fail(code, "odd".into(), Vec::new());
         for code in [0, 42, 100, 200, 204, 302, 399, 600, 999, 1000, 65535] {
             let tried = Step::Try(Box::new(Step::Call(w.wanted(w.free([fail(code)])))));
-            w.see(&format!("{code} for a caller"), w.call(w.free([tried])).await);
+            w.see(
+                &format!("{code} for a caller"),
+                w.call(w.free([tried])).await,
+            );
         }
     });
 
@@ -149,12 +211,13 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         let gone = "inv_1dbhPRDdDpYI1Ahn7RDWfZWPGDsYYaFAcb".to_owned();
         w.see("attach", w.attach(&gone).await);
         w.see("output", w.output(&gone).await);
+        // The words for the output differ: the test kit looks for an id first.
         let flow = || Handle::Workflow("Flow".into(), w.key("never"));
         w.see("attach to a workflow", w.attach_to(flow()).await);
-        w.see("output of a workflow", w.output_of(flow()).await);
+        w.see("output of a workflow", code(w.output_of(flow()).await));
         let by_key = || Handle::Idempotent(Ask::to("Free", "double").idempotency_key("never"));
         w.see("attach by key", w.attach_to(by_key()).await);
-        w.see("output by key", w.output_of(by_key()).await);
+        w.see("output by key", code(w.output_of(by_key()).await));
     });
 
     suite.scenario("attach_and_output_later", async |w| {
@@ -171,7 +234,10 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
 
     suite.scenario("delayed_sends", async |w| {
         let id = w
-            .send_after(w.free([Step::Note(w.key("ran"))]), Duration::from_millis(400))
+            .send_after(
+                w.free([Step::Note(w.key("ran"))]),
+                Duration::from_millis(400),
+            )
             .await
             .unwrap();
         w.is("status", w.status(&id).await, json!("scheduled"));
@@ -182,35 +248,63 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
     });
 
     suite.scenario("idempotency", async |w| {
-        let ask = |key: &str| w.free([Step::Note(w.key("ran"))]).idempotency_key(&w.key(key));
+        let ask = |key: &str| {
+            w.free([Step::Note(w.key("ran"))])
+                .idempotency_key(&w.key(key))
+        };
         w.see("first", w.call(ask("a")).await);
         w.see("second", w.call(ask("a")).await);
         w.is("ran", w.notes("ran").len(), json!(1));
         let first = w.start(ask("a")).await;
-        w.is("sent: the same", w.start(ask("a")).await == first, json!(true));
+        w.is(
+            "sent: the same",
+            w.start(ask("a")).await == first,
+            json!(true),
+        );
         w.is("attach", w.attach(&first).await, json!({"Ok": [null]}));
-        w.is("another key", w.start(ask("b")).await == first, json!(false));
+        w.is(
+            "another key",
+            w.start(ask("b")).await == first,
+            json!(false),
+        );
         // Another handler has keys of its own.
         let other = Ask::to("Free", "suspending").json([Step::Note(w.key("ran"))]);
         let other = w.start(other.idempotency_key(&w.key("a"))).await;
         w.is("another handler", other == first, json!(false));
         w.see("its result", w.attach(&other).await);
         let by_key = || Handle::Idempotent(ask("a"));
-        w.is("attach by key", w.attach_to(by_key()).await, json!({"Ok": [null]}));
-        w.is("output by key", w.output_of(by_key()).await, json!({"Ok": [null]}));
-        w.see("purge", w.operate(crate::world::Operation::Purge, &first).await);
+        w.is(
+            "attach by key",
+            w.attach_to(by_key()).await,
+            json!({"Ok": [null]}),
+        );
+        w.is(
+            "output by key",
+            w.output_of(by_key()).await,
+            json!({"Ok": [null]}),
+        );
+        w.see(
+            "purge",
+            w.operate(crate::world::Operation::Purge, &first).await,
+        );
         w.see("attach", w.attach(&first).await);
         w.see("attach by key", w.attach_to(by_key()).await);
     });
 
     suite.scenario("idempotency_with_another_input", async |w| {
-        let ask = |n: u64| Ask::to("Free", "double").json(n).idempotency_key(&w.key("a"));
+        let ask = |n: u64| {
+            Ask::to("Free", "double")
+                .json(n)
+                .idempotency_key(&w.key("a"))
+        };
         w.is("first", w.call(ask(4)).await, json!({"Ok": 8}));
         w.is("second", w.call(ask(5)).await, json!({"Ok": 8}));
         let bad = Ask::to("Free", "double").raw("application/json", "no JSON");
         let bad = || bad.clone().idempotency_key(&w.key("bad"));
         w.see("a failure", w.call(bad()).await);
-        let good = Ask::to("Free", "double").json(4).idempotency_key(&w.key("bad"));
+        let good = Ask::to("Free", "double")
+            .json(4)
+            .idempotency_key(&w.key("bad"));
         w.see("stays", w.call(good).await);
     });
 
@@ -223,18 +317,32 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         w.see("again", w.call(ask("a")).await);
         w.see("another object", w.call(ask("b")).await);
         w.is("ran", w.notes("ran").len(), json!(2));
-        w.see("attach by key", w.attach_to(Handle::Idempotent(ask("b"))).await);
+        w.see(
+            "attach by key",
+            w.attach_to(Handle::Idempotent(ask("b"))).await,
+        );
     });
 
     suite.scenario("sent_then_called_with_the_same_key", async |w| {
-        let ask = || w.free([Step::Awakeable(w.key("wait"))]).idempotency_key(&w.key("i"));
+        let ask = || {
+            w.free([Step::Awakeable(w.key("wait"))])
+                .idempotency_key(&w.key("i"))
+        };
         let id = w.start(ask()).await;
         let awakeable = w.noted("wait").await;
         let by_key = || Handle::Idempotent(ask());
-        w.is("output by key", w.output_of(by_key()).await, json!({"Ok": null}));
+        w.is(
+            "output by key",
+            w.output_of(by_key()).await,
+            json!({"Ok": null}),
+        );
         w.see("resolve", w.resolve(&awakeable, json!("done")).await);
         w.is("call", w.call(ask()).await, json!({"Ok": ["done"]}));
-        w.is("attach by key", w.attach_to(by_key()).await, json!({"Ok": ["done"]}));
+        w.is(
+            "attach by key",
+            w.attach_to(by_key()).await,
+            json!({"Ok": ["done"]}),
+        );
         w.is("one invocation", w.start(ask()).await == id, json!(true));
     });
 
@@ -244,7 +352,11 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         let awakeable = w.noted("a").await;
         w.see("resolve", w.resolve(&awakeable, json!({"x": 1})).await);
         w.see("again", w.resolve(&awakeable, json!(2)).await);
-        w.is("result", w.attach(&id).await, json!({"Ok": [{"ok": {"x": 1}}]}));
+        w.is(
+            "result",
+            w.attach(&id).await,
+            json!({"Ok": [{"ok": {"x": 1}}]}),
+        );
         w.see("late", w.resolve(&awakeable, json!(3)).await);
         let id = w.start(wait("b")).await;
         let awakeable = w.noted("b").await;
@@ -257,9 +369,15 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         for (what, id) in [
             ("nonsense", "nonsense"),
             ("too short", "sign_1abc"),
-            ("another letter", "prom_1NMyOAvDK2CcBjUH4Rmb7eGBp0DNNDnmsAAAAAQ"),
+            (
+                "another letter",
+                "prom_1NMyOAvDK2CcBjUH4Rmb7eGBp0DNNDnmsAAAAAQ",
+            ),
             ("of nobody", "sign_1NMyOAvDK2CcBjUH4Rmb7eGBp0DNNDnmsAAAAEQ"),
-            ("no awakeable", "sign_1NMyOAvDK2CcBjUH4Rmb7eGBp0DNNDnmsAAAAAQ"),
+            (
+                "no awakeable",
+                "sign_1NMyOAvDK2CcBjUH4Rmb7eGBp0DNNDnmsAAAAAQ",
+            ),
         ] {
             w.see(what, w.resolve(id, json!(1)).await);
             w.see(what, w.reject(id, "no").await);
@@ -267,14 +385,26 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
     });
 
     suite.scenario("awakeables_of_handlers", async |w| {
-        let id = w.start(w.free([Step::Try(Box::new(Step::Awakeable(w.key("a"))))])).await;
+        let id = w
+            .start(w.free([Step::Try(Box::new(Step::Awakeable(w.key("a"))))]))
+            .await;
         let awakeable = w.noted("a").await;
-        w.see("reject", w.call(w.free([Step::Reject(awakeable.clone(), 418, "no".into())])).await);
-        w.see("too late", w.call(w.free([Step::Resolve(awakeable, json!(1))])).await);
+        w.see(
+            "reject",
+            w.call(w.free([Step::Reject(awakeable.clone(), 418, "no".into())]))
+                .await,
+        );
+        w.see(
+            "too late",
+            w.call(w.free([Step::Resolve(awakeable, json!(1))])).await,
+        );
         w.see("result", w.attach(&id).await);
         let id = w.start(w.free([Step::Awakeable(w.key("b"))])).await;
         let awakeable = w.noted("b").await;
-        w.see("resolve", w.call(w.free([Step::Resolve(awakeable, json!(1))])).await);
+        w.see(
+            "resolve",
+            w.call(w.free([Step::Resolve(awakeable, json!(1))])).await,
+        );
         w.see("result", w.attach(&id).await);
         let within = Step::Try(Box::new(Step::AwakeableWithin(w.key("c"), 50)));
         w.see("timeout", w.call(w.free([within])).await);

@@ -23,7 +23,9 @@ fn run(name: &str, failures: usize, attempts: Option<u32>) -> Step {
 
 pub(crate) fn scenarios(suite: &mut Suite<On>) {
     suite.scenario("a_failed_attempt_is_followed_by_another", async |w| {
-        let id = w.start(w.free([Step::Stumble(w.key("a"), 1), Step::RetryCount])).await;
+        let id = w
+            .start(w.free([Step::Stumble(w.key("a"), 1), Step::RetryCount]))
+            .await;
         w.is("attach", w.attach(&id).await, json!({"Ok": [null, 1]}));
         w.is("attempts", w.notes("a").len(), json!(2));
     });
@@ -44,7 +46,10 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         let id = w.start(pausing(100)).await;
         w.until_status(&id, "paused").await;
         w.see("resume", w.resume(&id).await);
-        w.until("it fails again", async || (w.notes("a").len() > 3).then_some(())).await;
+        w.until("it fails again", async || {
+            (w.notes("a").len() > 3).then_some(())
+        })
+        .await;
         w.until_status(&id, "paused").await;
         w.is("attempts", w.notes("a").len(), json!(6));
         w.see("cancel", w.cancel(&id).await);
@@ -56,16 +61,21 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
     });
 
     suite.scenario("attempts_are_used_up_kill", async |w| {
-        let id = w.start(Ask::to("Free", "killed").json([Step::Stumble(w.key("a"), 100)])).await;
+        let id = w
+            .start(Ask::to("Free", "killed").json([Step::Stumble(w.key("a"), 100)]))
+            .await;
         w.see("attach", w.attach(&id).await);
         w.is("attempts", w.notes("a").len(), json!(3));
         w.is("status", w.status(&id).await, json!("failed"));
         let wanted = w.wanted(Ask::to("Free", "killed").json([Step::Stumble(w.key("b"), 100)]));
-        w.see("for a caller", w.call(w.free([tried(Step::Call(wanted))])).await);
+        w.see(
+            "for a caller",
+            w.call(w.free([tried(Step::Call(wanted))])).await,
+        );
     });
 
-    // A stored command begins the count anew.
-    suite.scenario("progress_renews_the_attempts", async |w| {
+    // What is stored meanwhile does not begin the count anew; a suspension does.
+    suite.attempting("attempts_are_counted_over_progress", async |w| {
         let steps = [
             Step::Stumble(w.key("a"), 2),
             Step::Sleep(1),
@@ -77,8 +87,25 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         w.see("attempts", (w.notes("a").len(), w.notes("b").len()));
     });
 
+    suite.scenario("a_suspension_renews_the_attempts", async |w| {
+        let awakeable = |name: &str| Step::Awakeable(w.key(name));
+        let steps = [
+            Step::Stumble(w.key("a"), 2),
+            awakeable("wait"),
+            Step::Stumble(w.key("b"), 100),
+        ];
+        let id = w.start(Ask::to("Free", "killed_soon").json(steps)).await;
+        let awakeable = w.noted("wait").await;
+        w.rest().await;
+        w.see("resolve", w.resolve(&awakeable, json!(1)).await);
+        w.see("attach", w.attach(&id).await);
+        w.is("attempts", w.notes("b").len(), json!(3));
+    });
+
     suite.scenario("backing_off", async |w| {
-        let patient = |name: &str| Ask::to("Free", "patient").json([Step::Stumble(w.key(name), 1), Step::RetryCount]);
+        let patient = |name: &str| {
+            Ask::to("Free", "patient").json([Step::Stumble(w.key(name), 1), Step::RetryCount])
+        };
         let id = w.start(patient("a")).await;
         w.until_status(&id, "backing off").await;
         w.is("resume", w.resume(&id).await, json!({"Ok": null}));
@@ -103,26 +130,48 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         w.rest().await;
         w.see("status", w.status(&id).await);
         w.see("attempts", w.notes("a").len());
-        w.see("resume", w.resume(&id).await.map_err(|refusal| refusal.code));
+        w.see(
+            "resume",
+            w.resume(&id).await.map_err(|refusal| refusal.code),
+        );
         w.see("attach", w.attach(&id).await);
     });
 
     suite.scenario("a_stumbling_object_keeps_its_key", async |w| {
-        let first = w.start(w.object("a", [Step::Set("n".into(), json!(1)), Step::Stumble(w.key("a"), 1)])).await;
+        let first = w
+            .start(w.object(
+                "a",
+                [
+                    Step::Set("n".into(), json!(1)),
+                    Step::Stumble(w.key("a"), 1),
+                ],
+            ))
+            .await;
         let second = w.start(w.object("a", [Step::Get("n".into())])).await;
         w.see("first", w.attach(&first).await);
         w.see("second", w.attach(&second).await);
     });
 
     suite.scenario("runs", async |w| {
-        let id = w.start(w.free([run("once", 0, None), run("thrice", 2, None)])).await;
+        let id = w
+            .start(w.free([run("once", 0, None), run("thrice", 2, None)]))
+            .await;
         w.is("attach", w.attach(&id).await, json!({"Ok": [1, 3]}));
         w.see("journal", w.journal(&id).await);
     });
 
     suite.scenario("runs_are_not_done_again", async |w| {
-        let steps = [run("first", 0, None), Step::Stumble(w.key("a"), 1), run("second", 1, None), Step::Stumble(w.key("b"), 1)];
-        w.is("call", w.call(w.free(steps)).await, json!({"Ok": [1, null, 2, null]}));
+        let steps = [
+            run("first", 0, None),
+            Step::Stumble(w.key("a"), 1),
+            run("second", 1, None),
+            Step::Stumble(w.key("b"), 1),
+        ];
+        w.is(
+            "call",
+            w.call(w.free(steps)).await,
+            json!({"Ok": [1, null, 2, null]}),
+        );
     });
 
     suite.scenario("runs_that_are_used_up", async |w| {
@@ -149,14 +198,24 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
             let id = w.start(Ask::to("Free", handler).json(steps)).await;
             let awakeable = w.noted(&format!("{handler}-wait")).await;
             w.see("resolve", w.resolve(&awakeable, json!("x")).await);
-            w.is(handler, w.attach(&id).await, json!({"Ok": [null, null, 1, 8, "x"]}));
+            w.is(
+                handler,
+                w.attach(&id).await,
+                json!({"Ok": [null, null, 1, 8, "x"]}),
+            );
             w.is("was replayed", w.notes(handler).len() > 1, json!(true));
         }
     });
 
     suite.scenario("a_delayed_send_with_an_idempotency_key", async |w| {
-        let ask = || w.free([Step::Note(w.key("a"))]).idempotency_key(&w.key("i"));
-        let id = w.send_after(ask(), Duration::from_millis(300)).await.unwrap();
+        let ask = || {
+            w.free([Step::Note(w.key("a"))])
+                .idempotency_key(&w.key("i"))
+        };
+        let id = w
+            .send_after(ask(), Duration::from_millis(300))
+            .await
+            .unwrap();
         let again = w.start(ask()).await;
         w.is("the same", id == again, json!(true));
         w.is("status", w.status(&id).await, json!("scheduled"));

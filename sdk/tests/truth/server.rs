@@ -29,7 +29,10 @@ pub(crate) async fn server() -> &'static Server {
 
 impl Server {
     async fn start() -> Self {
-        let server = RestateServer::builder().start().await.unwrap();
+        let builder = RestateServer::builder();
+        // How soon it forgets what it need not keep.
+        let builder = builder.env("RESTATE_WORKER__CLEANUP_INTERVAL", "1s");
+        let server = builder.start().await.unwrap();
         let served = server.serve(services()).await.unwrap();
         // Connections would belong to the scenario that opened them.
         let client = reqwest::Client::builder()
@@ -215,9 +218,8 @@ impl Backend for &'static Server {
 
     fn status(&self, id: String) -> Soon<'_, Option<&'static str>> {
         Box::pin(async move {
-            let sql = format!(
-                "SELECT status, completion_result FROM sys_invocation WHERE id = '{id}'"
-            );
+            let sql =
+                format!("SELECT status, completion_result FROM sys_invocation WHERE id = '{id}'");
             let rows = self.rows(&sql).await;
             let row = rows.first()?;
             let result = row["completion_result"].as_str().unwrap_or_default();
@@ -252,9 +254,21 @@ impl Backend for &'static Server {
 
     fn journal(&self, id: String) -> Soon<'_, Vec<String>> {
         Box::pin(async move {
-            let sql = format!("SELECT * FROM sys_journal WHERE id = '{id}' ORDER BY index");
+            // The first entry is the input.
+            let sql = format!(
+                "SELECT entry_type, name FROM sys_journal \
+                 WHERE id = '{id}' AND index > 0 ORDER BY index"
+            );
             let rows = self.rows(&sql).await;
-            rows.iter().map(ToString::to_string).collect()
+            let entries = rows.iter().map(|row| {
+                let kind = row["entry_type"].as_str().unwrap();
+                match kind.split_once(": ").unwrap() {
+                    ("Command", "Run") => format!("Run {}", row["name"].as_str().unwrap()),
+                    ("Command", kind) => kind.to_owned(),
+                    (_, kind) => format!("← {kind}"),
+                }
+            });
+            entries.collect()
         })
     }
 
@@ -273,12 +287,7 @@ impl Backend for &'static Server {
         })
     }
 
-    fn produce(
-        &self,
-        topic: String,
-        key: Option<Vec<u8>>,
-        value: Option<Vec<u8>>,
-    ) -> Soon<'_, ()> {
+    fn produce(&self, topic: String, key: Option<Vec<u8>>, value: Option<Vec<u8>>) -> Soon<'_, ()> {
         Box::pin(async move {
             let broker = self.broker().await;
             let produced = broker.produce(&topic, None, key.as_deref(), value.as_deref());

@@ -35,12 +35,7 @@ pub(crate) trait Backend {
     /// Kinds and names of the commands and notifications of an invocation.
     fn journal(&self, id: String) -> Soon<'_, Vec<String>>;
     fn subscribe(&self, topic: String, handler: String) -> Soon<'_, ()>;
-    fn produce(
-        &self,
-        topic: String,
-        key: Option<Vec<u8>>,
-        value: Option<Vec<u8>>,
-    ) -> Soon<'_, ()>;
+    fn produce(&self, topic: String, key: Option<Vec<u8>>, value: Option<Vec<u8>>) -> Soon<'_, ()>;
     /// Lets everything that can happen happen, and a bit of time go by.
     fn pass(&self, time: Duration) -> Soon<'_, ()>;
 }
@@ -193,10 +188,7 @@ impl World {
             let at = std::panic::Location::caller();
             let mut wrong = String::new();
             // Writing to a string cannot fail.
-            let _ = write!(
-                wrong,
-                "{at}: {what}\n       is {text}\n  and not {wanted}"
-            );
+            let _ = write!(wrong, "{at}: {what}\n       is {text}\n  and not {wanted}");
             seen.wrong.push(wrong);
         }
     }
@@ -293,9 +285,7 @@ impl World {
 
     /// The state of an object of this scenario.
     pub(crate) async fn state(&self, service: &str, key: &str) -> BTreeMap<String, Value> {
-        self.backend
-            .state(service.to_owned(), self.key(key))
-            .await
+        self.backend.state(service.to_owned(), self.key(key)).await
     }
 
     pub(crate) async fn journal(&self, id: &str) -> Vec<String> {
@@ -381,11 +371,7 @@ impl World {
     }
 
     /// Waits until there is an answer. Virtual time moves on in small steps meanwhile.
-    pub(crate) async fn until<T>(
-        &self,
-        what: &str,
-        mut ask: impl AsyncFnMut() -> Option<T>,
-    ) -> T {
+    pub(crate) async fn until<T>(&self, what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
         let begun = Instant::now();
         self.backend.pass(Duration::ZERO).await;
         let mut steps = 0;

@@ -26,12 +26,23 @@ pub(super) fn invocation_id(raw: &RawId) -> String {
     id
 }
 
-/// The invocation and the signal that an awakeable's id names.
-pub(super) fn parse_awakeable(id: &str) -> Option<(RawId, u32)> {
-    let encoded = id.strip_prefix("sign_1")?.trim_end_matches('=');
-    let bytes = BASE64_URL_SAFE_NO_PAD.decode(encoded).ok()?;
-    let (raw, signal) = bytes.split_first_chunk::<24>()?;
-    Some((*raw, u32::from_be_bytes(signal.try_into().ok()?)))
+/// The invocation and the signal that an awakeable's id names; `None` for an id in the form that came
+/// before signals.
+pub(super) fn parse_awakeable(id: &str) -> Result<Option<(RawId, u32)>, &'static str> {
+    let parts = id.split_once("_1");
+    let Some((kind @ ("sign" | "prom"), encoded)) = parts else {
+        return Err("bad format");
+    };
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(encoded.trim_end_matches('='));
+    let bytes = bytes.map_err(|_| "bad format")?;
+    let signal = bytes.split_first_chunk::<24>();
+    let signal =
+        signal.and_then(|(raw, rest)| Some((*raw, u32::from_be_bytes(rest.try_into().ok()?))));
+    match (kind, signal) {
+        (_, None) => Err("id doesn't match the expected type"),
+        ("prom", Some(_)) => Ok(None),
+        (_, Some(parsed)) => Ok(Some(parsed)),
+    }
 }
 
 /// Whether the server could read this as an invocation's id.

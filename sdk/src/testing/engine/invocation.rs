@@ -46,7 +46,7 @@ pub(crate) struct Invocation {
     pub(crate) output: Option<Outcome>,
     /// Failed attempts since a command was stored, as `Start` tells them.
     pub(crate) failures: u32,
-    /// Those of them that count for the retry policy.
+    /// Failed attempts that count for the retry policy: since the invocation began, was suspended or resumed.
     pub(crate) retries: u32,
     pub(crate) stored_at: u64,
     pub(crate) children: Vec<Index>,
@@ -76,6 +76,11 @@ impl Invocation {
 
     pub(crate) fn is_over(&self) -> bool {
         matches!(self.status, Status::Completed(_))
+    }
+
+    /// It waits for its time, or for its turn.
+    pub(crate) fn is_unbegun(&self) -> bool {
+        matches!(self.status, Status::Scheduled(_) | Status::Queued)
     }
 
     /// `Service/handler`, or `Service/key/handler`.

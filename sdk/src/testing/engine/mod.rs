@@ -33,6 +33,7 @@ use self::{
 };
 pub(crate) use self::{
     commands::{already_invoked, not_found},
+    control::does_not_exist,
     ids::Fnv,
     submit::{Origin, Submission},
     timers::Timer,

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{
     Engine,
-    catalog::{HandlerType, ServiceType},
+    catalog::{HandlerInfo, HandlerType, ServiceType},
     failure,
     ids::invocation_id,
     invocation::{Index, Invocation, Status, Waiter},
@@ -139,24 +139,27 @@ impl Engine {
         })
     }
 
-    fn check(
-        &self,
-        submission: &Submission,
-        origin: Origin,
-    ) -> Result<super::catalog::HandlerInfo, Failure> {
+    fn check(&self, submission: &Submission, origin: Origin) -> Result<HandlerInfo, Failure> {
         let Submission {
             service, handler, ..
         } = submission;
+        // What is answered has the server's words, except about keys: of those it says only that there is
+        // no such path.
         let Some(known) = self.catalog.service(service) else {
             return Err(failure(
                 404,
-                format!("service '{service}' not found: the endpoint does not serve it"),
+                format!(
+                    "service '{service}' not found, make sure to register the service before calling it."
+                ),
             ));
         };
         let Some(info) = known.handlers.get(handler) else {
             return Err(failure(
                 404,
-                format!("service '{service}' has no handler '{handler}'"),
+                format!(
+                    "the service '{service}' exists, but the handler '{handler}' was not found, check that \
+                     the handler exists in the latest registered service version."
+                ),
             ));
         };
         match (known.ty, &submission.key) {
@@ -174,19 +177,20 @@ impl Engine {
             }
             _ => {}
         }
-        if let Origin::Outside | Origin::Kafka = origin {
-            if info.private {
+        if let Origin::Outside | Origin::Kafka = origin
+            && info.private
+        {
+            return Err(failure(400, "the invoked service is not public"));
+        }
+        if origin == Origin::Outside {
+            if info.ty == HandlerType::Workflow && submission.idempotency_key.is_some() {
                 return Err(failure(
                     400,
-                    format!("'{service}/{handler}' is private: only handlers may call it"),
+                    "cannot use the idempotency key with workflow handlers. The handler invocation will \
+                     already be idempotent by the workflow key itself.",
                 ));
             }
-            if origin == Origin::Outside && info.input_required && submission.input.is_empty() {
-                return Err(failure(
-                    400,
-                    format!("'{service}/{handler}' needs an input, and there is none"),
-                ));
-            }
+            check_input(info, submission)?;
         }
         if submission.limit_key.is_some() && submission.scope.is_none() {
             return Err(failure(400, "a limit key requires a scope"));
@@ -235,4 +239,31 @@ impl Engine {
         };
         self.tell_outcome(waiter, &outcome);
     }
+}
+
+/// Whether a handler takes the input of a client. Without a content type it has the right one, if there
+/// is an input at all.
+fn check_input(info: &HandlerInfo, submission: &Submission) -> Result<(), Failure> {
+    let headers = submission.headers.iter();
+    let mut given = headers.filter(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+    let given = given.next().map(|(_, value)| value.as_str());
+    let refused = |reason: &str| Err(failure(400, format!("input validation error: {reason}")));
+    let is_empty = submission.input.is_empty();
+    match given {
+        None if is_empty && info.input_required => return refused("Empty content-type"),
+        None => return Ok(()),
+        Some(given) => {
+            let expected = info.content_type.as_deref().unwrap_or("*/*");
+            let essence = given.split(';').next().unwrap_or_default().trim();
+            if expected != "*/*" && essence != expected {
+                return refused(&format!(
+                    "Content-type '{given}' does not match '{expected}'"
+                ));
+            }
+            if is_empty && expected != "*/*" {
+                return refused("Empty body not allowed");
+            }
+        }
+    }
+    Ok(())
 }

@@ -143,7 +143,7 @@ fn the_next_of_a_key_begins_when_the_one_before_has_ended() {
     let third = rig.submit("O", Some("k"), "x");
     rig.submit("O", Some("k"), "s");
     assert_eq!(rig.effects(), ["begin 1 of 0", "begin 2 of 3"]);
-    rig.engine.cancel(second);
+    rig.engine.cancel(second).unwrap();
     assert!(matches!(rig.status(second), Status::Completed(Err(_))));
     assert!(matches!(rig.status(third), Status::Queued));
     rig.end(1, "");

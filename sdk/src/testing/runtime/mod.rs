@@ -25,6 +25,7 @@ use crate::{
     Decode, Encode, Endpoint, InvocationId, Request, Target, TerminalError,
     context::{RequestParts, terminal},
     protocol::message::Failure,
+    testing::BEGINNING,
     testing::engine::{
         Engine, Origin, Submission, already_invoked,
         catalog::{Catalog, HandlerType},
@@ -33,9 +34,6 @@ use crate::{
     },
     testing::explore::Course,
 };
-
-/// 2020-01-01, in milliseconds since the Unix epoch: when virtual time begins.
-const EPOCH: u64 = 1_577_836_800_000;
 
 /// A runtime in memory, that drives an endpoint; see the [module](crate::testing).
 ///
@@ -128,7 +126,7 @@ impl TestRuntime {
         let manifest = builder.endpoint.manifest().clone()?;
         let catalog =
             Catalog::read(&manifest, builder.always_suspend).map_err(|error| error.to_string())?;
-        let engine = Engine::new(catalog, builder.version, builder.seed, EPOCH);
+        let engine = Engine::new(catalog, builder.version, builder.seed, BEGINNING);
         Ok(Self {
             driver: Driver::new(builder.endpoint, builder.version, engine),
             seed: builder.seed,
@@ -360,7 +358,10 @@ impl TestRuntime {
     /// ```
     #[track_caller]
     pub fn output<T: Decode>(&mut self, id: &InvocationId) -> Result<Option<T>, TerminalError> {
-        let index = self.find(id)?;
+        let index = self.driver.engine.find(id.as_str());
+        // The words differ from those to who attaches.
+        let unknown = || TerminalError::new("invocation not found").with_code(404);
+        let index = index.ok_or_else(unknown)?;
         match &self.driver.engine.invocations[index].status {
             crate::testing::engine::invocation::Status::Completed(outcome) => {
                 let outcome = outcome.clone();
