@@ -86,11 +86,11 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         let sent = w.free([Step::Note(w.key("ran"))]);
         let steps = [
             Step::Send(w.wanted(sent.clone()), 0),
-            Step::Send(w.wanted(sent), 200),
+            Step::Send(w.wanted(sent), 900),
         ];
         let ids = w.call(w.free(steps)).await.unwrap();
         let (now, later) = (ids[0].as_str().unwrap(), ids[1].as_str().unwrap());
-        w.is("later", w.status(later).await, json!("scheduled"));
+        w.until_status(later, "scheduled").await;
         w.see("now", w.attach(now).await);
         w.see("later", w.attach(later).await);
         w.is("ran", w.notes("ran").len(), json!(2));

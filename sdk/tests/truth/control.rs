@@ -137,6 +137,158 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         w.is("ran", w.notes("queued"), json!([]));
     });
 
+    suite.scenario("calls_that_nobody_awaits_are_cancelled", async |w| {
+        let child = |name: &str| w.wanted(w.free([Step::Note(w.key(name)), Step::Sleep(HOUR)]));
+        let done = w.wanted(Ask::to("Free", "double").json(4));
+        let steps = [
+            Step::CallOnly(child("first")),
+            Step::CallOnly(done),
+            Step::CallOnly(child("second")),
+            Step::Send(child("sent"), 0),
+            tried(Step::Sleep(HOUR)),
+        ];
+        let id = w.start(w.free(steps)).await;
+        let first = w.noted("first").await;
+        let second = w.noted("second").await;
+        let sent = w.noted("sent").await;
+        w.rest().await;
+        w.see("cancel", w.cancel(&id).await);
+        w.see("parent", w.attach(&id).await);
+        w.see("first", w.attach(&first).await);
+        w.see("second", w.attach(&second).await);
+        w.is("sent", w.status(&sent).await, json!("going on"));
+        w.see("kill", w.kill(&sent).await);
+        // Results come when they come: the order is open.
+        let mut journal = w.journal(&id).await;
+        journal.sort();
+        w.see("journal", journal);
+    });
+
+    suite.scenario("what_a_cancelled_one_does_afterwards", async |w| {
+        let double = || Step::Call(w.wanted(Ask::to("Free", "double").json(4)));
+        let steps = [
+            Step::Note(w.key("a")),
+            tried(Step::Sleep(HOUR)),
+            double(),
+            Step::Sleep(20),
+            Step::Run {
+                name: "clean".into(),
+                failures: 1,
+                attempts: None,
+            },
+            Step::Note(w.key("b")),
+            tried(Step::Signal("never".into())),
+            double(),
+        ];
+        let id = w.start(w.free(steps)).await;
+        w.noted("a").await;
+        w.see("cancel", w.cancel(&id).await);
+        w.noted("b").await;
+        w.rest().await;
+        w.is("status", w.status(&id).await, json!("going on"));
+        w.see("cancel again", w.cancel(&id).await);
+        w.see("attach", w.attach(&id).await);
+    });
+
+    suite.scenario("cancelled_at_once", async |w| {
+        let id = w
+            .start(w.free([
+                tried(Step::Sleep(HOUR)),
+                Step::Fail(410, "cleaned".into(), Vec::new()),
+            ]))
+            .await;
+        w.see("cancel", w.cancel(&id).await);
+        let end = w.attach(&id).await.unwrap_err();
+        // It may have begun or not.
+        w.is("ends", [409, 410].contains(&end.code), json!(true));
+    });
+
+    suite.scenario("a_cancelled_workflow_and_its_key", async |w| {
+        let run = || {
+            w.workflow(
+                "a",
+                [
+                    Step::Note(w.key("a")),
+                    Step::Set("n".into(), json!(1)),
+                    Step::Sleep(HOUR),
+                ],
+            )
+        };
+        let id = w.start(run()).await;
+        w.noted("a").await;
+        w.rest().await;
+        w.see("cancel", w.cancel(&id).await);
+        w.see("attach", w.attach(&id).await);
+        w.see("again", w.call(run()).await);
+        w.is("state", w.state("Flow", "a").await, json!({"n": 1}));
+    });
+
+    suite.scenario("a_killed_workflow_and_its_key", async |w| {
+        let run = || {
+            w.workflow(
+                "a",
+                [
+                    Step::Note(w.key("a")),
+                    Step::Set("n".into(), json!(1)),
+                    Step::Sleep(HOUR),
+                ],
+            )
+        };
+        let id = w.start(run()).await;
+        w.noted("a").await;
+        w.rest().await;
+        w.see("kill", w.kill(&id).await);
+        w.see("attach", w.attach(&id).await);
+        w.see("again", w.call(run()).await);
+        w.is("state", w.state("Flow", "a").await, json!({"n": 1}));
+    });
+
+    suite.scenario("what_a_kill_leaves", async |w| {
+        let sent = || w.free([Step::Note(w.key("sent")), Step::Sleep(HOUR)]);
+        let later = w.free([Step::Note(w.key("later"))]);
+        let other = w.start(sent()).await;
+        let steps = [
+            Step::Set("n".into(), json!(1)),
+            Step::Send(w.wanted(sent()), 0),
+            Step::Send(w.wanted(later), 700),
+            Step::Note(w.key("a")),
+            Step::Attach(other.clone()),
+        ];
+        let id = w.start(w.object("a", steps)).await;
+        w.noted("a").await;
+        w.rest().await;
+        w.see("kill", w.kill(&id).await);
+        w.see("attach", w.attach(&id).await);
+        w.is("attached to", w.status(&other).await, json!("going on"));
+        w.see("kill", w.kill(&other).await);
+        // What it has sent is killed with it, unlike by a cancellation, and what was due later is gone.
+        let sent = w.notes("sent").into_iter().find(|id| *id != other);
+        w.see("sent", w.attach(&sent.unwrap()).await);
+        w.is("state", w.state("Obj", "a").await, json!({"n": 1}));
+        w.pass(900).await;
+        w.is("later", w.notes("later"), json!([]));
+    });
+
+    suite.scenario("an_idempotent_call_that_another_waits_for", async |w| {
+        let shared = || {
+            let ask = w.free([Step::Note(w.key("child")), tried(Step::Sleep(HOUR))]);
+            w.wanted(ask.idempotency_key(&w.key("i")))
+        };
+        let caller = async |name: &str| {
+            w.start(w.free([Step::Note(w.key(name)), tried(Step::Call(shared()))]))
+                .await
+        };
+        let first = caller("first").await;
+        w.noted("child").await;
+        let second = caller("second").await;
+        w.noted("second").await;
+        w.rest().await;
+        // The cancellation of one caller reaches the callee, and so the other caller.
+        w.see("cancel", w.cancel(&second).await);
+        w.see("second", w.attach(&second).await);
+        w.see("first", w.attach(&first).await);
+    });
+
     suite.scenario("cancelled_in_the_queue", async |w| {
         let holder = w
             .start(w.object("a", [Step::Awakeable(w.key("wait"))]))
@@ -165,7 +317,7 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
     suite.scenario("cancelled_before_it_is_due", async |w| {
         let scheduled = w.free([Step::Note(w.key("ran"))]);
         let id = w
-            .send_after(scheduled, Duration::from_millis(500))
+            .send_after(scheduled, Duration::from_millis(900))
             .await
             .unwrap();
         let attached = w
@@ -175,6 +327,7 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
             ]))
             .await;
         w.noted("attached").await;
+        w.rest().await;
         w.see("cancel", w.cancel(&id).await);
         w.see("who was attached", w.attach(&attached).await);
         w.see("who attaches later", w.attach(&id).await);

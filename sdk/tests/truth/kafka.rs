@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use crate::On;
+use crate::program::Step;
 use crate::table::Suite;
-use crate::world::World;
+use crate::world::{Ask, World};
 
 /// Waits for so many records of a key.
 async fn seen(w: &World, key: &str, count: usize) -> serde_json::Value {
@@ -76,5 +77,72 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         // They come in no order.
         seen.sort();
         w.see("records", seen);
+    });
+
+    suite.scenario("records_without_a_key_meet_on_one_object", async |w| {
+        w.subscribe("topic", "Events/on_event").await;
+        w.produce("topic", None, Some("1")).await;
+        w.produce("topic", Some(""), Some("2")).await;
+        let topic = w.key("topic");
+        let state = || Ask::to("Events", "seen").key("");
+        // Nobody outside can ask for the empty key: it has no path.
+        let seen = w
+            .until("two records", async || {
+                let asked = w.call(w.free([Step::Call(w.wanted(state()))])).await.ok()?;
+                let all = asked[0].as_array()?.clone();
+                let of_topic = |one: &serde_json::Value| one["topic"] == json!(topic);
+                let mine: Vec<_> = all.into_iter().filter(of_topic).collect();
+                (mine.len() >= 2).then_some(mine)
+            })
+            .await;
+        w.see("records", seen);
+    });
+
+    suite.scenario("who_takes_records", async |w| {
+        for (name, handler) in [("private", "Listener/unseen"), ("plain", "Listener/number")] {
+            w.subscribe(name, handler).await;
+            let topic = w.key(name);
+            for value in ["no JSON", "", "7", "8"] {
+                w.produce(name, Some("k"), Some(value)).await;
+            }
+            let mut seen = w
+                .until("the records", async || {
+                    let notes = crate::program::notes(&topic);
+                    (notes.len() >= 2).then_some(notes)
+                })
+                .await;
+            w.rest().await;
+            seen.sort();
+            w.see(handler, seen);
+        }
+    });
+
+    suite.scenario("two_subscriptions_of_a_topic", async |w| {
+        w.subscribe("topic", "Events/on_event").await;
+        w.subscribe("topic", "Listener/on_event").await;
+        w.produce("topic", Some(&w.key("a")), Some("1")).await;
+        w.see("object", seen(w, "a", 1).await);
+        let topic = w.key("topic");
+        let notes = w
+            .until("the other", async || {
+                let notes = crate::program::notes(&topic);
+                (!notes.is_empty()).then_some(notes)
+            })
+            .await;
+        w.see("service", notes);
+    });
+
+    // A record for an object waits for its turn like any request.
+    suite.scenario("records_wait_behind_a_stumbling_one", async |w| {
+        w.subscribe("topic", "Events/stumbling").await;
+        let key = w.key("a");
+        for n in ["1", "2", "3"] {
+            w.produce("topic", Some(&key), Some(n)).await;
+        }
+        let state = w.until("three records", async || {
+            let state = w.state("Events", "a").await.remove("values")?;
+            (state.as_array()?.len() == 3).then_some(state)
+        });
+        w.is("in order", state.await, json!([1, 2, 3]));
     });
 }

@@ -59,6 +59,12 @@ pub(crate) enum Step {
     Fail(u16, String, Vec<(String, String)>),
     /// Fails the attempt, so often; notes each time under the name.
     Stumble(String, usize),
+    /// An error that asks for something, once: `pause`, `fail`, or a delay in milliseconds.
+    Ask(String, String),
+    /// Panics, so often.
+    Panic(String, usize),
+    /// Another command than the first time.
+    Flip(String),
     /// Gives the failure of a step as a value.
     Try(Box<Step>),
     /// All at once.
@@ -158,7 +164,7 @@ impl<'a> Place<'a> {
 /// How a step fails.
 enum Failed {
     Terminal(TerminalError),
-    Attempt(String),
+    Attempt(HandlerError),
 }
 
 impl From<TerminalError> for Failed {
@@ -173,7 +179,7 @@ async fn run(ctx: &Context, place: Place<'_>, steps: Vec<Step>) -> HandlerResult
         match step(ctx, place, one).await {
             Ok(result) => results.push(result),
             Err(Failed::Terminal(error)) => return Err(error.into()),
-            Err(Failed::Attempt(text)) => return Err(text.into()),
+            Err(Failed::Attempt(error)) => return Err(error),
         }
     }
     Ok(Value::Array(results))
@@ -339,7 +345,32 @@ async fn anywhere(ctx: &Context, step: Step) -> Result<Value, Failed> {
         Step::Stumble(name, times) => {
             let time = note(&name, ctx.invocation_id());
             if time <= times {
-                return Err(Failed::Attempt(format!("attempt {time} fails on purpose")));
+                let text = format!("attempt {time} fails on purpose");
+                return Err(Failed::Attempt(text.into()));
+            }
+        }
+        Step::Ask(name, how) => {
+            if note(&name, ctx.invocation_id()) == 1 {
+                let error = RetryableError::new(format!("{how}, on purpose"));
+                let error = match how.as_str() {
+                    "pause" => error.pause(),
+                    "fail" => error.fail(),
+                    millis => error.after(Duration::from_millis(millis.parse().unwrap())),
+                };
+                return Err(Failed::Attempt(error.into()));
+            }
+        }
+        Step::Panic(name, times) => {
+            if note(&name, ctx.invocation_id()) <= times {
+                panic!("this panics on purpose");
+            }
+        }
+        Step::Flip(name) => {
+            if note(&name, ctx.invocation_id()) == 1 {
+                ctx.sleep(Duration::from_millis(1)).await?;
+            } else {
+                ctx.run("another", async || Ok::<_, TerminalError>(()))
+                    .await?;
             }
         }
         Step::Header(name) => return Ok(json!(ctx.headers().get(&name))),
@@ -417,6 +448,21 @@ impl Free {
         retry(initial_interval = "20ms", max_attempts = 3, on_max_attempts = "kill")
     )]
     async fn killed_soon(&self, ctx: &Context, steps: Vec<Step>) -> HandlerResult<Value> {
+        run(ctx, Place::Free, steps).await
+    }
+
+    #[handler(idempotency_retention = "1s")]
+    async fn brief(&self, ctx: &Context, steps: Vec<Step>) -> HandlerResult<Value> {
+        run(ctx, Place::Free, steps).await
+    }
+
+    #[handler(journal_retention = "1s")]
+    async fn brief_journal(&self, ctx: &Context, steps: Vec<Step>) -> HandlerResult<Value> {
+        run(ctx, Place::Free, steps).await
+    }
+
+    #[handler(journal_retention = "0s")]
+    async fn no_journal(&self, ctx: &Context, steps: Vec<Step>) -> HandlerResult<Value> {
         run(ctx, Place::Free, steps).await
     }
 
@@ -512,6 +558,23 @@ impl Events {
         Ok(())
     }
 
+    #[handler]
+    async fn seen(&self, ctx: &SharedObjectContext) -> HandlerResult<Value> {
+        Ok(json!(ctx.get::<Value>("seen").await?))
+    }
+
+    /// Fails once for each record.
+    #[handler(retry(initial_interval = "20ms"))]
+    async fn stumbling(&self, ctx: &ObjectContext, event: KafkaEvent<u64>) -> HandlerResult<()> {
+        if note(ctx.invocation_id(), "") == 1 {
+            return Err("this fails on purpose".into());
+        }
+        let mut values = ctx.get::<Vec<u64>>("values").await?.unwrap_or_default();
+        values.extend(event.value());
+        ctx.set("values", &values);
+        Ok(())
+    }
+
     /// The names of the headers that come with a record, in order.
     #[handler]
     async fn headers(&self, ctx: &ObjectContext, _event: KafkaEvent<Value>) -> HandlerResult<()> {
@@ -542,6 +605,21 @@ impl Listener {
     async fn on_event(&self, _ctx: &Context, event: KafkaEvent<Value>) -> HandlerResult<()> {
         let line = format!("{:?} {:?}", event.key_str(), event.value());
         note(event.topic().unwrap_or_default(), line);
+        Ok(())
+    }
+
+    #[handler(ingress_private)]
+    async fn unseen(&self, _ctx: &Context, event: KafkaEvent<Value>) -> HandlerResult<()> {
+        let line = format!("unseen {:?}", event.value());
+        note(event.topic().unwrap_or_default(), line);
+        Ok(())
+    }
+
+    /// Takes no record as such.
+    #[handler]
+    async fn number(&self, ctx: &Context, n: u64) -> HandlerResult<()> {
+        let topic = ctx.headers().get("kafka.topic").unwrap_or_default();
+        note(topic, format!("number {n}"));
         Ok(())
     }
 }

@@ -205,6 +205,13 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
                 w.call(w.free([tried])).await,
             );
         }
+        // Others cannot be told as an HTTP status, which only the server has.
+        for code in [302, 399, 600, 999] {
+            w.see(
+                &format!("{code} from outside"),
+                w.call(w.free([fail(code)])).await,
+            );
+        }
     });
 
     suite.scenario("attach_and_output_of_what_is_not_there", async |w| {
@@ -408,5 +415,39 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         w.see("result", w.attach(&id).await);
         let within = Step::Try(Box::new(Step::AwakeableWithin(w.key("c"), 50)));
         w.see("timeout", w.call(w.free([within])).await);
+    });
+
+    suite.scenario("what_is_retained", async |w| {
+        let steps = || [Step::Note(w.key("ran"))];
+        // One after the other: what is forgotten must not depend on who has asked for it.
+        for (handler, key) in [
+            ("brief", true),
+            ("brief", false),
+            ("brief_journal", true),
+            ("brief_journal", false),
+            ("no_journal", true),
+            ("no_journal", false),
+        ] {
+            let ask = || {
+                let ask = Ask::to("Free", handler).json(steps());
+                if key {
+                    ask.idempotency_key(&w.key(handler))
+                } else {
+                    ask
+                }
+            };
+            let what = format!("{handler} {key}");
+            let id = w.start(ask()).await;
+            w.see(
+                &format!("{what}: result"),
+                w.attach(&id).await.map_err(|refusal| refusal.code),
+            );
+            w.rest().await;
+            w.see(&format!("{what}: again"), w.attach(&id).await);
+            w.pass(2200).await;
+            w.see(&format!("{what}: later"), w.attach(&id).await);
+            w.see(&format!("{what}: status"), w.status(&id).await);
+            w.see(&format!("{what}: the same"), w.start(ask()).await == id);
+        }
     });
 }

@@ -222,4 +222,47 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         w.see("attach", w.attach(&id).await);
         w.is("ran", w.notes("a").len(), json!(1));
     });
+
+    suite.scenario("an_error_that_asks_for_the_end", async |w| {
+        let steps = [Step::Ask(w.key("a"), "fail".into())];
+        w.see("call", w.call(w.free(steps)).await);
+        w.is("attempts", w.notes("a").len(), json!(1));
+    });
+
+    suite.scenario("an_error_that_asks_for_a_delay", async |w| {
+        let patient =
+            Ask::to("Free", "patient").json([Step::Ask(w.key("a"), "50".into()), Step::RetryCount]);
+        let id = w.start(patient).await;
+        w.see("attach", w.attach(&id).await);
+        w.is("attempts", w.notes("a").len(), json!(2));
+    });
+
+    // Before version 7 of the protocol nobody can ask for that.
+    suite.attempting("an_error_that_asks_for_a_pause", async |w| {
+        let id = w
+            .start(w.free([Step::Ask(w.key("a"), "pause".into())]))
+            .await;
+        w.see("attach", w.attach(&id).await);
+        w.is("attempts", w.notes("a").len(), json!(2));
+    });
+
+    suite.scenario("panics", async |w| {
+        let steps = |name: &str, times| [Step::Panic(w.key(name), times)];
+        w.see("once", w.call(w.free(steps("a", 1))).await);
+        let killed = Ask::to("Free", "killed").json(steps("b", 100));
+        w.see("always", w.call(killed).await);
+    });
+
+    suite.scenario("a_handler_that_goes_another_way", async |w| {
+        let steps = [Step::Flip(w.key("way")), Step::Stumble(w.key("a"), 1)];
+        let id = w.start(Ask::to("Free", "killed").json(steps)).await;
+        let end = w.attach(&id).await.unwrap_err();
+        w.is("code", end.code, json!(500));
+        w.is(
+            "tells of it",
+            end.message.contains("different"),
+            json!(true),
+        );
+        w.see("status", w.status(&id).await);
+    });
 }

@@ -208,6 +208,7 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         w.see("purge", w.operate(Operation::Purge, &id).await);
         w.see("attach", w.attach_to(handle(w, "a")).await);
         w.see("once more", w.call(w.workflow("a", [Step::Key])).await);
+        w.is("by the same id", w.start(run()).await == id, json!(true));
     });
 
     suite.scenario("a_purged_workflow_leaves_nothing", async |w| {

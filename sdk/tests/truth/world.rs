@@ -351,6 +351,11 @@ impl World {
         self.backend.pass(Duration::from_millis(300)).await;
     }
 
+    /// Lets so many milliseconds go by.
+    pub(crate) async fn pass(&self, millis: u64) {
+        self.backend.pass(Duration::from_millis(millis)).await;
+    }
+
     /// Waits until a handler has noted something, and gives it.
     pub(crate) async fn noted(&self, name: &str) -> String {
         self.until(&format!("`{name}` is noted"), async || {

@@ -116,7 +116,6 @@ impl Engine {
             C::Call(call) => {
                 let (invocation, result) = (call.invocation, call.result);
                 let submitted = self.submit_for(index, without_result(call))?;
-                self.invocations[index].children.push(submitted.index);
                 self.tell_invocation_id(index, invocation, submitted);
                 let child = &self.invocations[submitted.index];
                 if submitted.already && child.info.ty == HandlerType::Workflow {
@@ -286,8 +285,11 @@ impl Engine {
             limit_key: call.limit_key,
             invoke_time: call.invoke_time,
         };
-        self.submit(submission, Origin::Handler(index))
-            .map_err(|failure| failure.message)
+        let submitted = self
+            .submit(submission, Origin::Handler(index))
+            .map_err(|failure| failure.message)?;
+        self.invocations[index].children.push(submitted.index);
+        Ok(submitted)
     }
 
     fn tell_invocation_id(&mut self, index: Index, completion: u32, submitted: Submitted) {

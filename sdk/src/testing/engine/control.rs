@@ -33,7 +33,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Ends an invocation and those that it has called, at once.
+    /// Ends an invocation and those that it has called or sent something, at once.
     pub(crate) fn kill(&mut self, index: Index) -> Result<(), Failure> {
         if self.invocations[index].is_over() {
             return Err(self.refusal(index, COMPLETED));

@@ -80,12 +80,13 @@ impl Engine {
         Rng::new(hash.get())
     }
 
-    /// An id that nobody has.
-    pub(super) fn new_raw_id(&self, rng: &mut Rng) -> RawId {
+    /// An id that nobody has; that of an invocation by its key is the same, as on the server, when what was
+    /// forgotten is done again.
+    pub(super) fn new_raw_id(&self, rng: &mut Rng, by_key: bool) -> RawId {
         loop {
             let mut raw = [0; 24];
             rng.fill_bytes(&mut raw);
-            if !self.by_raw.contains_key(&raw) {
+            if by_key || !self.by_raw.contains_key(&raw) {
                 return raw;
             }
         }

@@ -132,7 +132,8 @@ impl Engine {
 
     pub(crate) fn find(&self, id: &str) -> Option<Index> {
         let index = *self.by_id.get(id)?;
-        (!self.invocations[index].forgotten).then_some(index)
+        let invocation = &self.invocations[index];
+        (!invocation.forgotten && !invocation.is_expired(self.now)).then_some(index)
     }
 
     /// Any invocation that there ever was, for looking at.

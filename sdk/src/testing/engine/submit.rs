@@ -15,9 +15,9 @@ use crate::protocol::message::Failure;
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// A client: private handlers are out of bounds.
+    /// A client: private handlers are out of bounds, and the body must be what the handler takes.
     Outside,
-    /// A record, whose body is not looked at.
+    /// A record.
     Kafka,
     Handler(Index),
 }
@@ -93,7 +93,7 @@ impl Engine {
             self.by_idempotency_key.insert(key, index);
         }
         let mut rng = self.rng_of(&submission, origin, by_key);
-        let raw = self.new_raw_id(&mut rng);
+        let raw = self.new_raw_id(&mut rng, by_key);
         let id = invocation_id(&raw);
         self.by_id.insert(id.clone(), index);
         self.by_raw.insert(raw, index);
@@ -177,12 +177,10 @@ impl Engine {
             }
             _ => {}
         }
-        if let Origin::Outside | Origin::Kafka = origin
-            && info.private
-        {
-            return Err(failure(400, "the invoked service is not public"));
-        }
         if origin == Origin::Outside {
+            if info.private {
+                return Err(failure(400, "the invoked service is not public"));
+            }
             if info.ty == HandlerType::Workflow && submission.idempotency_key.is_some() {
                 return Err(failure(
                     400,
@@ -201,11 +199,7 @@ impl Engine {
     /// The invocation of an idempotency key, as long as it is kept.
     pub(crate) fn find_idempotent(&mut self, key: &IdempotencyKey) -> Option<Index> {
         let index = *self.by_idempotency_key.get(key)?;
-        let invocation = &self.invocations[index];
-        let until = invocation
-            .completed_at
-            .saturating_add(invocation.info.idempotency_retention);
-        if invocation.is_over() && until <= self.now() {
+        if self.invocations[index].is_expired(self.now()) {
             self.forget(index);
             return None;
         }

@@ -248,7 +248,7 @@ impl TestRuntime {
         self.driver.engine.cancel(index).map_err(terminal)
     }
 
-    /// Kills an invocation and those that it has called: they end at once with 409.
+    /// Kills an invocation: it ends at once with 409, and so do those that it has called, or sent something.
     ///
     /// # Errors
     ///
