@@ -44,16 +44,24 @@ enum On {
     /// The same in another version, and suspended at each wait.
     MemorySuspend,
     Server,
+    /// One that talks and suspends like the second.
+    ServerSuspend,
 }
 
 impl Column for On {
-    const ALL: &'static [Self] = &[Self::Memory, Self::MemorySuspend, Self::Server];
+    const ALL: &'static [Self] = &[
+        Self::Memory,
+        Self::MemorySuspend,
+        Self::Server,
+        Self::ServerSuspend,
+    ];
 
     fn name(self) -> &'static str {
         match self {
             Self::Memory => "memory",
             Self::MemorySuspend => "memory-suspend",
             Self::Server => "server",
+            Self::ServerSuspend => "server-suspend",
         }
     }
 }
@@ -114,7 +122,8 @@ async fn play(name: &str, on: On, scenario: &impl AsyncFn(&World)) -> Result<See
     let world = match on {
         On::Memory => World::new(Box::new(Memory::new(&tag, false)), tag),
         On::MemorySuspend => World::new(Box::new(Memory::new(&tag, true)), tag),
-        On::Server => World::new(Box::new(server::server().await), tag),
+        On::Server => World::new(Box::new(server::server(false).await), tag),
+        On::ServerSuspend => World::new(Box::new(server::server(true).await), tag),
     };
     let play = async {
         scenario(&world).await;
@@ -128,8 +137,8 @@ async fn play(name: &str, on: On, scenario: &impl AsyncFn(&World)) -> Result<See
             for line in seen.wrong.iter().chain(&seen.lines) {
                 report += &format!("\n  seen before: {line}");
             }
-            if on == On::Server {
-                let log = server::server().await.log();
+            if matches!(on, On::Server | On::ServerSuspend) {
+                let log = server::server(on == On::ServerSuspend).await.log();
                 let lines: Vec<_> = log.lines().collect();
                 let tail = &lines[lines.len().saturating_sub(15)..];
                 report += &format!("\n--- the end of the server's log ---\n{}", tail.join("\n"));

@@ -170,6 +170,20 @@ impl Backend for Memory {
         Box::pin(ready(state.collect()))
     }
 
+    fn set_state(
+        &self,
+        service: String,
+        key: String,
+        state: BTreeMap<String, Value>,
+    ) -> Soon<'_, ()> {
+        let mut runtime = self.runtime();
+        runtime.clear_state(&service, &key);
+        for (name, value) in state {
+            runtime.set_state(&service, &key, &name, &value);
+        }
+        Box::pin(ready(()))
+    }
+
     fn journal(&self, id: String) -> Soon<'_, Vec<String>> {
         let journal = self.runtime().journal(&id.parse().unwrap());
         let entries = journal.events().iter().filter_map(|event| {

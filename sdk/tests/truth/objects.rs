@@ -230,4 +230,42 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         // Percent-encoded in a path, and nowhere else: only the server has paths.
         w.is("is answered", answer.is_ok(), json!(true));
     });
+
+    suite.scenario("state_from_outside", async |w| {
+        w.see(
+            "set",
+            w.call(w.object("a", [set("n", 1), set("m", 2)])).await,
+        );
+        w.set_state("Obj", "a", [("n", json!(3)), ("o", json!("x"))])
+            .await;
+        w.until("it is there", async || {
+            (w.state("Obj", "a").await.get("n") == Some(&json!(3))).then_some(())
+        })
+        .await;
+        w.is(
+            "get",
+            w.call(w.object("a", [get("n"), get("m"), get("o"), Step::Keys]))
+                .await,
+            json!({"Ok": [3, null, "x", ["n", "o"]]}),
+        );
+        w.set_state("Obj", "b", [("n", json!(7))]).await;
+        w.until("it is there", async || {
+            (!w.state("Obj", "b").await.is_empty()).then_some(())
+        })
+        .await;
+        w.is(
+            "of one that never was",
+            w.call(w.shared("b", [get("n")])).await,
+            json!({"Ok": [7]}),
+        );
+    });
+
+    suite.scenario("a_shared_handler_calls_an_exclusive_one", async |w| {
+        let inner = w.wanted(w.object("a", [set("n", 1)]));
+        w.see(
+            "call",
+            w.call(w.shared("a", [get("n"), Step::Call(inner)])).await,
+        );
+        w.is("state", w.state("Obj", "a").await, json!({"n": 1}));
+    });
 }

@@ -178,6 +178,10 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         for code in [400, 404, 409, 418, 499, 500, 503, 599] {
             w.see(&format!("code {code}"), w.call(w.free([fail(code)])).await);
         }
+        for text in ["ünicode", "two\nlines", "\"quoted\"", &"long ".repeat(200)] {
+            let fail = Step::Fail(500, text.to_owned(), Vec::new());
+            w.see("text", w.call(w.free([fail])).await);
+        }
         let metadata = vec![
             ("sku".to_owned(), "A-1".to_owned()),
             ("left".to_owned(), "0".to_owned()),
@@ -418,36 +422,35 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
     });
 
     suite.scenario("what_is_retained", async |w| {
-        let steps = || [Step::Note(w.key("ran"))];
-        // One after the other: what is forgotten must not depend on who has asked for it.
-        for (handler, key) in [
-            ("brief", true),
-            ("brief", false),
-            ("brief_journal", true),
-            ("brief_journal", false),
-            ("no_journal", true),
-            ("no_journal", false),
-        ] {
-            let ask = || {
-                let ask = Ask::to("Free", handler).json(steps());
-                if key {
-                    ask.idempotency_key(&w.key(handler))
-                } else {
-                    ask
-                }
-            };
-            let what = format!("{handler} {key}");
-            let id = w.start(ask()).await;
-            w.see(
-                &format!("{what}: result"),
-                w.attach(&id).await.map_err(|refusal| refusal.code),
-            );
-            w.rest().await;
-            w.see(&format!("{what}: again"), w.attach(&id).await);
-            w.pass(2200).await;
-            w.see(&format!("{what}: later"), w.attach(&id).await);
-            w.see(&format!("{what}: status"), w.status(&id).await);
-            w.see(&format!("{what}: the same"), w.start(ask()).await == id);
+        let kinds = ["brief", "brief_journal", "no_journal"];
+        let kinds = kinds
+            .into_iter()
+            .flat_map(|handler| [(handler, false), (handler, true)]);
+        let ask = |(handler, key): (&str, bool)| {
+            let ask = Ask::to("Free", handler).json([Step::Note(w.key("ran"))]);
+            if key {
+                ask.idempotency_key(&w.key(handler))
+            } else {
+                ask
+            }
+        };
+        let mut ids = Vec::new();
+        for kind in kinds.clone() {
+            let id = w.start(ask(kind)).await;
+            let ended = w.attach(&id).await.map_err(|refusal| refusal.code);
+            w.see(&format!("{kind:?}: result"), ended);
+            ids.push(id);
         }
+        w.pass(2500).await;
+        for (kind, id) in kinds.zip(ids) {
+            w.see(&format!("{kind:?}: later"), w.attach(&id).await);
+            w.see(&format!("{kind:?}: status"), w.status(&id).await);
+            w.see(
+                &format!("{kind:?}: the same"),
+                w.start(ask(kind)).await == id,
+            );
+        }
+        // What was forgotten was done again.
+        w.see("ran", w.attach(&w.start(ask(("brief", true))).await).await);
     });
 }

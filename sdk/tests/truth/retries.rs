@@ -257,12 +257,34 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         let steps = [Step::Flip(w.key("way")), Step::Stumble(w.key("a"), 1)];
         let id = w.start(Ask::to("Free", "killed").json(steps)).await;
         let end = w.attach(&id).await.unwrap_err();
-        w.is("code", end.code, json!(500));
-        w.is(
-            "tells of it",
-            end.message.contains("different"),
-            json!(true),
-        );
+        w.is("code", end.code, json!(570));
+        w.see("message", end.message);
         w.see("status", w.status(&id).await);
+    });
+
+    suite.scenario("a_run_that_fails_for_ever_is_cancelled", async |w| {
+        let steps = [Step::Note(w.key("a")), tried(run("never", 1_000_000, None))];
+        let id = w.start(w.free(steps)).await;
+        w.noted("a").await;
+        w.rest().await;
+        w.see("cancel", w.cancel(&id).await);
+        w.see("attach", w.attach(&id).await);
+    });
+
+    suite.scenario("what_comes_while_backing_off", async |w| {
+        let steps = [
+            Step::Join(vec![
+                Step::Awakeable(w.key("wait")),
+                Step::Stumble(w.key("a"), 1),
+            ]),
+            Step::RetryCount,
+        ];
+        let id = w.start(Ask::to("Free", "pausing").json(steps)).await;
+        let awakeable = w.noted("wait").await;
+        w.see("resolve", w.resolve(&awakeable, json!(1)).await);
+        w.see(
+            "attach",
+            w.attach(&id).await.map(|results| results[0].clone()),
+        );
     });
 }

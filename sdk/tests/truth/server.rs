@@ -21,15 +21,22 @@ pub(crate) struct Server {
 /// The ingress says so of an invocation that has not ended.
 const NOT_READY: u16 = 470;
 
-/// The one that all scenarios share. It ends with the process.
-pub(crate) async fn server() -> &'static Server {
-    static SERVER: OnceCell<Server> = OnceCell::const_new();
-    SERVER.get_or_init(Server::start).await
+/// The one that all scenarios share, out of the box; or another one that talks in version 7 of the protocol,
+/// and lets each wait suspend. They end with the process.
+pub(crate) async fn server(otherwise: bool) -> &'static Server {
+    static SERVERS: [OnceCell<Server>; 2] = [const { OnceCell::const_new() }; 2];
+    let start = async || Server::start(otherwise).await;
+    SERVERS[usize::from(otherwise)].get_or_init(start).await
 }
 
 impl Server {
-    async fn start() -> Self {
+    async fn start(otherwise: bool) -> Self {
         let builder = RestateServer::builder();
+        let builder = if otherwise {
+            builder.protocol_v7().always_suspend()
+        } else {
+            builder
+        };
         // How soon it forgets what it need not keep.
         let builder = builder.env("RESTATE_WORKER__CLEANUP_INTERVAL", "1s");
         let server = builder.start().await.unwrap();
@@ -249,6 +256,24 @@ impl Backend for &'static Server {
                 (row["key"].as_str().unwrap().to_owned(), value)
             });
             state.collect()
+        })
+    }
+
+    fn set_state(
+        &self,
+        service: String,
+        key: String,
+        state: BTreeMap<String, Value>,
+    ) -> Soon<'_, ()> {
+        Box::pin(async move {
+            let state = state.into_iter();
+            let state: BTreeMap<_, _> = state
+                .map(|(name, value)| (name, value.to_string().into_bytes()))
+                .collect();
+            let url = format!("{}/services/{service}/state", self.server.admin_url());
+            let body = serde_json::json!({ "object_key": key, "new_state": state });
+            let answer = self.client.post(url).json(&body).send().await.unwrap();
+            assert!(answer.status().is_success(), "{}", answer.status());
         })
     }
 

@@ -266,4 +266,21 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         .await;
         w.see("again", w.call(run()).await);
     });
+
+    suite.scenario("a_workflow_that_is_scheduled", async |w| {
+        let run = || w.workflow("a", [Step::Note(w.key("a"))]);
+        let id = w
+            .send_after(run(), std::time::Duration::from_millis(700))
+            .await
+            .unwrap();
+        w.see("call", w.call(run()).await);
+        w.is("send", w.start(run()).await == id, json!(true));
+        w.see("output", w.output_of(handle(w, "a")).await);
+        w.see(
+            "beside",
+            w.call(w.beside("a", [Step::Peek("p".into())])).await,
+        );
+        w.see("attach", w.attach_to(handle(w, "a")).await);
+        w.is("ran", w.notes("a").len(), json!(1));
+    });
 }

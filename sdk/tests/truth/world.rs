@@ -32,6 +32,13 @@ pub(crate) trait Backend {
     /// How an invocation stands, in one word of [`STATUSES`]; `None` without a trace of it.
     fn status(&self, id: String) -> Soon<'_, Option<&'static str>>;
     fn state(&self, service: String, key: String) -> Soon<'_, BTreeMap<String, Value>>;
+    /// Replaces the state of an object.
+    fn set_state(
+        &self,
+        service: String,
+        key: String,
+        state: BTreeMap<String, Value>,
+    ) -> Soon<'_, ()>;
     /// Kinds and names of the commands and notifications of an invocation.
     fn journal(&self, id: String) -> Soon<'_, Vec<String>>;
     fn subscribe(&self, topic: String, handler: String) -> Soon<'_, ()>;
@@ -286,6 +293,19 @@ impl World {
     /// The state of an object of this scenario.
     pub(crate) async fn state(&self, service: &str, key: &str) -> BTreeMap<String, Value> {
         self.backend.state(service.to_owned(), self.key(key)).await
+    }
+
+    pub(crate) async fn set_state<const N: usize>(
+        &self,
+        service: &str,
+        key: &str,
+        state: [(&str, Value); N],
+    ) {
+        let state = state.map(|(name, value)| (name.to_owned(), value));
+        let key = self.key(key);
+        self.backend
+            .set_state(service.to_owned(), key, state.into())
+            .await;
     }
 
     pub(crate) async fn journal(&self, id: &str) -> Vec<String> {
