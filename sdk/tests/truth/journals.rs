@@ -40,6 +40,8 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         ];
         let id = w.start(w.object("a", steps)).await;
         let awakeable = w.noted("wait").await;
+        // The note is there before the commands are.
+        w.rest().await;
         w.see("resolve", w.resolve(&awakeable, json!(1)).await);
         w.see("result", w.attach(&id).await);
         w.see("journal", w.journal(&id).await);
@@ -69,6 +71,7 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
             .start(w.free([Step::Try(Box::new(Step::Call(w.wanted(child))))]))
             .await;
         w.noted("child").await;
+        w.rest().await;
         w.see("cancel", w.cancel(&id).await);
         w.see("result", w.attach(&id).await);
         w.see("journal", w.journal(&id).await);
