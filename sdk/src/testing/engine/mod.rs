@@ -277,7 +277,8 @@ impl Engine {
     }
 }
 
-fn is_awaited(awaited: &Awaited, notification: &Notification) -> bool {
+/// Whether this is one of the things that are awaited.
+pub(crate) fn is_awaited(awaited: &Awaited, notification: &Notification) -> bool {
     match &notification.id {
         Some(NotificationId::Completion(id)) => awaited.completions.contains(id),
         Some(NotificationId::Signal(id)) => awaited.signals.contains(id),

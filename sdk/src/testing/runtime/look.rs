@@ -57,7 +57,8 @@ pub struct InvocationSummary {
 }
 
 impl TestRuntime {
-    /// All invocations that there ever were, in the order in which they were made.
+    /// All invocations that there ever were, in the order in which they were made. What was forgotten and is
+    /// requested again with the same idempotency key, or of the same workflow, has the same id as before.
     ///
     /// # Examples
     ///
@@ -104,7 +105,7 @@ impl TestRuntime {
         status_of(&self.driver.engine.invocations[self.any(id)].status)
     }
 
-    /// What happened to an invocation, in order.
+    /// What happened to an invocation, in order: of several with one id, to the last.
     ///
     /// # Panics
     ///
