@@ -12,15 +12,17 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod calls;
-mod control;
+mod cancellation;
 mod journals;
 mod kafka;
 mod memory;
 mod objects;
+mod operators;
 mod program;
 mod requests;
 mod retries;
 mod server;
+mod services;
 #[path = "../suite/table.rs"]
 mod table;
 mod workflows;
@@ -168,7 +170,8 @@ fn main() -> ExitCode {
         calls::scenarios,
         objects::scenarios,
         workflows::scenarios,
-        control::scenarios,
+        cancellation::scenarios,
+        operators::scenarios,
         retries::scenarios,
         kafka::scenarios,
         journals::scenarios,

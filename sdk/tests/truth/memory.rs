@@ -9,7 +9,7 @@ use durably::testing::{InvocationStatus, JournalEventKind, TestRuntime, request}
 use durably::{InvocationId, Raw, Request, Target, TerminalError};
 use serde_json::Value;
 
-use crate::program::services;
+use crate::services::services;
 use crate::world::{Ask, Backend, Handle, Operation, Refusal, Soon};
 
 pub(crate) struct Memory(RefCell<TestRuntime>);

@@ -7,7 +7,7 @@ use durably::test_server::{KafkaBroker, RestateServer, Served, TestServerError};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
-use crate::program::services;
+use crate::services::services;
 use crate::world::{Ask, Backend, Handle, Operation, Refusal, Soon};
 
 /// A server that has all services.
