@@ -55,6 +55,14 @@
 //! everything waits and no timer is left; a handler that awaits something that is not durable; a
 //! handler that wakes itself for ever.
 //!
+//! # How true it is
+//!
+//! The same scenarios are played on [`TestRuntime`] and on a real server of version 1.7, and must be seen to go the same way
+//! (`sdk/tests/truth` in the repository): results, codes and messages, refusals, state, journals, who is cancelled and killed
+//! with whom. What is left: a request with a key too many or too few has the server's code and words of
+//! its own; results are forgotten at their time, where the server cleans up now and then; and where the server
+//! leaves an order open, the seed chooses one.
+//!
 //! # Randomness
 //!
 //! Everything that a real runtime leaves open is decided by one seed: ids, random numbers of handlers, which of

@@ -86,7 +86,7 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         let sent = w.free([Step::Note(w.key("ran"))]);
         let steps = [
             Step::Send(w.wanted(sent.clone()), 0),
-            Step::Send(w.wanted(sent), 900),
+            Step::Send(w.wanted(sent), 2000),
         ];
         let ids = w.call(w.free(steps)).await.unwrap();
         let (now, later) = (ids[0].as_str().unwrap(), ids[1].as_str().unwrap());
@@ -208,7 +208,7 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         let queued = w.start(w.object("a", [Step::Signal("go".into())])).await;
         let later = w.free([Step::Signal("go".into())]);
         let later = w
-            .send_after(later, std::time::Duration::from_millis(400))
+            .send_after(later, std::time::Duration::from_millis(2000))
             .await
             .unwrap();
         for id in [&queued, &later] {
@@ -218,8 +218,7 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         w.rest().await;
         w.see("resolve", w.resolve(&awakeable, json!(1)).await);
         w.see("holder", w.attach(&holder).await);
-        w.rest().await;
-        w.rest().await;
+        w.pass(2200).await;
         w.see("queued", w.output(&queued).await);
         w.see("later", w.output(&later).await);
     });

@@ -271,7 +271,7 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
     suite.scenario("cancelled_before_it_is_due", async |w| {
         let scheduled = w.free([Step::Note(w.key("ran"))]);
         let id = w
-            .send_after(scheduled, Duration::from_millis(900))
+            .send_after(scheduled, Duration::from_millis(2000))
             .await
             .unwrap();
         let attached = w
@@ -285,8 +285,7 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         w.see("cancel", w.cancel(&id).await);
         w.see("who was attached", w.attach(&attached).await);
         w.see("who attaches later", w.attach(&id).await);
-        w.rest().await;
-        w.rest().await;
+        w.pass(2200).await;
         w.is("ran", w.notes("ran"), json!([]));
         w.is("status", w.status(&id).await, json!(null));
     });
@@ -330,4 +329,68 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         w.see("cancel", w.call(w.free([Step::Cancel(child)])).await);
         w.see("caller", w.attach(&id).await);
     });
+
+    suite.scenario("handlers_cancel", async |w| {
+        let cancel = async |id: &str| w.call(w.free([Step::Cancel(id.to_owned())])).await;
+        let scheduled = w.free([Step::Note(w.key("ran"))]);
+        let scheduled = w
+            .send_after(scheduled, Duration::from_millis(HOUR))
+            .await
+            .unwrap();
+        w.see("scheduled", cancel(&scheduled).await);
+        w.until("it is gone", async || {
+            w.status(&scheduled).await.is_none().then_some(())
+        })
+        .await;
+        let over = w.start(w.free([])).await;
+        w.see("attach", w.attach(&over).await);
+        w.see("over", cancel(&over).await);
+        w.see("attach", w.attach(&over).await);
+        w.see(
+            "nobody",
+            cancel("inv_1dbhPRDdDpYI1Ahn7RDWfZWPGDsYYaFAcb").await,
+        );
+        let id = w
+            .start(w.free([tried(Step::Awakeable(w.key("wait")))]))
+            .await;
+        w.noted("wait").await;
+        w.see("one that waits", cancel(&id).await);
+        w.see("attach", w.attach(&id).await);
+        w.is("ran", w.notes("ran"), json!([]));
+    });
+
+    suite.scenario("who_is_attached_to_a_killed_one", async |w| {
+        let id = w
+            .start(w.free([Step::Note(w.key("a")), Step::Sleep(HOUR)]))
+            .await;
+        w.noted("a").await;
+        let attached = [
+            Step::Note(w.key("attached")),
+            tried(Step::Attach(id.clone())),
+        ];
+        let attached = w.start(w.free(attached)).await;
+        w.noted("attached").await;
+        w.rest().await;
+        w.see("kill", w.kill(&id).await);
+        w.see("attached", w.attach(&attached).await);
+    });
+
+    suite.scenario(
+        "a_cancellation_of_one_that_backs_off_in_an_object",
+        async |w| {
+            let steps = [
+                Step::Note(w.key("a")),
+                tried(Step::Sleep(HOUR)),
+                Step::Set("n".into(), json!(1)),
+                Step::Stumble(w.key("s"), 1),
+            ];
+            let id = w.start(w.object("a", steps)).await;
+            w.noted("a").await;
+            let queued = w.start(w.object("a", [Step::Get("n".into())])).await;
+            w.rest().await;
+            w.see("cancel", w.cancel(&id).await);
+            w.see("attach", w.attach(&id).await);
+            w.see("queued", w.attach(&queued).await);
+        },
+    );
 }

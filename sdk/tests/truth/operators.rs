@@ -53,7 +53,7 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         let steps = [
             Step::Set("n".into(), json!(1)),
             Step::Send(w.wanted(sent()), 0),
-            Step::Send(w.wanted(later), 700),
+            Step::Send(w.wanted(later), 2000),
             Step::Note(w.key("a")),
             Step::Attach(other.clone()),
         ];
@@ -68,7 +68,7 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         let sent = w.notes("sent").into_iter().find(|id| *id != other);
         w.see("sent", w.attach(&sent.unwrap()).await);
         w.is("state", w.state("Obj", "a").await, json!({"n": 1}));
-        w.pass(900).await;
+        w.pass(2100).await;
         w.is("later", w.notes("later"), json!([]));
     });
 
@@ -252,18 +252,15 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
 
     suite.attempting("a_paused_one_keeps_its_key", async |w| {
         let id = w
-            .start(w.object("a", [Step::Note(w.key("a")), Step::Sleep(50)]))
+            .start(w.object("a", [Step::Awakeable(w.key("wait"))]))
             .await;
-        w.noted("a").await;
-        if w.pause(&id).await.is_err() {
-            // It was over already.
-            return;
-        }
-        w.until_status(&id, "paused").await;
+        let awakeable = w.noted("wait").await;
+        pause(w, &id).await;
         let queued = w.start(w.object("a", [Step::Key])).await;
         w.rest().await;
         w.is("queued", w.status(&queued).await, json!("queued"));
         w.see("resume", w.resume(&id).await);
+        w.see("resolve", w.resolve(&awakeable, json!(1)).await);
         w.see("attach", w.attach(&id).await);
         w.see("attach", w.attach(&queued).await);
     });

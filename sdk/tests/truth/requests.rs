@@ -247,7 +247,7 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         let id = w
             .send_after(
                 w.free([Step::Note(w.key("ran"))]),
-                Duration::from_millis(400),
+                Duration::from_millis(2000),
             )
             .await
             .unwrap();
@@ -452,5 +452,28 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         }
         // What was forgotten was done again.
         w.see("ran", w.attach(&w.start(ask(("brief", true))).await).await);
+    });
+
+    suite.scenario("an_empty_idempotency_key", async |w| {
+        let ask = || w.free([Step::Note(w.key("ran"))]).idempotency_key("");
+        w.see("call", w.call(ask()).await);
+        w.see("again", w.call(ask()).await);
+        w.is("it is a key", w.notes("ran").len(), json!(1));
+        let steps = || {
+            Step::Call(
+                w.wanted(
+                    w.free([Step::Note(w.key("by handler"))])
+                        .idempotency_key(""),
+                ),
+            )
+        };
+        let id = w
+            .start(Ask::to("Free", "killed").json([steps(), steps()]))
+            .await;
+        w.see(
+            "by a handler",
+            w.attach(&id).await.map_err(|refusal| refusal.code),
+        );
+        w.see("ran", w.notes("by handler").len());
     });
 }

@@ -213,7 +213,7 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
                 .idempotency_key(&w.key("i"))
         };
         let id = w
-            .send_after(ask(), Duration::from_millis(300))
+            .send_after(ask(), Duration::from_millis(2000))
             .await
             .unwrap();
         let again = w.start(ask()).await;

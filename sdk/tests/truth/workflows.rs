@@ -270,7 +270,7 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
     suite.scenario("a_workflow_that_is_scheduled", async |w| {
         let run = || w.workflow("a", [Step::Note(w.key("a"))]);
         let id = w
-            .send_after(run(), std::time::Duration::from_millis(700))
+            .send_after(run(), std::time::Duration::from_millis(2000))
             .await
             .unwrap();
         w.see("call", w.call(run()).await);

@@ -144,7 +144,8 @@ impl TestRuntime {
     ///
     /// The terminal failure of the handler; 404 for a service or handler that is not served, 400 for a
     /// request that the server refuses (a key too many or too few, a private handler, no input where one is
-    /// needed), 409 for a workflow that was run with this key already.
+    /// needed, a `content-type` header that the handler does not take, an idempotency key for the run of a
+    /// workflow), 409 for a workflow that was run with this key already.
     ///
     /// # Examples
     ///
@@ -297,7 +298,7 @@ impl TestRuntime {
             key: parts.target.key().map(str::to_owned),
             input,
             headers: parts.headers,
-            idempotency_key: parts.idempotency_key.filter(|key| !key.is_empty()),
+            idempotency_key: parts.idempotency_key,
             scope: parts.scope,
             limit_key: parts.limit_key,
             invoke_time: if delay == 0 {
