@@ -333,7 +333,7 @@ impl Engine {
 
     /// Whose awakeable this is, and which.
     pub(crate) fn awakeable_of(&self, id: &str) -> Option<(Index, u32)> {
-        let (raw, signal) = parse_awakeable(id).ok().flatten()?;
+        let (raw, signal) = parse_awakeable(id).ok()??;
         Some((*self.by_raw.get(&raw)?, signal))
     }
 

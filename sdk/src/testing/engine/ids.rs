@@ -1,7 +1,6 @@
 //! Ids of invocations and awakeables, as the server writes them.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use sha2::{Digest as _, Sha256};
 
 use super::{Engine, Origin, Submission, invocation::RawId};
 use crate::random::Rng;
@@ -25,20 +24,6 @@ pub(super) fn invocation_id(raw: &RawId) -> String {
         id.extend(text.into_iter().map(char::from));
     }
     id
-}
-
-/// The id of an invocation that is known by names: of a workflow's run, or by its idempotency key. As on the
-/// server it is the same one when what was forgotten is done again.
-pub(super) fn known_raw_id<'a>(names: impl IntoIterator<Item = &'a str>) -> RawId {
-    let mut hash = Sha256::new();
-    for name in names {
-        hash.update((name.len() as u64).to_be_bytes());
-        hash.update(name);
-    }
-    let digest: [u8; 32] = hash.finalize().into();
-    let mut raw = [0; 24];
-    raw.copy_from_slice(&digest[..24]);
-    raw
 }
 
 /// The invocation and the signal that an awakeable's id names; `None` for an id in the form that came
@@ -95,12 +80,13 @@ impl Engine {
         Rng::new(hash.get())
     }
 
-    /// An id that nobody has.
-    pub(super) fn new_raw_id(&self, rng: &mut Rng) -> RawId {
+    /// An id that nobody has; that of an invocation by its key is the same, as on the server, when what was
+    /// forgotten is done again.
+    pub(super) fn new_raw_id(&self, rng: &mut Rng, by_key: bool) -> RawId {
         loop {
             let mut raw = [0; 24];
             rng.fill_bytes(&mut raw);
-            if !self.by_raw.contains_key(&raw) {
+            if by_key || !self.by_raw.contains_key(&raw) {
                 return raw;
             }
         }

@@ -6,7 +6,7 @@ use super::{
     Engine,
     catalog::{HandlerInfo, HandlerType, ServiceType},
     failure,
-    ids::{invocation_id, known_raw_id},
+    ids::invocation_id,
     invocation::{Index, Invocation, Status, Waiter},
     timers::Timer,
 };
@@ -89,21 +89,11 @@ impl Engine {
         {
             self.keyed_mut(place).run = Some(index);
         }
-        let mut rng = self.rng_of(&submission, origin, by_key);
-        let raw = match (&idempotency_key, info.ty, &submission.key) {
-            (None, HandlerType::Workflow, Some(key)) => known_raw_id([&*submission.service, key]),
-            (None, ..) => self.new_raw_id(&mut rng),
-            (Some((service, key, handler, idempotency_key, scope)), ..) => known_raw_id([
-                service,
-                key.as_deref().unwrap_or_default(),
-                handler,
-                idempotency_key,
-                scope.as_deref().unwrap_or_default(),
-            ]),
-        };
         if let Some(key) = idempotency_key {
             self.by_idempotency_key.insert(key, index);
         }
+        let mut rng = self.rng_of(&submission, origin, by_key);
+        let raw = self.new_raw_id(&mut rng, by_key);
         let id = invocation_id(&raw);
         self.by_id.insert(id.clone(), index);
         self.by_raw.insert(raw, index);
