@@ -66,6 +66,23 @@ async fn orders() -> Result {
 }
 
 #[tokio::test]
+async fn three_ways() -> Result {
+    shows(
+        env!("CARGO_BIN_EXE_three_ways"),
+        &[
+            "HTTP     again → Level { pieces: 100, changes: 1 }",
+            "handler    -3 → sold, 97 left",
+            "Kafka      +5 → Level { pieces: 102, changes: 3 }",
+            "the server is gone",
+            "Level { pieces: 142, changes: 63 }",
+            "failed with status 409: there are only 142 of tea",
+            "Kafka      +1 → Level { pieces: 143, changes: 64 }",
+        ],
+    )
+    .await
+}
+
+#[tokio::test]
 async fn quickstart() -> Result {
     shows(
         env!("CARGO_BIN_EXE_quickstart"),
@@ -89,6 +106,11 @@ async fn they_serve_for_a_server_elsewhere() -> Result {
         (env!("CARGO_BIN_EXE_counter"), "--serve", &["Counter"]),
         (env!("CARGO_BIN_EXE_signup"), "serve", &["Signup"]),
         (env!("CARGO_BIN_EXE_orders"), "serve", &["Orders"]),
+        (
+            env!("CARGO_BIN_EXE_three_ways"),
+            "serve",
+            &["Shop", "Stock"],
+        ),
         (
             env!("CARGO_BIN_EXE_quickstart"),
             "serve",
