@@ -27,7 +27,8 @@ impl Demo {
     /// ```no_run
     /// # async fn example(demo: durably_examples::Demo) -> anyhow::Result<()> {
     /// let broker = demo.start_kafka().await?;
-    /// demo.subscribe(&broker, "orders", 2, "Orders/on_event").await?;
+    /// broker.create_topic("orders", 2).await?;
+    /// demo.subscribe("orders", "Orders/on_event").await?;
     /// let event = durably_examples::record("order-7", &"packed")?;
     /// broker.produce_all("orders", [event]).await?;
     /// # Ok(())
@@ -43,24 +44,16 @@ impl Demo {
         Ok(broker)
     }
 
-    /// Creates a topic, unless it is there, and lets the server call a handler (`Service/handler`) for
-    /// each of its records.
+    /// Lets the server call a handler (`Service/handler`) for each record of a topic.
     ///
     /// # Errors
     ///
-    /// The broker or the server refuses.
+    /// The server refuses, for example because it knows no such handler.
     ///
     /// # Examples
     ///
     /// See [`Demo::start_kafka`].
-    pub async fn subscribe(
-        &self,
-        broker: &KafkaBroker,
-        topic: &str,
-        partitions: i32,
-        handler: &str,
-    ) -> anyhow::Result<()> {
-        broker.create_topic(topic, partitions).await?;
+    pub async fn subscribe(&self, topic: &str, handler: &str) -> anyhow::Result<()> {
         let source = format!("kafka://{CLUSTER}/{topic}");
         let sink = format!("service://{handler}");
         let earliest = [("auto.offset.reset", "earliest")];

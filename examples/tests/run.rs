@@ -83,6 +83,22 @@ async fn three_ways() -> Result {
 }
 
 #[tokio::test]
+async fn long_jobs() -> Result {
+    shows(
+        env!("CARGO_BIN_EXE_long_jobs"),
+        &[
+            "Channel/bob   bob's clip, bob's second clip, bob's third clip",
+            "Channel/ada   ada's long film, ada's clip",
+            "the object: in order for each channel",
+            "ada  ada's clip         ░",
+            "the service: all at once",
+            "nobody else waited for the long film, and each channel kept its order",
+        ],
+    )
+    .await
+}
+
+#[tokio::test]
 async fn quickstart() -> Result {
     shows(
         env!("CARGO_BIN_EXE_quickstart"),
@@ -110,6 +126,11 @@ async fn they_serve_for_a_server_elsewhere() -> Result {
             env!("CARGO_BIN_EXE_three_ways"),
             "serve",
             &["Shop", "Stock"],
+        ),
+        (
+            env!("CARGO_BIN_EXE_long_jobs"),
+            "serve",
+            &["Channel", "Posters"],
         ),
         (
             env!("CARGO_BIN_EXE_quickstart"),

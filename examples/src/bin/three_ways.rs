@@ -98,8 +98,8 @@ const TIMES: i64 = 20;
 async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
     let ingress = demo.ingress();
     let broker = demo.start_kafka().await?;
-    demo.subscribe(&broker, "deliveries", 2, "Stock/change")
-        .await?;
+    broker.create_topic("deliveries", 2).await?;
+    demo.subscribe("deliveries", "Stock/change").await?;
 
     demo.step("Call the handler by HTTP, twice with the same idempotency key");
     demo.say("curl localhost:8080/Stock/tea/change --json '{\"pieces\": 100}' -H 'idempotency-key: first'");
