@@ -99,6 +99,22 @@ async fn long_jobs() -> Result {
 }
 
 #[tokio::test]
+async fn webhook() -> Result {
+    shows(
+        env!("CARGO_BIN_EXE_webhook"),
+        &[
+            "nobody is there to hear its answers",
+            "Payment/order-1 → Paid { receipt: \"receipt 77\" }",
+            "Payment/order-2 → Declined { reason: \"no funds\" }",
+            "Payment/order-3 → TimedOut",
+            "Payment/order-3 → TimedOut, as before",
+            "the provider's books: order-3, withdrawn",
+        ],
+    )
+    .await
+}
+
+#[tokio::test]
 async fn quickstart() -> Result {
     shows(
         env!("CARGO_BIN_EXE_quickstart"),
@@ -132,6 +148,7 @@ async fn they_serve_for_a_server_elsewhere() -> Result {
             "serve",
             &["Channel", "Posters"],
         ),
+        (env!("CARGO_BIN_EXE_webhook"), "serve", &["Payment"]),
         (
             env!("CARGO_BIN_EXE_quickstart"),
             "serve",
