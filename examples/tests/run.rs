@@ -115,6 +115,20 @@ async fn webhook() -> Result {
 }
 
 #[tokio::test]
+async fn postpone() -> Result {
+    shows(
+        env!("CARGO_BIN_EXE_postpone"),
+        &[
+            "the server is gone",
+            "the server is back, with everything that it has to remember",
+            "mail to ada   \"your cart is waiting\"",
+            "one mail each: ada's first reminder was postponed, bob's was called off",
+        ],
+    )
+    .await
+}
+
+#[tokio::test]
 async fn quickstart() -> Result {
     shows(
         env!("CARGO_BIN_EXE_quickstart"),
@@ -149,6 +163,7 @@ async fn they_serve_for_a_server_elsewhere() -> Result {
             &["Channel", "Posters"],
         ),
         (env!("CARGO_BIN_EXE_webhook"), "serve", &["Payment"]),
+        (env!("CARGO_BIN_EXE_postpone"), "serve", &["Cart"]),
         (
             env!("CARGO_BIN_EXE_quickstart"),
             "serve",
