@@ -8,6 +8,7 @@
 
 mod apart;
 mod kafka;
+mod postgres;
 
 use std::env;
 use std::fmt::Display;
@@ -24,6 +25,7 @@ use tracing_subscriber::EnvFilter;
 
 pub use self::apart::run_apart;
 pub use self::kafka::record;
+pub use self::postgres::Postgres;
 
 /// How often somebody who waits for an installation hears that it goes on.
 const STILL_INSTALLING: Duration = Duration::from_secs(5);
@@ -294,6 +296,9 @@ impl Demo {
                 (line.contains("WARN") || line.contains("ERROR"))
                     && !line.contains("node lookup")
                     && !line.contains("octocrab")
+                    // The broker may have ended before the server.
+                    && !line.contains("librdkafka")
+                    && !line.contains("BrokerTransportFailure")
             };
             let lines: Vec<&str> = log.lines().filter(telling).collect();
             if !lines.is_empty() {

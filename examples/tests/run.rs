@@ -129,6 +129,19 @@ async fn postpone() -> Result {
 }
 
 #[tokio::test]
+async fn ledger() -> Result {
+    shows(
+        env!("CARGO_BIN_EXE_ledger"),
+        &[
+            "kill  6  some",
+            "were cut off in the middle: rolled back, and begun again",
+            "the sum is 10000000; 300 transfers took effect, each exactly once",
+        ],
+    )
+    .await
+}
+
+#[tokio::test]
 async fn quickstart() -> Result {
     shows(
         env!("CARGO_BIN_EXE_quickstart"),
@@ -164,6 +177,7 @@ async fn they_serve_for_a_server_elsewhere() -> Result {
         ),
         (env!("CARGO_BIN_EXE_webhook"), "serve", &["Payment"]),
         (env!("CARGO_BIN_EXE_postpone"), "serve", &["Cart"]),
+        (env!("CARGO_BIN_EXE_ledger"), "serve", &["Ledger"]),
         (
             env!("CARGO_BIN_EXE_quickstart"),
             "serve",
