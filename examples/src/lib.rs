@@ -295,6 +295,7 @@ impl Demo {
             let telling = |line: &&str| {
                 (line.contains("WARN") || line.contains("ERROR"))
                     && !line.contains("node lookup")
+                    && !line.contains("doesn't exist on this node")
                     && !line.contains("octocrab")
                     // The broker may have ended before the server.
                     && !line.contains("librdkafka")

@@ -32,6 +32,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// How often another port is tried when somebody was faster to take one.
 const PORT_ATTEMPTS: usize = 5;
 
+/// How much of a failed program's output is shown.
+const LINES: usize = 10;
+
 /// A PostgreSQL server. It ends with this value, and also if this process is killed.
 ///
 /// # Examples
@@ -269,13 +272,17 @@ fn install_if_missing() -> anyhow::Result<()> {
     let output = Command::new("/bin/sh").args(["-c", INSTALL]).output()?;
     ensure!(
         output.status.success() && programs().is_some(),
-        "PostgreSQL is not installed here, and apt-get could not do it:\n{}",
+        "PostgreSQL is not installed here, and apt-get could not do it ({}):\n{}",
+        output.status,
         text_of(&output)
     );
     Ok(())
 }
 
+/// The end of what a program has said.
 fn text_of(output: &Output) -> String {
     let bytes = [&output.stdout[..], &output.stderr].concat();
-    String::from_utf8_lossy(&bytes).into_owned()
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(LINES)..].join("\n")
 }
