@@ -113,6 +113,7 @@ async fn main() -> std::process::ExitCode {
 // What follows stands for the provider, and tells the story.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -123,12 +124,13 @@ use tokio::net::TcpListener;
 
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// How long the provider takes to answer a request: enough to be killed while one waits.
-const SLOWNESS: Duration = Duration::from_millis(500);
-
 /// The provider's books.
 #[derive(Clone, Default)]
-struct Books(Arc<Mutex<BTreeMap<String, Entry>>>);
+struct Books {
+    entries: Arc<Mutex<BTreeMap<String, Entry>>>,
+    /// It takes its time to answer: until this is over.
+    busy: Arc<AtomicBool>,
+}
 
 struct Entry {
     request: PaymentRequest,
@@ -147,7 +149,9 @@ impl Books {
                 withdrawn: false,
             };
             asked.lock().entry(order).or_insert(new).asked += 1;
-            tokio::time::sleep(SLOWNESS).await;
+            while asked.busy.load(Ordering::Relaxed) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
         };
         let withdraw = async move |Path(order): Path<String>| {
             if let Some(entry) = withdrawn.lock().get_mut(&order) {
@@ -176,13 +180,14 @@ impl Books {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
     demo.step("Start the provider, and the handlers in a process of their own");
     let books = Books::default();
+    books.busy.store(true, Ordering::Relaxed);
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let provider = format!("http://{}", listener.local_addr()?);
     demo.say(format!("provider   {provider}"));
@@ -219,6 +224,7 @@ async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
     ));
 
     demo.step("Start the handlers again");
+    books.busy.store(false, Ordering::Relaxed);
     handlers.restart()?;
     let outcome = outcome_of(demo, "order-1").await?;
     demo.say_when(format!("Payment/order-1 → {outcome:?}"));
@@ -232,7 +238,7 @@ async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
             .then_some(()))
     })
     .await?;
-    tokio::time::sleep(2 * SLOWNESS).await;
+    tokio::time::sleep(Duration::from_millis(500)).await; // for the answers to arrive
     demo.say_when("what was interrupted was asked again: the same request, by its name");
 
     demo.step("Kill them once more, while two wait for their customers");
