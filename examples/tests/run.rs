@@ -134,7 +134,7 @@ async fn ledger() -> Result {
         env!("CARGO_BIN_EXE_ledger"),
         &[
             "kill  6  some",
-            "were cut off in the middle: rolled back, and begun again",
+            "transactions cut off in the middle, rolled back and begun again: ",
             "the sum is 10000000; 300 transfers took effect, each exactly once",
         ],
     )

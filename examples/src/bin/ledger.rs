@@ -183,10 +183,10 @@ async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
     let mut booked = 0;
     for kill in 1..=KILLS {
         let enough = TRANSFERS.min(booked + TRANSFERS / (KILLS + 2));
-        // Looked at without a pause, to be as close behind a commit as can be: the server has not heard
-        // of it yet.
+        // Looked at often, to be as close behind a commit as can be: the server has not heard of it yet.
         let begin = Instant::now();
         while booked < enough {
+            tokio::time::sleep(Duration::from_millis(1)).await;
             booked = processed(&database).await?;
             ensure!(begin.elapsed() < PATIENCE, "nothing is booked any more");
         }
@@ -205,11 +205,11 @@ async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
     let count = |log: String, text: &str| log.matches(text).count();
     let cut_off = count(postgres.log(), "with an open transaction");
     demo.say(format!(
-        "{cut_off} transactions were cut off in the middle: rolled back, and begun again"
+        "transactions cut off in the middle, rolled back and begun again: {cut_off}"
     ));
     let repeated = count(handlers.log(), "had been done before a crash");
     demo.say(format!(
-        "{repeated} were done, and the crash came before anybody knew: repeated without effect"
+        "done before the crash that kept it from the server, and repeated without effect: {repeated}"
     ));
 
     demo.step("Check it");
