@@ -308,12 +308,15 @@ mod tests {
     #[tokio::test]
     async fn an_attempt_that_is_repeated_has_no_effect() -> Result {
         let (_postgres, ledger) = database().await?;
-        // Within one mock each call has the same invocation id.
-        let mock = MockContext::service();
-        for _ in 0..2 {
+        for (id, expected) in [
+            ("inv_1", [70, 130]),
+            ("inv_1", [70, 130]),
+            ("inv_2", [40, 160]),
+        ] {
+            let mock = MockContext::service().invocation_id(id);
             mock.call(async |ctx| ledger.on_transfer(ctx, transfer(30)).await)
                 .await?;
-            assert_eq!(balances(&ledger).await?, [70, 130]);
+            assert_eq!(balances(&ledger).await?, expected);
         }
         Ok(())
     }
