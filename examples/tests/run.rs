@@ -52,6 +52,24 @@ async fn signup() -> Result {
 }
 
 #[tokio::test]
+async fn mounted() -> Result {
+    shows(
+        env!("CARGO_BIN_EXE_mounted"),
+        &[
+            "GET /                        → 200 welcome to the shop",
+            "without the secret           → 401",
+            "the provider calls           → 202",
+            "and once more, to be sure    → 202",
+            "Checkout/ada                 → Paid(Payment { cents: 1200 })",
+            "Checkout/bob                 → TimedOut",
+            "the old program has ended",
+            "Checkout/eve                 → Paid(Payment { cents: 700 })",
+        ],
+    )
+    .await
+}
+
+#[tokio::test]
 async fn orders() -> Result {
     shows(
         env!("CARGO_BIN_EXE_orders"),
@@ -142,6 +160,22 @@ async fn ledger() -> Result {
 }
 
 #[tokio::test]
+async fn backlog() -> Result {
+    shows(
+        env!("CARGO_BIN_EXE_backlog"),
+        &[
+            "1000 payments wait in a topic",
+            "the bare handler",
+            "with lanes",
+            "server: few attempts",
+            "server: limited scope",
+            "Each payment was made once, and those of an account in their order.",
+        ],
+    )
+    .await
+}
+
+#[tokio::test]
 async fn quickstart() -> Result {
     shows(
         env!("CARGO_BIN_EXE_quickstart"),
@@ -160,28 +194,44 @@ async fn quickstart() -> Result {
 #[tokio::test]
 async fn they_serve_for_a_server_elsewhere() -> Result {
     let server = RestateServer::builder().start().await?;
-    for (program, argument, services) in [
-        (env!("CARGO_BIN_EXE_greeter"), "serve", &["Greeter"][..]),
-        (env!("CARGO_BIN_EXE_counter"), "--serve", &["Counter"]),
-        (env!("CARGO_BIN_EXE_signup"), "serve", &["Signup"]),
-        (env!("CARGO_BIN_EXE_orders"), "serve", &["Orders"]),
+    for (program, argument, path, services) in [
+        (env!("CARGO_BIN_EXE_greeter"), "serve", "", &["Greeter"][..]),
+        (env!("CARGO_BIN_EXE_counter"), "--serve", "", &["Counter"]),
+        (env!("CARGO_BIN_EXE_signup"), "serve", "", &["Signup"]),
+        (env!("CARGO_BIN_EXE_orders"), "serve", "", &["Orders"]),
+        (
+            env!("CARGO_BIN_EXE_backlog"),
+            "serve",
+            "",
+            &["Direct", "Intake", "Lane"],
+        ),
         (
             env!("CARGO_BIN_EXE_three_ways"),
             "serve",
+            "",
             &["Shop", "Stock"],
         ),
         (
             env!("CARGO_BIN_EXE_long_jobs"),
             "serve",
+            "",
             &["Channel", "Posters"],
         ),
-        (env!("CARGO_BIN_EXE_webhook"), "serve", &["Payment"]),
-        (env!("CARGO_BIN_EXE_postpone"), "serve", &["Cart"]),
-        (env!("CARGO_BIN_EXE_ledger"), "serve", &["Ledger"]),
+        (env!("CARGO_BIN_EXE_webhook"), "serve", "", &["Payment"]),
+        (env!("CARGO_BIN_EXE_postpone"), "serve", "", &["Cart"]),
+        (env!("CARGO_BIN_EXE_ledger"), "serve", "", &["Ledger"]),
         (
             env!("CARGO_BIN_EXE_quickstart"),
             "serve",
+            "",
             &["Checkout", "Counter", "Greeter"],
+        ),
+        // It has a Checkout of its own, which takes the name over.
+        (
+            env!("CARGO_BIN_EXE_mounted"),
+            "serve",
+            "/durable",
+            &["Checkout"],
         ),
     ] {
         let port = free_port()?.to_string();
@@ -193,7 +243,7 @@ async fn they_serve_for_a_server_elsewhere() -> Result {
             .wait_for_log("listening", Duration::from_secs(30))
             .await?;
         let mut found = server
-            .register(&format!("http://127.0.0.1:{port}"))
+            .register(&format!("http://127.0.0.1:{port}{path}"))
             .await?
             .services;
         found.sort();
@@ -212,6 +262,7 @@ async fn they_serve_for_a_server_elsewhere() -> Result {
 async fn an_unknown_argument_is_refused() -> Result {
     for program in [
         env!("CARGO_BIN_EXE_greeter"),
+        env!("CARGO_BIN_EXE_backlog"),
         env!("CARGO_BIN_EXE_quickstart"),
     ] {
         let output = tokio::process::Command::new(program)

@@ -147,6 +147,31 @@ pub(crate) struct Options {
     pub(crate) lazy_state: Option<Spanned<bool>>,
     pub(crate) ingress_private: Option<Spanned<bool>>,
     pub(crate) retry: Option<Retry>,
+    pub(crate) kafka: Option<Kafka>,
+}
+
+/// What becomes of a Kafka record that the handler cannot take.
+#[derive(Default)]
+pub(crate) struct Kafka {
+    pub(crate) dead_letter: Option<Spanned<DeadLetters>>,
+    pub(crate) on_decode_failure: Option<Spanned<RecordFailure>>,
+    pub(crate) on_terminal_failure: Option<Spanned<RecordFailure>>,
+}
+
+/// The handler that receives dead letters.
+#[derive(Debug)]
+pub(crate) struct DeadLetters {
+    pub(crate) service: String,
+    /// Of a virtual object.
+    pub(crate) key: Option<String>,
+    pub(crate) handler: String,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum RecordFailure {
+    Fail,
+    Pause,
+    DeadLetter,
 }
 
 /// The retry policy of invocations.

@@ -10,6 +10,7 @@ use syn::{Attribute, Meta};
 
 use crate::ast::{Options, Retry, ServiceKind, Spanned};
 use crate::errors::Errors;
+use crate::kafka::kafka;
 use crate::values::{
     Argument, Value, arguments, attempts, duration, factor, flag, metadata, on_max_attempts, path,
     text,
@@ -30,6 +31,7 @@ enum Key {
     InactivityTimeout,
     IngressPrivate,
     JournalRetention,
+    Kafka,
     LazyState,
     Metadata,
     Name,
@@ -54,7 +56,7 @@ const fn row(key: Key, name: &'static str, on_service: bool, on_handler: bool) -
 }
 
 /// Every option. The order is that of the messages.
-const OPTIONS: [Row; 11] = [
+const OPTIONS: [Row; 12] = [
     row(Key::Name, "name", true, true),
     row(Key::Metadata, "metadata", true, true),
     row(Key::InactivityTimeout, "inactivity_timeout", true, true),
@@ -70,6 +72,7 @@ const OPTIONS: [Row; 11] = [
     row(Key::LazyState, "lazy_state", true, true),
     row(Key::IngressPrivate, "ingress_private", true, true),
     row(Key::Retry, "retry", true, true),
+    row(Key::Kafka, "kafka", false, true),
     row(Key::Crate, "crate", true, false),
 ];
 
@@ -155,6 +158,11 @@ fn unknown_option(name: &str, level: Level) -> String {
 fn misplaced(row: &Row, level: Level) -> Option<String> {
     let name = row.name;
     match level {
+        Level::Service(_) if row.key == Key::Kafka => Some(
+            "`kafka` is an option of each handler that takes records; write `#[handler(kafka(…))]` \
+             on it"
+                .to_owned(),
+        ),
         Level::Service(_) if !row.on_service => Some(format!(
             "`{name}` is an option of the workflow handler; write `#[handler({name} = …)]` on it"
         )),
@@ -174,6 +182,7 @@ fn read_option(options: &mut Options, key: Key, argument: &Argument, errors: &mu
         Key::InactivityTimeout => options.inactivity_timeout = duration(argument, errors),
         Key::IngressPrivate => options.ingress_private = flag(argument, errors),
         Key::JournalRetention => options.journal_retention = duration(argument, errors),
+        Key::Kafka => options.kafka = kafka(argument, errors),
         Key::LazyState => options.lazy_state = flag(argument, errors),
         Key::Metadata => options.metadata = metadata(argument, errors),
         Key::Name => {

@@ -55,12 +55,17 @@
 //! | `lazy_state` | ✓ | ✓ | state is read when it is asked for; `lazy_state = false` for the contrary |
 //! | `ingress_private` | ✓ | ✓ | only other handlers may call it; `ingress_private = false` for the contrary |
 //! | `retry(…)` | ✓ | ✓ | how the server repeats failed attempts, see below |
+//! | `kafka(…)` | | ✓ | what becomes of a Kafka record that the handler cannot take, see below |
 //! | `crate = "…"` | ✓ | | the path of `durably`, where it is not `::durably` |
 //!
 //! `retry` takes `initial_interval = "100ms"`, `max_interval = "10s"`, `factor = 2.0`,
 //! `max_attempts = 5` and `on_max_attempts = "pause"` or `"kill"`, all optional. Durations are whole
 //! numbers with a unit, `ms`, `s`, `m` or `min`, `h`, `d`, largest first: `"1h 30m"`. An option of a
 //! handler overrides that of its service.
+//!
+//! `kafka` takes `dead_letter = "Service/handler"` (or `"Object/key/handler"`), the handler that gets the
+//! records on which this one fails for good, and `on_decode_failure` and `on_terminal_failure`, each
+//! `"fail"`, `"pause"` or `"dead_letter"`: see `durably::KafkaPolicy`.
 //!
 //! The `///` documentation of the `impl` block and of its handlers is sent to the server and shown
 //! there.
@@ -100,7 +105,7 @@
 //!
 //! # Structure
 //!
-//! Tokens flow one way: `parse` (with `attr` and `values` for arguments, `signature` for handlers) makes the
+//! Tokens flow one way: `parse` (with `attr`, `kafka` and `values` for arguments, `signature` for handlers) makes the
 //! model in `ast`; `check` judges it; `expand` writes it out. All mistakes are collected in `errors`
 //! and reported at once, each at its token. `names`, `duration` and `types` answer questions on the
 //! way. The output names nothing but `durably::__private` and the standard library.
@@ -111,6 +116,7 @@ mod check;
 mod duration;
 mod errors;
 mod expand;
+mod kafka;
 mod names;
 mod parse;
 mod signature;

@@ -92,6 +92,8 @@ pub struct HandlerError {
     /// Copied out of the chain when the error is made, as nothing in the chain is certain to be a
     /// `TerminalError` that could be lent out.
     terminal: Option<TerminalError>,
+    /// The handler's input could not be decoded, so that the handler was not called.
+    decode_failure: bool,
 }
 
 impl HandlerError {
@@ -157,6 +159,19 @@ impl HandlerError {
         self.error
     }
 
+    /// The error of an input that is not what the handler takes.
+    pub(crate) fn from_decoding(error: TerminalError) -> Self {
+        Self {
+            decode_failure: true,
+            ..error.into()
+        }
+    }
+
+    /// Whether the handler's input could not be decoded.
+    pub(crate) fn is_decode_failure(&self) -> bool {
+        self.decode_failure
+    }
+
     /// What the executor has to tell the runtime.
     pub(crate) fn into_failure(self) -> Failure {
         if let Some(terminal) = self.terminal {
@@ -182,6 +197,7 @@ impl<E: Into<BoxError>> From<E> for HandlerError {
         Self {
             terminal: find_terminal(&*error),
             error,
+            decode_failure: false,
         }
     }
 }

@@ -6,7 +6,25 @@
 #[cfg(feature = "testing")]
 pub mod testing_handlers {}
 
+/// # Mounting and TLS
+///
+#[doc = include_str!("../docs/mounting.md")]
+#[cfg(feature = "http-server")]
+pub mod mounting {}
+
+/// # Serverless
+///
+#[doc = include_str!("../docs/serverless.md")]
+#[cfg(feature = "lambda")]
+pub mod serverless {}
+
 /// # Coming from restate-sdk
 ///
 #[doc = include_str!("../docs/coming-from-restate-sdk.md")]
 pub mod coming_from_restate_sdk {}
+
+/// # Kafka
+///
+#[doc = include_str!("../docs/kafka.md")]
+#[cfg(feature = "testing")]
+pub mod kafka {}

@@ -9,6 +9,8 @@
 //! The record's own headers do not reach a handler: the runtime does not pass them on.
 
 mod builder;
+mod dead_letter;
+mod policy;
 
 use std::time::{Duration, SystemTime};
 
@@ -18,6 +20,8 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 
 pub use self::builder::KafkaEventBuilder;
+pub use self::dead_letter::DeadLetter;
+pub use self::policy::{KafkaPolicy, RecordFailure};
 use crate::error::TerminalError;
 use crate::payload::{Decode, FromInput, Headers, Input, bad_input};
 
@@ -42,14 +46,18 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 ///
 /// * The value is decoded as `T` ([`Decode`]: JSON for `serde` types, [`Raw`](crate::Raw) for bytes,
 ///   [`Proto`](crate::Proto) for protocol buffers). A record whose value cannot be decoded ends its
-///   invocation with a terminal error and is not delivered again; take `KafkaEvent<Raw>` and decode
-///   with [`Decode::decode`] to decide otherwise.
+///   invocation with a terminal error and is not delivered again, unless the handler has a
+///   [`KafkaPolicy`](crate::KafkaPolicy): to pause, or to hand the record to a handler of dead letters.
 /// * A *tombstone*, a record without a value, has the value `None`. The runtime does not tell a null
 ///   value from an empty one: both are tombstones here, also where `T` would accept an empty body.
 /// * For virtual objects and workflows the record's key is the object's key and must be UTF-8. A null
-///   key and an empty one both become the empty object key; [`key`](Self::key) tells them apart.
+///   key and an empty one both become the empty object key; [`key`](Self::key) tells them apart. A
+///   service may get any bytes for a key.
 /// * The headers tell whether there is a record ([`from_kafka`](Self::from_kafka)), and a caller may
 ///   send such headers too: do not take them for proof of origin.
+///
+/// What the runtime does with records that are out of the ordinary, and with a backlog, is told in the guide's
+/// page on Kafka (`guide::kafka`).
 ///
 /// # Examples
 ///
@@ -413,7 +421,7 @@ impl KafkaRecord {
     }
 
     /// The headers that the runtime would send, in its order.
-    fn to_headers(&self) -> Headers {
+    pub(crate) fn to_headers(&self) -> Headers {
         let entries = [
             (OFFSET, Some(self.offset.to_string())),
             (TOPIC, Some(self.topic.clone())),

@@ -121,6 +121,8 @@
 //! | [`HttpServer::send_buffer`] | output that the peer of a stream does not read | 256 KiB | the handler waits |
 //! | [`HttpServer::max_early_resets`] | streams reset before anybody has looked at them | 4096 | the connection is closed |
 //! | [`HttpServer::keep_alive_interval`], [`keep_alive_timeout`](HttpServer::keep_alive_timeout) | time without a sign of life, over HTTP/2 | 30 s and 20 s | the connection is closed |
+//! | `HttpServer::tls_handshake_timeout` | time for a TLS handshake | 10 s | the connection is closed |
+//! | `LambdaEndpoint::max_body_size` | a request once unpacked, a response before it is packed | 64 MiB | 400; the attempt fails |
 //! | [`HttpServer::drain_deadline`] | time to end at shutdown | 8 s | what is open is cut off |
 //!
 //! They are for accidents, and for a peer that is trusted and errs: multiplied, they are more than a
@@ -129,7 +131,8 @@
 //!
 //! # Guides
 //!
-//! The [`guide`] has a page on testing handlers, and one for those who come from `restate-sdk`.
+//! The [`guide`] has pages on testing handlers, on Kafka, on mounting an endpoint beside other routes and on TLS,
+//! on AWS Lambda, and one for those who come from `restate-sdk`.
 //!
 //! # Features
 //!
@@ -137,6 +140,8 @@
 //! | --- | --- | --- |
 //! | `http-server` | yes | [`HttpServer`]: hyper, tokio's network I/O |
 //! | `identity` | yes | request identity: `EndpointBuilder::identity_key` |
+//! | `tls` | no | `HttpServer::tls`: HTTPS with rustls (*ring* needs a C compiler) |
+//! | `lambda` | no | `lambda`: an endpoint as a function of AWS Lambda |
 //! | `schemars` | no | JSON schemas in the endpoint manifest, for types that implement `JsonSchema` |
 //! | `uuid` | no | conversion of [`Uuid`] from and to the `uuid` crate's |
 //! | `testing` | no | `testing`: tests of handlers without a server, see there |
@@ -182,6 +187,8 @@ pub mod fuzz;
 pub mod guide;
 mod journal;
 mod kafka;
+#[cfg(feature = "lambda")]
+pub mod lambda;
 mod payload;
 pub mod prelude;
 mod protocol;
@@ -206,16 +213,23 @@ pub use endpoint::{
     BuildError, BuildProblem, Endpoint, EndpointBody, EndpointBuilder, EndpointFuture,
 };
 pub use error::{BoxError, HandlerError, HandlerResult, RetryableError, TerminalError};
-pub use kafka::{KafkaEvent, KafkaEventBuilder, KafkaRecord};
+pub use kafka::{
+    DeadLetter, KafkaEvent, KafkaEventBuilder, KafkaPolicy, KafkaRecord, RecordFailure,
+};
 pub use payload::{Decode, Encode, FromInput, Headers, Input, Proto, Raw, Unstable};
 pub use random::{ParseUuidError, Uuid};
 pub use retry::RetryPolicy;
 #[cfg(feature = "http-server")]
 pub use server::HttpServer;
+#[cfg(feature = "tls")]
+pub use server::{TlsConfig, TlsError};
 pub use service::{
     HandlerDefinition, HandlerKind, InputMetadata, InvocationRetryPolicy, OnMaxAttempts,
     OutputMetadata, Service, ServiceDefinition, ServiceKind,
 };
+#[cfg(feature = "tls")]
+#[doc(no_inline)]
+pub use tokio_rustls::rustls;
 
 /// The README's example compiles too.
 #[cfg(doctest)]

@@ -2,12 +2,15 @@
 
 use std::{fmt, marker::PhantomData};
 
+use crate::error::TerminalError;
+
 pub use tokio;
 
 pub use crate::{
     context::{Context, FromAttempt, ObjectClient, Request, ServiceClient, Target, WorkflowClient},
     error::HandlerError,
     executor::AttemptHandle,
+    kafka::{KafkaPolicy, RecordFailure},
     payload::{Encode, FromInput, Input},
     service::{
         HandlerDefinition, HandlerFn, HandlerFuture, HandlerKind, InputMetadata,
@@ -32,6 +35,11 @@ impl<T, E: IntoHandlerError> HandlerReturn for Result<T, E> {
     fn into_result(self) -> Result<T, HandlerError> {
         self.map_err(IntoHandlerError::into_handler_error)
     }
+}
+
+/// The error of an input that cannot be decoded, so that the handler is not called.
+pub fn decode_failure(error: TerminalError) -> HandlerError {
+    HandlerError::from_decoding(error)
 }
 
 /// `Into<HandlerError>` with an error message of its own.

@@ -2,13 +2,15 @@
 //!
 //! Connections flow in, each served by hyper in a task of its own; what a request means is the
 //! endpoint's business. This module owns what surrounds that: listening and accepting, the settings of
-//! the connections, and going away in an orderly manner ([`HttpServer::serve`]). It speaks cleartext;
-//! for TLS, put a proxy in front, or mount the endpoint in a server that does it.
+//! the connections, and going away in an orderly manner ([`HttpServer::serve`]). It speaks cleartext,
+//! or TLS with the feature of that name.
 
 mod connection;
 mod open;
 mod patience;
 mod shutdown;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::fmt;
 use std::future::Future;
@@ -30,6 +32,8 @@ use crate::endpoint::{Endpoint, EndpointFuture};
 use crate::error::BoxError;
 use connection::{Connections, Settings};
 use patience::{Patience, Patient, PatientFuture};
+#[cfg(feature = "tls")]
+pub use tls::{TlsConfig, TlsError};
 
 /// The port that [`HttpServer::run`] listens on unless `PORT` names another.
 const DEFAULT_PORT: u16 = 9080;
@@ -254,6 +258,37 @@ impl HttpServer {
     /// invocations at once may send hundreds of resets in a row, so do not be too strict.
     pub fn max_early_resets(mut self, streams: usize) -> Self {
         self.settings.max_early_resets = streams;
+        self
+    }
+
+    /// Speaks HTTPS with these certificates, and no cleartext any more.
+    ///
+    /// The protocol within, HTTP/2 or HTTP/1.1, is agreed on in the handshake (ALPN).
+    ///
+    /// # Examples
+    ///
+    /// See [`TlsConfig`].
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: TlsConfig) -> Self {
+        self.settings.tls = Some(tls);
+        self
+    }
+
+    /// How long a TLS handshake may take. The default is 10 seconds.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use durably::{Endpoint, HttpServer};
+    /// let server = HttpServer::new(Endpoint::builder().build()?)
+    ///     .tls_handshake_timeout(Duration::from_secs(3));
+    /// # drop(server);
+    /// # Ok::<(), durably::BuildError>(())
+    /// ```
+    #[cfg(feature = "tls")]
+    pub fn tls_handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.tls_handshake_timeout = timeout;
         self
     }
 

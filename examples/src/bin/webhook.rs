@@ -4,7 +4,7 @@
 //! handler, swept by a timer job, and wrong whenever one of the three was away or was faster than the others.
 //!
 //! `cargo run -p durably-examples --bin webhook` shows it at work; with the argument `serve` it only serves
-//! (`PROVIDER_URL`, `INGRESS_URL` and `PATIENCE_SECONDS` say with whom and for how long).
+//! (`PROVIDER_URL`, `RESTATE_INGRESS_URL` and `PATIENCE_SECONDS` say with whom and for how long).
 
 use durably::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -102,7 +102,7 @@ async fn main() -> std::process::ExitCode {
         provider: Provider {
             http: reqwest::Client::new(),
             url: variable("PROVIDER_URL", "http://localhost:9090"),
-            ingress: variable("INGRESS_URL", "http://localhost:8080"),
+            ingress: variable("RESTATE_INGRESS_URL", "http://localhost:8080"),
         },
         patience: Duration::from_secs(seconds),
     };
@@ -122,7 +122,7 @@ use axum::{Json, Router, extract::Path, routing::put};
 use durably_examples::{Demo, eventually, record};
 use tokio::net::TcpListener;
 
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The provider's books.
 #[derive(Clone, Default)]
@@ -197,7 +197,7 @@ async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
     let handlers = demo
         .serve_apart(&[
             ("PROVIDER_URL", &provider),
-            ("INGRESS_URL", demo.server().ingress_url()),
+            ("RESTATE_INGRESS_URL", demo.server().ingress_url()),
             ("PATIENCE_SECONDS", &PATIENCE.as_secs().to_string()),
         ])
         .await?;
@@ -248,7 +248,9 @@ async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
     books.call_back("order-2", Err("no funds")).await?;
     demo.say_when("provider: order-2 is declined");
     tokio::time::sleep(PATIENCE.saturating_sub(begin.elapsed())).await;
-    demo.say_when(format!("{PATIENCE:?} are over, and order-3 is not paid"));
+    demo.say_when(format!(
+        "{PATIENCE:?} later: the time is up, and order-3 is not paid"
+    ));
     handlers.restart()?;
     demo.say_when("the handlers are back");
     for (order, expected) in [

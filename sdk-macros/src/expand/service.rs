@@ -9,6 +9,7 @@ use crate::ast::{
     ClientOutput, Handler, HandlerKind, Input, OnMaxAttempts, Options, Output, Retry, Service,
     ServiceKind, Spanned,
 };
+use crate::kafka;
 
 /// The impl with all handlers.
 pub(crate) fn definition(service: &Service) -> TokenStream {
@@ -89,7 +90,7 @@ fn handler(private: &TokenStream, handler: &Handler) -> Option<TokenStream> {
             let (required, content_type) = (of("REQUIRED"), of("CONTENT_TYPE"));
             (
                 quote! { input },
-                quote! { let input = #from_input(input)?; },
+                quote! { let input = #from_input(input).map_err(#private::decode_failure)?; },
                 quote! { , input },
                 quote! {
                     #private::input_metadata(
@@ -200,6 +201,10 @@ fn options(private: &TokenStream, docs: &[Attribute], options: &Options) -> Toke
     if let Some(retry) = &options.retry {
         let policy = retry_policy(private, retry);
         calls.extend(quote! { .retry_policy(#policy) });
+    }
+    if let Some(kafka) = &options.kafka {
+        let policy = kafka::policy(private, kafka);
+        calls.extend(quote! { .kafka(#policy) });
     }
     calls
 }

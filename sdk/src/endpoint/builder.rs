@@ -5,8 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::clock;
+use super::drain::Drain;
 use super::error::{BuildError, BuildProblem};
-use super::{Endpoint, Handler, Manifests, Registry, Shared};
+use super::{Endpoint, Handler, ManifestModes, Manifests, Registry, Shared};
 use crate::executor::Clock;
 use crate::protocol::{ProtocolVersion, frame::Limits};
 use crate::service::manifest::{ManifestVersion, ProtocolMode, ProtocolRange, render};
@@ -185,6 +186,7 @@ impl EndpointBuilder {
                 limits: self.limits,
                 max_version: self.max_version,
                 clock: self.clock,
+                drain: Drain::default(),
                 #[cfg(feature = "identity")]
                 identity: self.identity,
             }),
@@ -203,7 +205,13 @@ impl fmt::Debug for EndpointBuilder {
 impl Manifests {
     fn new(render: impl Fn(ManifestVersion, ProtocolMode) -> Result<Vec<u8>, String>) -> Self {
         Self(ManifestVersion::ALL.map(|version| {
-            ProtocolMode::ALL.map(|mode| render(version, mode).map(bytes::Bytes::from))
+            let manifest = |mode| render(version, mode).map(bytes::Bytes::from);
+            ManifestModes {
+                bidi_stream: manifest(ProtocolMode::BidiStream),
+                request_response: manifest(ProtocolMode::RequestResponse),
+                #[cfg(feature = "lambda")]
+                lambda: manifest(ProtocolMode::Lambda),
+            }
         }))
     }
 }

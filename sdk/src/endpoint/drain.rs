@@ -18,11 +18,9 @@ struct Shared {
 }
 
 /// The server's side.
-#[cfg(any(test, feature = "http-server"))]
 #[derive(Debug, Default)]
 pub(crate) struct Drain(Arc<Shared>);
 
-#[cfg(any(test, feature = "http-server"))]
 impl Drain {
     pub(crate) fn watch(&self) -> DrainWatch {
         DrainWatch {

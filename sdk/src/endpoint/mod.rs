@@ -35,9 +35,10 @@ use http_body::Body;
 
 pub use body::EndpointBody;
 pub use builder::EndpointBuilder;
-use drain::DrainWatch;
+use drain::{Drain, DrainWatch};
+use error::RequestError;
+pub(crate) use error::printable;
 pub use error::{BuildError, BuildProblem};
-use error::{RequestError, printable};
 use route::Route;
 
 use crate::error::BoxError;
@@ -47,8 +48,8 @@ use crate::service::HandlerFn;
 use crate::service::manifest::{ManifestVersion, ProtocolMode};
 
 /// Names this SDK to the server, which records it as the deployment's SDK version.
-const SERVER: HeaderName = HeaderName::from_static("x-restate-server");
-const SERVER_VALUE: HeaderValue =
+pub(crate) const SERVER: HeaderName = HeaderName::from_static("x-restate-server");
+pub(crate) const SERVER_VALUE: HeaderValue =
     HeaderValue::from_static(concat!("durably/", env!("CARGO_PKG_VERSION")));
 
 /// Services, bound and checked, ready to answer the server's requests.
@@ -83,6 +84,8 @@ struct Shared {
     limits: Limits,
     max_version: ProtocolVersion,
     clock: Clock,
+    /// For servers that have no signal of their own.
+    drain: Drain,
     #[cfg(feature = "identity")]
     identity: identity::Identity,
 }
@@ -97,19 +100,29 @@ struct Handler {
 }
 
 /// The manifest in each version and mode, written once, or why that version cannot hold it.
-struct Manifests([[Result<Bytes, String>; ProtocolMode::ALL.len()]; ManifestVersion::ALL.len()]);
+struct Manifests([ManifestModes; ManifestVersion::ALL.len()]);
+
+/// The manifest of one version in each mode.
+struct ManifestModes {
+    bidi_stream: Result<Bytes, String>,
+    request_response: Result<Bytes, String>,
+    #[cfg(feature = "lambda")]
+    lambda: Result<Bytes, String>,
+}
 
 impl Manifests {
     fn get(&self, version: ManifestVersion, mode: ProtocolMode) -> &Result<Bytes, String> {
         let [v2, v3, v4] = &self.0;
-        let [bidi_stream, request_response] = match version {
+        let modes = match version {
             ManifestVersion::V2 => v2,
             ManifestVersion::V3 => v3,
             ManifestVersion::V4 => v4,
         };
         match mode {
-            ProtocolMode::BidiStream => bidi_stream,
-            ProtocolMode::RequestResponse => request_response,
+            ProtocolMode::BidiStream => &modes.bidi_stream,
+            ProtocolMode::RequestResponse => &modes.request_response,
+            #[cfg(feature = "lambda")]
+            ProtocolMode::Lambda => &modes.lambda,
         }
     }
 }
@@ -160,6 +173,40 @@ impl Endpoint {
         self.handle_until(request, None)
     }
 
+    /// Tells open attempts, and those to come, to suspend as soon as they are blocked: for a server of
+    /// your own that is about to end.
+    ///
+    /// Without this a graceful shutdown waits for handlers that sleep, or wait for an answer, until the
+    /// runtime asks them to suspend (its inactivity timeout). Nothing is lost: the runtime goes on with
+    /// them elsewhere, or here once a new process serves. Steps (`run`) that execute are finished first.
+    ///
+    /// [`HttpServer`](crate::HttpServer) does that by itself, for its own connections.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use axum::Router;
+    /// use durably::Endpoint;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let endpoint = Endpoint::builder().build()?;
+    /// let routes = Router::new().nest_service("/handlers", endpoint.clone());
+    /// let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    /// # let stop = async {};
+    /// axum::serve(listener, routes)
+    ///     .with_graceful_shutdown(async move {
+    ///         stop.await; // a signal, say
+    ///         endpoint.drain();
+    ///     })
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn drain(&self) {
+        self.shared.drain.start();
+    }
+
     /// As [`handle`](Self::handle), for a server that can drain.
     pub(crate) fn handle_until<B>(
         &self,
@@ -170,7 +217,30 @@ impl Endpoint {
         B: Body<Data = Bytes>,
     {
         let (parts, body) = request.into_parts();
-        Self::respond(self.answer(parts), body, drain)
+        // HTTP/1.1 cannot carry two streams at once; what came over HTTP/2 can be invoked over it.
+        let mode = if parts.version >= http::Version::HTTP_2 {
+            ProtocolMode::BidiStream
+        } else {
+            ProtocolMode::RequestResponse
+        };
+        let drain = drain.unwrap_or_else(|| self.shared.drain.watch());
+        Self::respond(self.answer(parts, mode), body, Some(drain))
+    }
+
+    /// As [`handle`](Self::handle), for an event of AWS Lambda. The body is only unpacked for an attempt:
+    /// what is refused, for want of a signature say, costs nothing more.
+    #[cfg(feature = "lambda")]
+    pub(crate) fn handle_event<E>(
+        &self,
+        head: Parts,
+        unpack: impl FnOnce() -> Result<Bytes, E>,
+    ) -> Result<Response<EndpointBody<http_body_util::Full<Bytes>>>, E> {
+        let answer = self.answer(head, ProtocolMode::Lambda);
+        let body = match answer {
+            Ok(Answer::Attempt(..)) => unpack()?,
+            _ => Bytes::new(),
+        };
+        Ok(Self::respond(answer, body.into(), None))
     }
 
     /// As [`handle`](Self::handle), for the test kit, whose requests are trusted: attempts live by its
@@ -186,7 +256,7 @@ impl Endpoint {
         B: Body<Data = Bytes>,
     {
         let (parts, body) = request.into_parts();
-        let mut answer = self.route(parts);
+        let mut answer = self.route(parts, ProtocolMode::BidiStream);
         if let Ok(Answer::Attempt(request, _)) = &mut answer {
             request.clock = clock.clone();
             request.foreign = foreign;
@@ -239,15 +309,15 @@ impl Endpoint {
         response
     }
 
-    fn answer(&self, request: Parts) -> Result<Answer, RequestError> {
+    fn answer(&self, request: Parts, mode: ProtocolMode) -> Result<Answer, RequestError> {
         self.check_identity(&request)?;
-        self.route(request)
+        self.route(request, mode)
     }
 
-    fn route(&self, request: Parts) -> Result<Answer, RequestError> {
+    fn route(&self, request: Parts, mode: ProtocolMode) -> Result<Answer, RequestError> {
         match Route::parse(&request.method, request.uri.path())? {
             Route::Health => Ok(Answer::Text("ok")),
-            Route::Discover => self.discover(&request),
+            Route::Discover => self.discover(&request, mode),
             Route::Invoke { service, handler } => {
                 let handler = self.find(service, handler)?;
                 let max = self.shared.max_version;
@@ -292,14 +362,8 @@ impl Endpoint {
         Ok(())
     }
 
-    fn discover(&self, request: &Parts) -> Result<Answer, RequestError> {
+    fn discover(&self, request: &Parts, mode: ProtocolMode) -> Result<Answer, RequestError> {
         let version = negotiate::manifest_version(&request.headers)?;
-        // HTTP/1.1 cannot carry two streams at once; what came over HTTP/2 can be invoked over it.
-        let mode = if request.version >= http::Version::HTTP_2 {
-            ProtocolMode::BidiStream
-        } else {
-            ProtocolMode::RequestResponse
-        };
         match self.shared.manifests.get(version, mode) {
             Ok(document) => Ok(Answer::Manifest(version, document.clone())),
             Err(reason) => Err(RequestError::UnsupportedManifest(reason.clone())),
@@ -324,7 +388,7 @@ impl Endpoint {
 }
 
 /// The content type of answers for people.
-const TEXT: &str = "text/plain; charset=utf-8";
+pub(crate) const TEXT: &str = "text/plain; charset=utf-8";
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -305,3 +305,38 @@ mod signed {
         }
     }
 }
+
+/// An endpoint in a server that is not ours.
+#[cfg(feature = "http-server")]
+#[tokio::test]
+async fn blocked_attempts_suspend_when_the_endpoint_drains() {
+    use super::testutil::{SUSPENSION, sleeper};
+    let endpoint = Endpoint::builder().bind(sleeper("Sleeper")).build();
+    let endpoint = endpoint.unwrap();
+    let attempt = || {
+        let (sender, body) = futures::channel::mpsc::unbounded();
+        let frame = http_body::Frame::data(journal("1"));
+        sender.unbounded_send(Ok::<_, Infallible>(frame)).unwrap();
+        let request = Request::post("/invoke/Sleeper/sleep").header(header::CONTENT_TYPE, V7);
+        let request = request.body(http_body_util::StreamBody::new(body));
+        (sender, endpoint.handle(request.unwrap()).into_body())
+    };
+    let (sender, mut body) = attempt();
+    let mut bytes = Vec::new();
+    let next = body.frame().await.unwrap().unwrap();
+    bytes.extend_from_slice(&next.into_data().unwrap());
+    assert_ne!(terminator(&bytes), Some(SUSPENSION));
+    let other = endpoint.clone();
+    let rest = tokio::spawn(async move { body.frame().await.unwrap().unwrap() });
+    tokio::task::yield_now().await;
+    other.drain();
+    bytes.extend_from_slice(&rest.await.unwrap().into_data().unwrap());
+    assert_eq!(terminator(&bytes), Some(SUSPENSION));
+    drop(sender);
+
+    // So does one that comes later, once it has its journal.
+    let (sender, body) = attempt();
+    drop(sender);
+    let body = body.collect().await.unwrap().to_bytes();
+    assert_eq!(terminator(&body), Some(SUSPENSION));
+}

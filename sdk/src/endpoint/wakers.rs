@@ -50,7 +50,6 @@ impl Wakers {
     }
 
     /// Wakes all that wait, outside of the lock. They keep their slots.
-    #[cfg(any(test, feature = "http-server"))]
     pub(crate) fn wake_all(&self) {
         let wakers: Vec<Waker> = self
             .slots()

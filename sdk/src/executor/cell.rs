@@ -253,6 +253,11 @@ impl Cell {
         }
     }
 
+    /// Whether a CANCEL has arrived that no await has taken.
+    pub(crate) fn is_cancel_pending(&self) -> bool {
+        self.lock().journal.notifications.cancel().is_some()
+    }
+
     /// Records a fault in what arrived for `source`: it is about the command that this completes.
     pub(crate) fn fault_of(&self, source: &Source, error: AttemptError) {
         let command = match source {

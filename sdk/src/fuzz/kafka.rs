@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::plan::Plan;
 use crate::{
     error::TerminalError,
-    kafka::KafkaEvent,
+    kafka::{DeadLetter, KafkaEvent},
     payload::{Decode, FromInput as _, Headers, Input, Raw},
 };
 
@@ -28,6 +28,7 @@ const NAMES: [&str; 8] = [
 /// - An event is a record exactly if the headers name a topic; then its numbers and its key are
 ///   those of the headers. A time is the timestamp, or none if the platform has no such time.
 /// - The builder gives the same event back.
+/// - With the headers of a dead letter it is one exactly if it is a record, with the same bytes.
 ///
 /// # Panics
 ///
@@ -48,11 +49,38 @@ pub fn kafka(data: &[u8]) {
     event::<u8>(&headers, &body);
     event::<()>(&headers, &body);
 
+    letter(&headers, &body, raw.as_ref());
     if let Some(event) = raw
         && let Some(again) = rebuilt(&event)
     {
         assert_eq!(again.record(), event.record());
         assert_eq!(again.value(), event.value());
+    }
+}
+
+fn letter(headers: &Headers, body: &Bytes, event: Option<&KafkaEvent<Raw>>) {
+    let read = |headers| DeadLetter::from_input(Input::new(headers, body.clone()));
+    match read(headers.clone()) {
+        Ok(letter) => panic!("no header says that it is one: {letter:?}"),
+        Err(error) => refused(&error),
+    }
+    let mut dead = headers.clone();
+    dead.extend([
+        ("durably.dead-letter.service", "Orders"),
+        ("durably.dead-letter.handler", "on_event"),
+        ("durably.dead-letter.invocation", "inv_1"),
+        ("durably.dead-letter.error", "no"),
+    ]);
+    let record = event.and_then(KafkaEvent::record);
+    match read(dead) {
+        Ok(letter) => {
+            assert_eq!(Some(&letter.record), record);
+            assert_eq!(letter.value, body);
+        }
+        Err(error) => {
+            assert_eq!(record, None);
+            refused(&error);
+        }
     }
 }
 

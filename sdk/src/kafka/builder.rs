@@ -29,8 +29,8 @@ use super::{KafkaEvent, KafkaRecord};
 #[derive(Clone, Debug)]
 #[must_use = "call `.build()`"]
 pub struct KafkaEventBuilder<T> {
-    value: Option<T>,
-    record: KafkaRecord,
+    pub(super) value: Option<T>,
+    pub(super) record: KafkaRecord,
 }
 
 impl<T> KafkaEventBuilder<T> {
@@ -160,5 +160,11 @@ impl<T> KafkaEventBuilder<T> {
             record: Some(self.record),
             headers,
         }
+    }
+
+    /// The record, and its value; for the test kit.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn into_parts(self) -> (KafkaRecord, Option<T>) {
+        (self.record, self.value)
     }
 }

@@ -32,12 +32,15 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::endpoint::drain::DrainWatch;
 use crate::error::BoxError;
 
 use super::open::{OpenRequests, Watched};
+#[cfg(feature = "tls")]
+use super::tls::{Handshakes, TlsConfig};
 
 /// The largest window that HTTP/2 knows.
 const MAX_WINDOW: u32 = (1 << 31) - 1;
@@ -68,6 +71,10 @@ pub(super) struct Settings {
     pub(super) max_header_size: u32,
     pub(super) send_buffer: usize,
     pub(super) max_early_resets: usize,
+    #[cfg(feature = "tls")]
+    pub(super) tls: Option<TlsConfig>,
+    #[cfg(feature = "tls")]
+    pub(super) tls_handshake_timeout: Duration,
 }
 
 impl Default for Settings {
@@ -85,16 +92,19 @@ impl Default for Settings {
             max_header_size: 256 * 1024,
             send_buffer: 256 * 1024,
             max_early_resets: 4096,
+            #[cfg(feature = "tls")]
+            tls: None,
+            #[cfg(feature = "tls")]
+            tls_handshake_timeout: Duration::from_secs(10),
         }
     }
 }
 
 /// Serves connections, all with the same settings.
 pub(super) struct Connections {
-    http: Arc<auto::Builder<TokioExecutor>>,
-    header_read_timeout: Duration,
-    /// How long a connection of a server that drains waits for a moment without open streams.
-    quiet_limit: Duration,
+    talk: Talk,
+    #[cfg(feature = "tls")]
+    handshakes: Option<Handshakes>,
 }
 
 impl Connections {
@@ -117,9 +127,15 @@ impl Connections {
             .keep_alive_interval(settings.keep_alive_interval)
             .keep_alive_timeout(settings.keep_alive_timeout);
         Self {
-            http: Arc::new(http),
-            header_read_timeout: settings.header_read_timeout,
-            quiet_limit: settings.drain_deadline / 2,
+            talk: Talk {
+                http: Arc::new(http),
+                header_read_timeout: settings.header_read_timeout,
+                quiet_limit: settings.drain_deadline / 2,
+            },
+            #[cfg(feature = "tls")]
+            handshakes: settings
+                .tls
+                .map(|tls| Handshakes::new(&tls, settings.tls_handshake_timeout)),
         }
     }
 
@@ -128,7 +144,7 @@ impl Connections {
         &self,
         stream: TcpStream,
         service: S,
-        mut drain: DrainWatch,
+        drain: DrainWatch,
     ) -> impl Future<Output = ()> + Send + 'static
     where
         S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
@@ -137,58 +153,90 @@ impl Connections {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let http = Arc::clone(&self.http);
-        let timeout = self.header_read_timeout;
-        let quiet_limit = self.quiet_limit;
+        let talk = self.talk.clone();
+        #[cfg(feature = "tls")]
+        let handshakes = self.handshakes.clone();
         async move {
             // Without this, small frames wait for acknowledgements: some 40 ms each.
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "cannot set TCP_NODELAY");
             }
-            let requests = Arc::new(OpenRequests::default());
-            let service = Watched {
-                service,
-                requests: Arc::clone(&requests),
-            };
-            let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
-            // A peer that never says which protocol it speaks is nobody else's to time out.
-            let mut unused = Some(Box::pin(tokio::time::sleep(timeout)));
-            let mut waiting = None;
-            let mut closing = false;
-            let result = poll_fn(|cx| {
-                loop {
-                    // Before anything is decided: what has come already counts.
-                    if let Poll::Ready(result) = connection.as_mut().poll(cx) {
-                        return Poll::Ready(result);
-                    }
-                    if closing {
-                        return Poll::Pending;
-                    }
-                    if requests.is_used() {
-                        unused = None;
-                    } else if let Some(sleep) = &mut unused
-                        && sleep.as_mut().poll(cx).is_ready()
-                    {
-                        closing = true;
-                    }
-                    if drain.poll(cx) {
-                        let waiting = waiting
-                            .get_or_insert_with(|| Box::pin(tokio::time::sleep(quiet_limit)));
-                        // A connection of HTTP/1 closes after the request that is open.
-                        closing |= !requests.is_http2()
-                            || requests.poll_none(cx)
-                            || waiting.as_mut().poll(cx).is_ready();
-                    }
-                    if !closing {
-                        return Poll::Pending;
-                    }
-                    connection.as_mut().graceful_shutdown();
+            #[cfg(feature = "tls")]
+            if let Some(handshakes) = handshakes {
+                if let Some(stream) = handshakes.shake(stream, drain.clone()).await {
+                    // Boxed, so that connections without TLS are not larger for it.
+                    Box::pin(talk.run(stream, service, drain)).await;
                 }
-            })
-            .await;
-            if let Err(error) = result {
-                tracing::debug!(error = %Chain(&*error), "a connection ended with an error");
+                return;
             }
+            talk.run(stream, service, drain).await;
+        }
+    }
+}
+
+/// What is said on a connection, once its bytes flow.
+#[derive(Clone)]
+struct Talk {
+    http: Arc<auto::Builder<TokioExecutor>>,
+    header_read_timeout: Duration,
+    /// How long a connection of a server that drains waits for a moment without open streams.
+    quiet_limit: Duration,
+}
+
+impl Talk {
+    /// Serves the requests of a connection until it ends.
+    async fn run<I, S, B>(self, io: I, service: S, mut drain: DrainWatch)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let requests = Arc::new(OpenRequests::default());
+        let service = Watched {
+            service,
+            requests: Arc::clone(&requests),
+        };
+        let mut connection = pin!(self.http.serve_connection(TokioIo::new(io), service));
+        // A peer that never says which protocol it speaks is nobody else's to time out.
+        let mut unused = Some(Box::pin(tokio::time::sleep(self.header_read_timeout)));
+        let mut waiting = None;
+        let mut closing = false;
+        let result = poll_fn(|cx| {
+            loop {
+                // Before anything is decided: what has come already counts.
+                if let Poll::Ready(result) = connection.as_mut().poll(cx) {
+                    return Poll::Ready(result);
+                }
+                if closing {
+                    return Poll::Pending;
+                }
+                if requests.is_used() {
+                    unused = None;
+                } else if let Some(sleep) = &mut unused
+                    && sleep.as_mut().poll(cx).is_ready()
+                {
+                    closing = true;
+                }
+                if drain.poll(cx) {
+                    let waiting = waiting
+                        .get_or_insert_with(|| Box::pin(tokio::time::sleep(self.quiet_limit)));
+                    // A connection of HTTP/1 closes after the request that is open.
+                    closing |= !requests.is_http2()
+                        || requests.poll_none(cx)
+                        || waiting.as_mut().poll(cx).is_ready();
+                }
+                if !closing {
+                    return Poll::Pending;
+                }
+                connection.as_mut().graceful_shutdown();
+            }
+        })
+        .await;
+        if let Err(error) = result {
+            tracing::debug!(error = %Chain(&*error), "a connection ended with an error");
         }
     }
 }

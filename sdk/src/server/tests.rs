@@ -22,6 +22,8 @@ use crate::service::{HandlerDefinition, HandlerKind, ServiceDefinition, ServiceK
 
 mod drain;
 mod small_frames;
+#[cfg(feature = "tls")]
+mod tls;
 
 const V7: &str = "application/vnd.restate.invocation.v7";
 

@@ -52,16 +52,28 @@ pub(crate) enum ProtocolMode {
     BidiStream,
     /// The whole request first, then the whole response (HTTP/1.1).
     RequestResponse,
+    /// The same in the events of AWS Lambda, where bodies may be compressed.
+    #[cfg(feature = "lambda")]
+    Lambda,
 }
 
 impl ProtocolMode {
-    /// Every mode.
-    pub(crate) const ALL: [Self; 2] = [Self::BidiStream, Self::RequestResponse];
-
     const fn name(self) -> &'static str {
         match self {
             Self::BidiStream => "BIDI_STREAM",
             Self::RequestResponse => "REQUEST_RESPONSE",
+            #[cfg(feature = "lambda")]
+            Self::Lambda => "REQUEST_RESPONSE",
+        }
+    }
+
+    /// How the bodies of Lambda's events may be compressed. Manifests before v4 cannot say it; it is
+    /// an offer, so they leave it out.
+    const fn lambda_compression(self, version: ManifestVersion) -> Option<&'static str> {
+        match (self, version) {
+            #[cfg(feature = "lambda")]
+            (Self::Lambda, ManifestVersion::V4) => Some("zstd"),
+            _ => None,
         }
     }
 }
@@ -105,6 +117,9 @@ impl Serialize for Manifest<'_> {
         map.serialize_entry("protocolMode", self.mode.name())?;
         map.serialize_entry("minProtocolVersion", &self.protocol.min)?;
         map.serialize_entry("maxProtocolVersion", &self.protocol.max)?;
+        if let Some(compression) = self.mode.lambda_compression(self.version) {
+            map.serialize_entry("lambdaCompression", compression)?;
+        }
         let services: Vec<_> = self
             .services
             .iter()

@@ -39,7 +39,8 @@ pub struct Deployment {
 }
 
 impl RestateServer {
-    /// Registers the handlers that are served at an address.
+    /// Registers the handlers that are served at an address: a URI, or the ARN of a function of AWS
+    /// Lambda (`arn:…`).
     ///
     /// A former registration of the same address is replaced. If nobody listens there yet, this
     /// waits for up to 15 seconds, so handlers may be started at the same time. An answer that says
@@ -53,7 +54,12 @@ impl RestateServer {
     ///
     /// See [`Deployment`].
     pub async fn register(&self, uri: &str) -> Result<Deployment, TestServerError> {
-        self.discover(json!({ "uri": uri, "force": true })).await
+        let address = if uri.starts_with("arn:") {
+            "arn"
+        } else {
+            "uri"
+        };
+        self.discover(json!({ address: uri, "force": true })).await
     }
 
     /// Registers handlers that are to be called by HTTP/1.1, in request-response mode.
@@ -170,6 +176,55 @@ impl RestateServer {
             .admin(reqwest::Method::POST, "/subscriptions", Some(&body))
             .await?;
         Ok(text(&answer, "id"))
+    }
+
+    /// Ends a subscription. What was taken in goes on; the offsets stay with the consumer group, for another
+    /// subscription with the same `group.id`.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such subscription.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use durably::test_server::{RestateServer, TestServerError};
+    /// # async fn example(server: RestateServer) -> Result<(), TestServerError> {
+    /// let group = [("group.id", "orders")];
+    /// let id = server.subscribe("kafka://events/orders", "service://Orders/on_event", &group).await?;
+    /// server.unsubscribe(&id).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn unsubscribe(&self, subscription: &str) -> Result<(), TestServerError> {
+        let path = format!("/subscriptions/{}", encode_segment(subscription));
+        self.admin(reqwest::Method::DELETE, &path, None)
+            .await
+            .map(|_| ())
+    }
+
+    /// Lets at most so many invocations run at a time whose scope and limit key match a pattern: `"bank"`, `"*"`,
+    /// `"bank/eu"`. Needs a server with [scopes](super::RestateServerBuilder::scopes).
+    ///
+    /// # Errors
+    ///
+    /// When the server refuses, for example because the pattern makes no sense to it.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use durably::test_server::{RestateServer, TestServerError};
+    /// # async fn example() -> Result<(), TestServerError> {
+    /// let server = RestateServer::builder().scopes().start().await?;
+    /// server.limit_concurrency("bank", 16).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn limit_concurrency(&self, pattern: &str, most: u32) -> Result<(), TestServerError> {
+        let rules = json!([{ "pattern": pattern, "limits": { "concurrency": most } }]);
+        self.admin(reqwest::Method::PUT, "/limits/rules", Some(&rules))
+            .await
+            .map(|_| ())
     }
 
     /// Asks the server's tables (`sys_invocation`, `sys_journal`, `state`, …) in SQL. Each row is

@@ -31,6 +31,9 @@
 //!
 //! [`MockContext`] tests one handler alone, as a method: what it calls is scripted, and what it does is recorded.
 //!
+//! [`explore`] runs a scenario again and again, crashes it wherever it can be cut, and lets things happen in other
+//! orders: see [below](#exploration).
+//!
 //! # Time
 //!
 //! Time is virtual, and begins at 2020-01-01. It moves by itself, from one timer to the next, when everything waits; with
@@ -53,10 +56,51 @@
 //!
 //! Everything that a real runtime leaves open is decided by one seed: ids, random numbers of handlers, which of
 //! several invocations goes on first. The same seed gives the same run. A failing test prints it;
-//! [`TestRuntimeBuilder::seed`] sets it.
+//! [`TestRuntimeBuilder::seed`] sets it. The id of an invocation depends on the seed and on who made it, not on what
+//! happened meanwhile.
+//!
+//! # Exploration
+//!
+//! A handler that works may still be wrong: it crashes between two steps, or two notifications come the other way
+//! round, once in a million times. [`explore`] tries all that in a test. It runs a scenario uncut, then once for
+//! each point at which it can be cut (a crash, or a suspension), in each order in which a runtime may do things up to a bound, and
+//! fails unless every run comes to the same:
+//!
+//! ```should_panic
+//! use std::sync::{Arc, atomic::{AtomicU32, Ordering}};
+//! use durably::{prelude::*, testing::{explore, service}};
+//!
+//! struct Shop {
+//!     charged: Arc<AtomicU32>,
+//! }
+//!
+//! #[durably::service]
+//! impl Shop {
+//!     #[handler]
+//!     async fn buy(&self, ctx: &Context) -> HandlerResult<u32> {
+//!         // Outside of `ctx.run`: each attempt does it again.
+//!         let receipt = self.charged.fetch_add(1, Ordering::SeqCst);
+//!         ctx.sleep(Duration::from_secs(1)).await?;
+//!         Ok(receipt)
+//!     }
+//! }
+//!
+//! // In a `#[test]`: fails with "a cut changes the outcome: the scenario returned Ok(1) with the cut, and Ok(0) without it".
+//! explore(
+//!     || Endpoint::builder().bind(Shop { charged: Arc::default() }).build().unwrap(),
+//!     |runtime| runtime.call(service::<ShopClient>().buy()),
+//! );
+//! ```
+//!
+//! The report says where the run was cut, shows where its journal parts from that of the uncut one, and names the run,
+//! for [`Explore::only`]. It finds iteration over a `HashMap`, clocks and random numbers that reach commands, awaits that are not durable,
+//! forks under `tokio::join!` or an unbiased `tokio::select!`, effects outside of `ctx.run`, closures that must
+//! not execute twice, values that are kept in memory, and races. [`Explore`] has the options, and says exactly what is tried and what is
+//! compared.
 
 mod client;
 pub(crate) mod engine;
+pub(crate) mod explore;
 #[cfg(feature = "testing")]
 mod mock;
 mod runtime;
@@ -68,6 +112,9 @@ pub use self::mock::{
 };
 pub use self::{
     client::{object, request, service, workflow},
+    explore::{
+        EndpointSource, Explore, ExploreFailure, ExploreFailureKind, ExploreReport, explore,
+    },
     runtime::{
         InvocationStatus, InvocationSummary, Journal, JournalEvent, JournalEventKind, TestRuntime,
         TestRuntimeBuilder,

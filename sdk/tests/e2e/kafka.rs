@@ -78,7 +78,7 @@ impl Observer {
 }
 
 /// One broker for all tests, known to the server as `broker`.
-async fn broker(env: &Env) -> Result<&'static KafkaBroker> {
+pub(crate) async fn broker(env: &Env) -> Result<&'static KafkaBroker> {
     static BROKER: OnceCell<KafkaBroker> = OnceCell::const_new();
     let broker = BROKER.get_or_try_init(KafkaBroker::start).await?;
     let known = env
@@ -92,7 +92,7 @@ async fn broker(env: &Env) -> Result<&'static KafkaBroker> {
     Ok(broker)
 }
 
-const EARLIEST: &[(&str, &str)] = &[("auto.offset.reset", "earliest")];
+pub(crate) const EARLIEST: &[(&str, &str)] = &[("auto.offset.reset", "earliest")];
 
 pub(crate) fn cases(suite: &mut Suite) {
     suite.case(

@@ -25,8 +25,10 @@ mod metadata;
 mod nested;
 mod order;
 mod payloads;
+mod records;
 mod retries;
 mod scopes;
+mod serving;
 mod signals;
 mod state;
 mod steps;
@@ -67,6 +69,10 @@ fn services() -> Endpoint {
             .bind(order::Sequence)
             .bind(order::Sequencer)
             .bind(payloads::Payloads)
+            .bind(records::DeadLetters)
+            .bind(records::Numbers)
+            .bind(records::Once)
+            .bind(records::Witness)
             .bind(retries::Retries)
             .bind(signals::Approval)
             .bind(signals::Waiter)
@@ -101,8 +107,10 @@ fn main() -> ExitCode {
         nested::cases,
         order::cases,
         payloads::cases,
+        records::cases,
         retries::cases,
         scopes::cases,
+        serving::cases,
         signals::cases,
         state::cases,
         steps::cases,

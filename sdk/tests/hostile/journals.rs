@@ -455,9 +455,9 @@ fn heads_that_are_wrong_get_an_http_error() {
                 "application/vnd.restate.invocation.v99999999999",
                 415,
             ),
-            ("/invoke/Plain/nothing", crate::rig::V7, 404),
-            ("/invoke/Nothing/echo", crate::rig::V7, 404),
-            ("/invoke/Plain", crate::rig::V7, 404),
+            ("/invoke/Plain/nothing", V7, 404),
+            ("/invoke/Nothing/echo", V7, 404),
+            ("/invoke/Plain", V7, 404),
         ] {
             let mut request = invocation(path);
             request

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 
 use crate::wire;
 
-pub(crate) const V7: &str = "application/vnd.restate.invocation.v7";
+pub(crate) use crate::wire::V7;
 
 /// How long a test may take; on a busy machine it is far from that.
 const LIMIT: Duration = Duration::from_secs(300);

@@ -1,6 +1,9 @@
 //! Bytes on the wire, written by hand so that they can be wrong: messages of the service protocol and
 //! frames of HTTP/2.
 
+/// The version that requests speak unless they say otherwise.
+pub(crate) const V7: &str = "application/vnd.restate.invocation.v7";
+
 /// Message types of the service protocol.
 pub(crate) const START: u16 = 0x0000;
 pub(crate) const SUSPENSION: u16 = 0x0001;
@@ -232,7 +235,7 @@ pub(crate) mod raw {
             field(":scheme", "http"),
             field(":authority", "localhost"),
             field(":path", path),
-            field("content-type", crate::rig::V7),
+            field("content-type", super::V7),
         ]
         .concat()
     }

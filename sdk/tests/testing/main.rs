@@ -4,6 +4,7 @@
 
 mod flows;
 mod handles;
+mod kafka;
 mod keyed;
 mod mixture;
 mod operators;

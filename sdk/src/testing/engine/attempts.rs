@@ -197,7 +197,6 @@ impl Engine {
         self.attempts.remove(&running.attempt);
         self.timers.remove(&Timer::Inactivity(running.attempt));
         self.timers.remove(&Timer::Abort(running.attempt));
-        self.invocations[index].output = None;
         self.effects.push_back(Effect::Drop {
             attempt: running.attempt,
         });

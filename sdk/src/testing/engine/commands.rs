@@ -338,6 +338,12 @@ impl Engine {
         self.keyed(place).run
     }
 
+    /// Whose awakeable this is, and which.
+    pub(crate) fn awakeable_of(&self, id: &str) -> Option<(Index, u32)> {
+        let (raw, signal) = parse_awakeable(id)?;
+        Some((*self.by_raw.get(&raw)?, signal))
+    }
+
     // ---- signals -----------------------------------------------------------------------------
 
     fn send_signal(&mut self, signal: SendSignal) -> Result<(), String> {

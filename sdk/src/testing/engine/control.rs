@@ -2,7 +2,7 @@
 
 use super::{
     Engine, VOID, failure,
-    invocation::{Index, Outcome, Status, What},
+    invocation::{AttemptId, Index, Outcome, Status, What},
     timers::Timer,
 };
 use crate::{
@@ -50,6 +50,35 @@ impl Engine {
         self.timers.remove(&Timer::Begin(index));
         self.complete(index, outcome);
         self.forget(index);
+    }
+
+    /// The attempt crashes, and the next one begins at once: it counts for no retry policy.
+    pub(crate) fn crash(&mut self, attempt: AttemptId) {
+        if let Some(&index) = self.attempts.get(&attempt) {
+            self.end_attempt(index);
+            self.record(index, What::Cut("the attempt crashes"));
+            self.begin(index);
+        }
+    }
+
+    /// Ends the request of an attempt long before the inactivity timeout.
+    pub(crate) fn cut_short(&mut self, attempt: AttemptId) {
+        if let Some(&index) = self.attempts.get(&attempt) {
+            self.record(
+                index,
+                What::Cut("the request ends, so that the attempt suspends"),
+            );
+            self.close(attempt);
+        }
+    }
+
+    /// The invocation of an attempt that runs, and whether its request is open.
+    pub(crate) fn running(&self, attempt: AttemptId) -> Option<(Index, bool)> {
+        let &index = self.attempts.get(&attempt)?;
+        match &self.invocations[index].status {
+            Status::Running(running) => Some((index, running.closed_at.is_none())),
+            _ => None,
+        }
     }
 
     /// Ends the attempt, and begins no other one before it is resumed.

@@ -2,7 +2,8 @@
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 
-use super::{Engine, invocation::RawId};
+use super::{Engine, Origin, Submission, invocation::RawId};
+use crate::random::Rng;
 
 const DIGITS: &[u8; 62] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
@@ -41,14 +42,65 @@ pub(super) fn is_invocation_id(id: &str) -> bool {
 }
 
 impl Engine {
+    /// The generator of an invocation's id and random seed. It depends on the runtime's seed and on who
+    /// asks for what, never on who asks first: so the same invocation is called the same in each
+    /// order of events. Of workflows and idempotency keys, the key says which invocation it is.
+    pub(super) fn rng_of(&mut self, submission: &Submission, origin: Origin, by_key: bool) -> Rng {
+        let mut hash = Fnv::new(self.seed);
+        if by_key {
+            hash.add(submission.service.as_bytes());
+            hash.add(submission.key.as_deref().unwrap_or_default().as_bytes());
+            hash.add(submission.handler.as_bytes());
+            let key = submission.idempotency_key.as_deref();
+            hash.add(key.unwrap_or_default().as_bytes());
+            hash.add(submission.scope.as_deref().unwrap_or_default().as_bytes());
+        } else {
+            let made = match origin {
+                Origin::Outside | Origin::Kafka => &mut self.made,
+                Origin::Handler(index) => {
+                    let parent = &mut self.invocations[index];
+                    hash.add(&parent.raw);
+                    &mut parent.made
+                }
+            };
+            *made += 1;
+            hash.add(&made.to_be_bytes());
+        }
+        Rng::new(hash.get())
+    }
+
     /// An id that nobody has.
-    pub(super) fn new_raw_id(&mut self) -> RawId {
+    pub(super) fn new_raw_id(&self, rng: &mut Rng) -> RawId {
         loop {
             let mut raw = [0; 24];
-            self.rng.fill_bytes(&mut raw);
+            rng.fill_bytes(&mut raw);
             if !self.by_raw.contains_key(&raw) {
                 return raw;
             }
         }
+    }
+}
+
+/// A hash that is the same everywhere and for ever: FNV-1a.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fnv(u64);
+
+impl Fnv {
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut hash = Self(0xcbf2_9ce4_8422_2325);
+        hash.add(&seed.to_be_bytes());
+        hash
+    }
+
+    /// Adds a piece; pieces that are cut otherwise give another hash.
+    pub(crate) fn add(&mut self, piece: &[u8]) {
+        let length = (piece.len() as u64).to_be_bytes();
+        for byte in piece.iter().chain(&length) {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+        }
+    }
+
+    pub(crate) fn get(self) -> u64 {
+        self.0
     }
 }

@@ -42,7 +42,7 @@ pub(crate) struct Invocation {
     pub(crate) created_at: u64,
     pub(crate) completed_at: u64,
     pub(crate) attempts: u32,
-    /// The Output command's result, until the attempt says End.
+    /// The result of the Output command in the journal: a later attempt may be the one that says End.
     pub(crate) output: Option<Outcome>,
     /// Failed attempts since a command was stored, as `Start` tells them.
     pub(crate) failures: u32,
@@ -50,6 +50,8 @@ pub(crate) struct Invocation {
     pub(crate) retries: u32,
     pub(crate) stored_at: u64,
     pub(crate) children: Vec<Index>,
+    /// How many invocations it has made.
+    pub(crate) made: u64,
     pub(crate) waiters: Vec<Waiter>,
     pub(crate) last_error: Option<Error>,
     /// Ended before it began, or retained no longer: nobody finds it by its id.
@@ -140,6 +142,8 @@ pub(crate) enum What {
     Failed(Error, Next),
     Paused,
     Resumed,
+    /// The exploration cut it here, in this way.
+    Cut(&'static str),
     Ended(Outcome),
 }
 

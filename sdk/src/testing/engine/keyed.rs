@@ -70,6 +70,14 @@ impl Engine {
         self.by_idempotency_key.retain(|_, known| *known != index);
     }
 
+    /// All objects and workflows, with their services and keys, sorted.
+    pub(crate) fn all_keyed(&self) -> impl Iterator<Item = (&str, &str, &Keyed)> {
+        self.places.iter().flat_map(move |(service, keys)| {
+            let keys = keys.iter();
+            keys.map(move |(key, place)| (&**service, &**key, &self.keyed[*place]))
+        })
+    }
+
     pub(crate) fn keyed(&self, place: usize) -> &Keyed {
         &self.keyed[place]
     }

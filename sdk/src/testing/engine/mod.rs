@@ -29,11 +29,13 @@ use self::{
     },
     keyed::Keyed,
     submit::IdempotencyKey,
-    timers::{Timer, Timers},
+    timers::Timers,
 };
 pub(crate) use self::{
     commands::{already_invoked, not_found},
+    ids::Fnv,
     submit::{Origin, Submission},
+    timers::Timer,
 };
 use crate::{
     protocol::{
@@ -77,7 +79,12 @@ pub(crate) struct Engine {
     pub(crate) catalog: Catalog,
     version: ProtocolVersion,
     now: u64,
+    seed: u64,
     rng: Rng,
+    /// How many invocations were made from outside.
+    made: u64,
+    /// What is due waits to be told that it happens: see [`Engine::fire_due`].
+    pub(crate) stepwise: bool,
     pub(crate) invocations: Vec<Invocation>,
     by_id: HashMap<String, Index>,
     by_raw: HashMap<RawId, Index>,
@@ -97,7 +104,10 @@ impl Engine {
             catalog,
             version,
             now,
+            seed,
             rng: Rng::new(seed),
+            made: 0,
+            stepwise: false,
             invocations: Vec::new(),
             by_id: HashMap::new(),
             by_raw: HashMap::new(),

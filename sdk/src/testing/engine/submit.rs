@@ -67,6 +67,7 @@ impl Engine {
             let (index, already) = (run, true);
             return Ok(Submitted { index, already });
         }
+        let by_key = submission.idempotency_key.is_some() || info.ty == HandlerType::Workflow;
         let idempotency_key = submission.idempotency_key.clone().map(|idempotency_key| {
             (
                 submission.service.clone(),
@@ -91,11 +92,12 @@ impl Engine {
         if let Some(key) = idempotency_key {
             self.by_idempotency_key.insert(key, index);
         }
-        let raw = self.new_raw_id();
+        let mut rng = self.rng_of(&submission, origin, by_key);
+        let raw = self.new_raw_id(&mut rng);
         let id = invocation_id(&raw);
         self.by_id.insert(id.clone(), index);
         self.by_raw.insert(raw, index);
-        let seed = self.rng.next_u64();
+        let seed = rng.next_u64();
         let now = self.now();
         self.invocations.push(Invocation {
             id,
@@ -121,6 +123,7 @@ impl Engine {
             retries: 0,
             stored_at: now,
             children: Vec::new(),
+            made: 0,
             waiters: Vec::new(),
             last_error: None,
             forgotten: false,

@@ -9,7 +9,7 @@ use super::{
 use crate::protocol::MessageType;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Timer {
+pub(crate) enum Timer {
     /// A Sleep command, by its completion id.
     Sleep(Index, u32),
     /// A delayed send begins.
@@ -66,9 +66,24 @@ impl Engine {
     /// The time goes on; it never goes back. What is due by then happens.
     pub(crate) fn advance_to(&mut self, now: u64) {
         self.now = self.now.max(now);
+        if self.stepwise {
+            return;
+        }
         while let Some(timer) = self.timers.take_due(self.now) {
             self.fire(timer);
         }
+    }
+
+    /// What is due and has not happened yet, in the order of times.
+    pub(crate) fn due(&self) -> Vec<Timer> {
+        let due = self.timers.by_time.range(..=(self.now, u64::MAX));
+        due.map(|(_, timer)| timer.clone()).collect()
+    }
+
+    /// This happens now.
+    pub(crate) fn fire_due(&mut self, timer: Timer) {
+        self.timers.remove(&timer);
+        self.fire(timer);
     }
 
     fn fire(&mut self, timer: Timer) {

@@ -22,6 +22,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 struct Queue {
     chunks: VecDeque<Bytes>,
     ended: bool,
+    /// How many chunks may be read before more are allowed, if that is limited.
+    allowed: Option<usize>,
 }
 
 /// Where a request's bytes are put.
@@ -35,6 +37,16 @@ impl Feed {
 
     pub(super) fn end(&self) {
         lock(&self.0).ended = true;
+    }
+
+    /// Chunks that were not read yet.
+    pub(super) fn len(&self) -> usize {
+        lock(&self.0).chunks.len()
+    }
+
+    /// Lets no more than so many chunks be read.
+    pub(super) fn allow(&self, chunks: Option<usize>) {
+        lock(&self.0).allowed = chunks;
     }
 
     pub(super) fn body(&self) -> RequestBody {
@@ -55,6 +67,11 @@ impl Body for RequestBody {
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let mut queue = lock(&self.0.0);
+        match &mut queue.allowed {
+            Some(0) => return Poll::Pending,
+            Some(left) => *left -= 1,
+            None => {}
+        }
         match queue.chunks.pop_front() {
             Some(chunk) => Poll::Ready(Some(Ok(Frame::data(chunk)))),
             None if queue.ended => Poll::Ready(None),

@@ -14,6 +14,8 @@ use std::{
 use http::{Request, Uri};
 use http_body::Body as _;
 
+mod explored;
+
 use super::body::{AttemptWaker, Feed, RequestBody, Woken};
 use crate::{
     Endpoint, EndpointBody,
@@ -24,6 +26,7 @@ use crate::{
             Effect, Engine,
             invocation::{AttemptId, CallerId, Index, Outcome},
         },
+        explore::{Course, Said},
         wire::{Msg, OutgoingDecoder},
     },
 };
@@ -75,6 +78,9 @@ pub(super) struct Driver {
     woken: Arc<Woken>,
     foreign: Arc<Mutex<Option<(Index, String)>>>,
     answers: BTreeMap<CallerId, Outcome>,
+    /// Of a run that is explored, as what an attempt says while it is polled.
+    pub(super) course: Option<Box<Course>>,
+    said: Option<Vec<Said>>,
 }
 
 impl Driver {
@@ -93,6 +99,8 @@ impl Driver {
             woken: Arc::default(),
             foreign: Arc::default(),
             answers: BTreeMap::new(),
+            course: None,
+            said: None,
         }
     }
 
@@ -107,6 +115,11 @@ impl Driver {
 
     /// Does the next thing that can be done at this time.
     pub(super) fn step(&mut self) -> Result<Step, Fault> {
+        if let Some(mut course) = self.course.take() {
+            let step = self.step_explored(&mut course);
+            self.course = Some(course);
+            return step;
+        }
         self.carry_out();
         for attempt in self.woken.take() {
             self.make_ready(attempt);
@@ -235,7 +248,10 @@ impl Driver {
         };
         live.ready = false;
         if let Some(reason) = live.refused.take() {
-            self.engine.handle_broken(attempt, &reason);
+            match &mut self.said {
+                Some(said) => said.push(Said::Broken(reason)),
+                None => self.engine.handle_broken(attempt, &reason),
+            }
             return Ok(());
         }
         let mut cx = Context::from_waker(&live.waker);
@@ -246,18 +262,26 @@ impl Driver {
                 Some(Err(never)) => match never {},
                 None => {
                     let reason = "the response ended without End, Error or Suspension";
-                    self.engine.handle_broken(attempt, reason);
+                    match &mut self.said {
+                        Some(said) => said.push(Said::Broken(reason.to_owned())),
+                        None => self.engine.handle_broken(attempt, reason),
+                    }
                     break;
                 }
             };
             live.spins = 0;
             live.decoder.push(chunk);
             loop {
-                match live.decoder.next() {
-                    Ok(Some(message)) => self.engine.handle_message(attempt, message),
-                    Ok(None) => break,
-                    Err(error) => {
+                match (live.decoder.next(), &mut self.said) {
+                    (Ok(Some(message)), None) => self.engine.handle_message(attempt, message),
+                    (Ok(Some(message)), Some(said)) => said.push(Said::Message(message)),
+                    (Ok(None), _) => break,
+                    (Err(error), None) => {
                         self.engine.handle_broken(attempt, &error.to_string());
+                        break;
+                    }
+                    (Err(error), Some(said)) => {
+                        said.push(Said::Broken(error.to_string()));
                         break;
                     }
                 }

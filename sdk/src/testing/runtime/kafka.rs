@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use base64::{Engine as _, prelude::BASE64_URL_SAFE};
 use bytes::Bytes;
 
 use super::{TestRuntime, encoded, parse_target};
 use crate::{
-    Encode, InvocationId, Target,
+    Encode, InvocationId, KafkaEvent, KafkaEventBuilder, Raw, Target,
     testing::engine::{Origin, Submission, catalog::ServiceType},
 };
 
@@ -16,7 +15,8 @@ use crate::{
 pub(super) struct Subscriptions {
     /// The topic, and the handler.
     sinks: Vec<(String, Target)>,
-    offsets: BTreeMap<String, u64>,
+    /// The next offset of each topic and partition.
+    offsets: BTreeMap<(String, i32), i64>,
 }
 
 impl TestRuntime {
@@ -87,12 +87,13 @@ impl TestRuntime {
         self.produce_raw(topic, Some(key.as_ref()), encoded(value))
     }
 
-    /// As [`produce`](Self::produce), with bytes as they are; a record without a value is an empty one.
+    /// As [`produce`](Self::produce), with bytes as they are; a record without a value is an empty one. Without
+    /// a key, the record's is null: the header `kafka.key` is missing then, and an object's key is empty.
     ///
     /// # Panics
     ///
     /// If nobody is subscribed to the topic; if the key is not UTF-8 and an object or workflow is subscribed, which
-    /// stops a partition for good on the real server.
+    /// stops a partition for good on the real server. A service takes any key.
     ///
     /// # Examples
     ///
@@ -104,49 +105,93 @@ impl TestRuntime {
         key: Option<&[u8]>,
         value: impl Into<Bytes>,
     ) -> Vec<InvocationId> {
-        let value = value.into();
-        let offset = self
-            .subscriptions
-            .offsets
-            .entry(topic.to_owned())
-            .or_default();
-        let this = *offset;
-        *offset += 1;
+        let record = KafkaEvent::builder(Raw(value.into())).topic(topic);
+        self.produce_event(match key {
+            Some(key) => record.key(key),
+            None => record,
+        })
+    }
+
+    /// Puts a record on a topic, as the builder of [`KafkaEvent`] describes it: with or without key and value, on
+    /// any partition, of any time. The offset is the next one of the partition and the subscription's id the
+    /// runtime's, whatever was set; without a timestamp it is the present virtual time.
+    ///
+    /// Gives the invocations. What the server drops makes none: the second record for the run of a workflow.
+    ///
+    /// # Panics
+    ///
+    /// As [`produce`](Self::produce) and [`produce_raw`](Self::produce_raw).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use durably::{prelude::*, testing::TestRuntime};
+    ///
+    /// struct Prices;
+    ///
+    /// #[durably::object]
+    /// impl Prices {
+    ///     #[handler]
+    ///     async fn on_price(&self, ctx: &ObjectContext, event: KafkaEvent<u64>) -> HandlerResult<()> {
+    ///         match event.value() {
+    ///             Some(cents) => ctx.set("cents", cents),
+    ///             None => ctx.clear_all(), // a tombstone
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let mut runtime = TestRuntime::new(Endpoint::builder().bind(Prices).build()?);
+    /// runtime.subscribe("prices", "Prices/on_price");
+    /// runtime.produce_event(KafkaEvent::builder(499).topic("prices").key("tea").partition(2));
+    /// runtime.produce_event(KafkaEvent::<u64>::tombstone().topic("prices").key("tea").partition(2));
+    /// runtime.run_until_idle();
+    /// assert_eq!(runtime.state::<u64>("Prices", "tea", "cents"), None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[track_caller]
+    pub fn produce_event<T: Encode>(&mut self, event: KafkaEventBuilder<T>) -> Vec<InvocationId> {
+        let (mut record, value) = event.into_parts();
+        let value = value.as_ref().map(encoded).unwrap_or_default();
         let sinks = self.subscriptions.sinks.iter().enumerate();
         let sinks: Vec<_> = sinks
-            .filter(|(_, (of, _))| of == topic)
+            .filter(|(_, (of, _))| *of == record.topic)
             .map(|(number, (_, target))| (number, target.clone()))
             .collect();
         if sinks.is_empty() {
             self.fail(&format!(
-                "nobody is subscribed to the topic `{topic}`: use `subscribe`"
+                "nobody is subscribed to the topic `{}`: use `subscribe`",
+                record.topic
             ));
+        }
+        let place = (record.topic.clone(), record.partition);
+        let next = self.subscriptions.offsets.entry(place).or_default();
+        record.offset = *next;
+        *next += 1;
+        if record.timestamp_millis.is_none() {
+            record.timestamp_millis = i64::try_from(self.driver.engine.now()).ok();
         }
         let mut ids = Vec::new();
         for (number, target) in sinks {
             let service = self.driver.engine.catalog.service(target.service_name());
             let keyed = service.is_some_and(|service| service.ty != ServiceType::Service);
-            let object_key = keyed.then(|| match std::str::from_utf8(key.unwrap_or_default()) {
-                Ok(key) => key.to_owned(),
-                Err(_) => self.fail("the key of a record for an object must be UTF-8"),
+            let key = keyed.then(|| {
+                let bytes = record.key.as_deref().unwrap_or_default();
+                match std::str::from_utf8(bytes) {
+                    Ok(key) => key.to_owned(),
+                    Err(_) => self.fail(&format!(
+                        "the key of a record for `{target}` must be UTF-8: the server delivers nothing more \
+                         of the partition, and says so in its log alone"
+                    )),
+                }
             });
-            let header = |key: &str, value: String| (key.to_owned(), value);
-            let mut headers = vec![
-                header("kafka.offset", this.to_string()),
-                header("kafka.topic", topic.to_owned()),
-                header("kafka.partition", "0".to_owned()),
-                header("kafka.timestamp", self.driver.engine.now().to_string()),
-                header("restate.subscription.id", format!("sub_1{number:022}")),
-            ];
-            if let Some(key) = key {
-                headers.push(header("kafka.key", BASE64_URL_SAFE.encode(key)));
-            }
+            record.subscription_id = Some(format!("sub_1{number:022}"));
             let submission = Submission {
                 service: target.service_name().to_owned(),
                 handler: target.handler_name().to_owned(),
-                key: object_key,
+                key,
                 input: value.clone(),
-                headers,
+                headers: record.to_headers().into_iter().collect(),
                 ..Submission::default()
             };
             // What it refuses is dropped, like the second record for a workflow's run.

@@ -14,6 +14,7 @@ use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 
+pub(in crate::testing) use self::story::{describe_command, show};
 pub use self::{
     builder::TestRuntimeBuilder,
     look::{InvocationStatus, InvocationSummary},
@@ -30,6 +31,7 @@ use crate::{
         invocation::{CallerId, Index, Outcome, Waiter},
         not_found,
     },
+    testing::explore::Course,
 };
 
 /// 2020-01-01, in milliseconds since the Unix epoch: when virtual time begins.
@@ -84,7 +86,7 @@ impl fmt::Debug for TestRuntime {
 
 impl Drop for TestRuntime {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() && self.driver.course.is_none() {
             eprintln!("the test runtime's seed was {}", self.seed);
         }
     }
@@ -399,6 +401,22 @@ impl TestRuntime {
             Some(index) => Ok(self.id_of(index)),
             None => Err(terminal(not_found())),
         }
+    }
+
+    // ---- exploration -------------------------------------------------------------------------
+
+    /// From now on the course decides what happens when, and failures are left to who explores.
+    pub(super) fn explore(&mut self, course: Course) {
+        self.driver.explore(course);
+    }
+
+    /// The course of a run that is over.
+    pub(super) fn take_course(&mut self) -> Option<Box<Course>> {
+        self.driver.course.take()
+    }
+
+    pub(super) fn engine(&self) -> &Engine {
+        &self.driver.engine
     }
 
     // ---- helpers -----------------------------------------------------------------------------

@@ -98,7 +98,7 @@ impl Journal {
         &self.events
     }
 
-    pub(super) fn of(invocation: &Invocation) -> Self {
+    pub(in crate::testing) fn of(invocation: &Invocation) -> Self {
         let title = format!(
             "{} {}: {}",
             invocation.id,
@@ -142,6 +142,7 @@ impl Journal {
                 ),
                 What::Paused => (JournalEventKind::Runtime, "paused".to_owned()),
                 What::Resumed => (JournalEventKind::Runtime, "resumed".to_owned()),
+                What::Cut(how) => (JournalEventKind::Runtime, format!("CUT: {how}")),
                 What::Ended(outcome) => (
                     JournalEventKind::Runtime,
                     format!("ended with {}", describe_outcome(outcome)),
@@ -236,7 +237,7 @@ fn describe_failure(failure: &Failure) -> String {
 }
 
 /// A payload as text, as far as it is text.
-fn show(payload: &Bytes) -> String {
+pub(in crate::testing) fn show(payload: &Bytes) -> String {
     let Ok(text) = std::str::from_utf8(payload) else {
         return format!("{} bytes", payload.len());
     };
@@ -300,7 +301,7 @@ fn describe_issued(command: &CommandMessage, at: u64) -> String {
     }
 }
 
-fn describe_command(command: &CommandMessage) -> String {
+pub(in crate::testing) fn describe_command(command: &CommandMessage) -> String {
     use CommandMessage as C;
     match command {
         C::Output(output) => format!(

@@ -148,6 +148,10 @@ impl TestRuntime {
                 invocation.target()
             ));
         }
+        if self.driver.course.is_some() {
+            // The exploration catches and reports it: nothing is printed here.
+            std::panic::resume_unwind(Box::new(text));
+        }
         panic!("{text}\n  (seed {})", self.seed);
     }
 }

@@ -49,7 +49,28 @@ impl Checkout {
     }
 }
 
+struct Orders;
+
+#[durably::object]
+impl Orders {
+    #[handler(kafka(dead_letter = "DeadLetters/record"))]
+    async fn kept(&self, _: &ObjectContext, _event: KafkaEvent<u64>) -> HandlerResult<u64> {
+        Ok(1)
+    }
+
+    #[handler(kafka(dead_letter = "dead.Letters/by/topic/record", on_decode_failure = "fail"))]
+    async fn rejected(&self, _: &ObjectContext, _event: u64) -> HandlerResult<()> {
+        Ok(())
+    }
+
+    #[handler(kafka(on_decode_failure = "pause", on_terminal_failure = "pause",))]
+    async fn paused(&self, _: &SharedObjectContext) -> HandlerResult<()> {
+        Ok(())
+    }
+}
+
 fn main() {
+    let _ = Orders.definition();
     let definition = Checkout.definition();
     let _: &durably::ServiceDefinition = &definition;
     let _ = (HandlerKind::Workflow, ServiceKind::Workflow);
