@@ -34,8 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 ///         let handlers = demo.serve_apart(&[("GREETING", "Hello")]).await?;
 ///         handlers.kill9();
 ///         handlers.restart()?;
-///         let greeting: String = demo.ingress().call("Greeter", "greet", &"Ada").await?;
-///         demo.say(greeting);
+///         let greeter = demo.client().service::<GreeterClient>();
+///         demo.say(greeter.greet("Ada".to_owned()).await?);
 ///         Ok(())
 ///     })
 ///     .await

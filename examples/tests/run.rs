@@ -4,7 +4,9 @@ use std::fs::File;
 use std::process::Stdio;
 use std::time::Duration;
 
+use durably::prelude::*;
 use durably::test_server::{ProcessUnderTest, RestateServer, free_port};
+use durably::testing::RecordedJournal;
 
 type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
@@ -93,7 +95,7 @@ async fn three_ways() -> Result {
             "Kafka      +5 → Level { pieces: 102, changes: 3 }",
             "the server is gone",
             "Level { pieces: 142, changes: 63 }",
-            "failed with status 409: there are only 142 of tea",
+            "status 409: there are only 142 of tea",
             "Kafka      +1 → Level { pieces: 143, changes: 64 }",
         ],
     )
@@ -255,6 +257,41 @@ async fn they_serve_for_a_server_elsewhere() -> Result {
             process.log()
         );
     }
+    Ok(())
+}
+
+struct Echo;
+
+#[durably::service]
+impl Echo {
+    #[handler]
+    async fn echo(&self, _ctx: &Context, text: String) -> HandlerResult<String> {
+        Ok(text)
+    }
+}
+
+#[tokio::test]
+async fn a_journal_is_exported() -> Result {
+    let endpoint = Endpoint::builder().bind(Echo).build()?;
+    let server = RestateServer::builder().start().await?;
+    let _served = server.serve(endpoint.clone()).await?;
+    let sent = server.ingress().send("Echo", "echo", "tea").await?;
+    let id = &*sent.invocation_id;
+    server.ingress().attach::<String>(id).await?;
+    let export = async |arguments: &[&str]| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_export-journal"));
+        command.args(arguments).output().await
+    };
+    let output = export(&[server.admin_url(), id]).await?;
+    let journal: RecordedJournal = String::from_utf8(output.stdout)?.parse()?;
+    assert!(journal.replay(&endpoint)?.ended());
+    let said = String::from_utf8(output.stderr)?;
+    assert!(said.contains("→ output \"tea\""), "{said}");
+
+    let output = export(&[server.admin_url(), "inv_nobody"]).await?;
+    assert!(!output.status.success() && output.stdout.is_empty());
+    let output = export(&[]).await?;
+    assert!(String::from_utf8(output.stderr)?.contains("usage"));
     Ok(())
 }
 

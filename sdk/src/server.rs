@@ -94,6 +94,8 @@ pub struct HttpServer {
     settings: Settings,
     signals: bool,
     shutdown: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    #[cfg(feature = "admin")]
+    registration: Option<crate::admin::Registration>,
 }
 
 impl HttpServer {
@@ -104,7 +106,31 @@ impl HttpServer {
             settings: Settings::default(),
             signals: true,
             shutdown: None,
+            #[cfg(feature = "admin")]
+            registration: None,
         }
+    }
+
+    /// Registers itself with a Restate server once it listens, and ensures Kafka clusters and subscriptions there;
+    /// with the feature `admin`.
+    ///
+    /// It waits until that server is up, while it serves. What is registered already stays as it is, so this may happen
+    /// at every start. If the server refuses, serving ends with that error.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use durably::{Endpoint, HttpServer, admin::Registration};
+    ///
+    /// # async fn example(endpoint: Endpoint) -> std::io::Result<()> {
+    /// let registration = Registration::at("http://127.0.0.1:9070").advertise("http://127.0.0.1:9080");
+    /// HttpServer::new(endpoint).register(registration).listen("127.0.0.1:9080").await
+    /// # }
+    /// ```
+    #[cfg(feature = "admin")]
+    pub fn register(mut self, registration: crate::admin::Registration) -> Self {
+        self.registration = Some(registration);
+        self
     }
 
     /// Drains and ends when this future ends, too (see [Shutdown](Self#shutdown)).
@@ -337,7 +363,8 @@ impl HttpServer {
     ///
     /// # Errors
     ///
-    /// None at present: a connection that fails, or cannot be accepted, is logged and ends no others.
+    /// When a [registration](Self::register) is refused. A connection that fails, or cannot be accepted, is logged and
+    /// ends no others.
     ///
     /// # Examples
     ///
@@ -355,6 +382,8 @@ impl HttpServer {
             settings,
             signals,
             shutdown,
+            #[cfg(feature = "admin")]
+            registration,
         } = self;
         let drain = Drain::default();
         let patience = Patience::new(settings.request_idle_timeout);
@@ -364,11 +393,38 @@ impl HttpServer {
             patience: patience.clone(),
         };
         let triggers = shutdown::Triggers { signals, shutdown };
+        let refused = async {
+            #[cfg(feature = "admin")]
+            if let Some(registration) = registration {
+                match registration.ensure().await {
+                    Ok(registered) => report(&registered),
+                    Err(error) => return io::Error::other(error),
+                }
+            }
+            std::future::pending().await
+        };
         tokio::select! {
-            () = serve(listener, service, drain, settings, triggers) => {}
-            () = patience.tick() => {}
+            () = serve(listener, service, drain, settings, triggers) => Ok(()),
+            () = patience.tick() => Ok(()),
+            error = refused => Err(error),
         }
-        Ok(())
+    }
+}
+
+#[cfg(feature = "admin")]
+fn report(registered: &crate::admin::Registered) {
+    if let Some(deployment) = &registered.deployment {
+        let (id, change) = (&deployment.value.id, deployment.change);
+        tracing::info!(deployment.id = id, ?change, "registered");
+    }
+    for subscription in &registered.subscriptions {
+        let (found, change) = (&subscription.value, subscription.change);
+        tracing::info!(
+            subscription.id = found.id,
+            source = found.source,
+            ?change,
+            "subscribed"
+        );
     }
 }
 

@@ -264,10 +264,8 @@ async fn published(demo: &Demo, channel: &str) -> anyhow::Result<Vec<String>> {
     let uploaded = UPLOADS.iter().filter(|(of, ..)| *of == channel);
     let uploaded: Vec<_> = uploaded.map(|(_, title, _)| (*title).to_owned()).collect();
     let published = eventually(format!("the films of {channel}"), async || {
-        let ingress = demo.ingress();
-        let titles: Vec<String> = ingress
-            .call_object("Channel", channel, "published", &())
-            .await?;
+        let channel = demo.client().object::<ChannelClient>(channel);
+        let titles = channel.published().await?;
         Ok((titles.len() >= uploaded.len()).then_some(titles))
     })
     .await?;

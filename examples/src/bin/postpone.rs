@@ -140,8 +140,8 @@ async fn demonstrate(demo: &Demo, mail: &Mail) -> anyhow::Result<()> {
         broker.produce_all("carts", records).await?;
         for (customer, event) in events {
             eventually(format!("event {number} of {customer}"), async || {
-                let ingress = demo.ingress();
-                let events: u64 = ingress.call_object("Cart", customer, "events", &()).await?;
+                let cart = demo.client().object::<CartClient>(*customer);
+                let events = cart.events().await?;
                 Ok((events == number).then_some(()))
             })
             .await?;

@@ -88,29 +88,29 @@ async fn main() -> std::process::ExitCode {
 // What follows calls the handler in the three ways: one by one, then all at once and with a crash.
 
 use anyhow::{bail, ensure};
-use durably::test_server::Ingress;
+use durably::ingress::{IngressClient, IngressFuture};
 use durably_examples::{Demo, eventually, record};
 use tokio::task::JoinSet;
 
 /// How often each way is taken when all are taken at once.
-const TIMES: i64 = 20;
+const TIMES: u32 = 20;
 
 async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
-    let ingress = demo.ingress();
+    let client = demo.client();
     let broker = demo.start_kafka().await?;
     broker.create_topic("deliveries", 2).await?;
     demo.subscribe("deliveries", "Stock/change").await?;
 
     demo.step("Call the handler by HTTP, twice with the same idempotency key");
     demo.say("curl localhost:8080/Stock/tea/change --json '{\"pieces\": 100}' -H 'idempotency-key: first'");
-    let level = change_by_http(&ingress, "first", 100).await?;
-    let again = change_by_http(&ingress, "first", 100).await?;
+    let level = by_http(&client, "first", 100).await?;
+    let again = by_http(&client, "first", 100).await?;
     demo.say_when(format!("HTTP     +100 → {level:?}"));
     demo.say_when(format!("HTTP     again → {again:?}"));
     ensure!((level.pieces, level.changes) == (100, 1) && again == level);
 
     demo.step("Call it by another handler");
-    let sold = sell(&ingress, "tea for three", 3).await?;
+    let sold = by_handler(&client, "tea for three", 3).await?;
     demo.say_when(format!("handler    -3 → {sold}"));
     ensure!(sold == "sold, 97 left");
 
@@ -127,19 +127,15 @@ async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
     ));
     let mut calls = JoinSet::new();
     for n in 0..TIMES {
-        let client = ingress.clone();
-        calls.spawn(async move { change_by_http(&client, &format!("{n}"), 1).await.map(drop) });
-        let client = ingress.clone();
-        calls.spawn(async move { sell(&client, &format!("{n}"), 1).await.map(drop) });
+        let delivered = by_http(&client, &n.to_string(), 1);
+        calls.spawn(async { delivered.await.map(drop) });
+        let sold = by_handler(&client, &n.to_string(), 1);
+        calls.spawn(async { sold.await.map(drop) });
     }
     let records = (0..TIMES).map(|_| record("tea", &Change { pieces: 2 }));
     let records = records.collect::<anyhow::Result<Vec<_>>>()?;
     broker.produce_all("deliveries", records).await?;
-    let booked = eventually("some changes are booked", async || {
-        let level: Level = ingress.call_object("Stock", "tea", "level", &()).await?;
-        Ok((level.changes > 10).then_some(level.changes - 3))
-    })
-    .await?;
+    let booked = level_after(demo, 3 + 10).await?.changes - 3;
     demo.server().kill9();
     demo.say_when(format!(
         "the server is gone, with {booked} of {} changes booked",
@@ -150,9 +146,9 @@ async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
     while let Some(call) = calls.join_next().await {
         call??;
     }
-    let changes = 3 + 3 * u64::try_from(TIMES)?;
+    let changes = u64::from(3 + 3 * TIMES);
     let level = level_after(demo, changes).await?;
-    let pieces = 102 + TIMES - TIMES + 2 * TIMES;
+    let pieces = i64::from(102 + TIMES - TIMES + 2 * TIMES);
     demo.say_when(format!(
         "102 + {TIMES} × 1 (HTTP) - {TIMES} × 1 (handler) + {TIMES} × 2 (Kafka) = {pieces}"
     ));
@@ -161,14 +157,17 @@ async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
     demo.say("each took effect exactly once, one after the other: no lock, no table of duplicates");
 
     demo.step("A refusal reaches each caller in its own way");
-    let refused = change_by_http(&ingress, "too much", -1000).await;
-    let Err(refused) = refused else {
+    let Err(refused) = by_http(&client, "too much", -1000).await else {
         bail!("1000 pieces went out");
     };
-    demo.say_when(format!("HTTP    -1000 → {refused}"));
-    let refused = sell(&ingress, "too much", 1000).await?;
+    let Some(refused) = refused.as_terminal() else {
+        bail!(refused);
+    };
+    let (code, message) = (refused.code(), refused.message());
+    demo.say_when(format!("HTTP    -1000 → status {code}: {message}"));
+    let refused = by_handler(&client, "too much", 1000).await?;
     demo.say_when(format!("handler -1000 → {refused}"));
-    ensure!(refused == "not sold: there are only 142 of tea");
+    ensure!((code, &*refused) == (409, "not sold: there are only 142 of tea"));
     let records = [-1000, 1].map(|pieces| record("tea", &Change { pieces }));
     let records = records.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
     broker.produce_all("deliveries", records).await?;
@@ -179,44 +178,30 @@ async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Calls the handler as any HTTP client would; asks again as long as the server is away.
-async fn change_by_http(ingress: &Ingress, key: &str, pieces: i64) -> anyhow::Result<Level> {
-    let request = ingress
-        .object("Stock", "tea", "change")
-        .idempotency_key(key)
-        .json(&Change { pieces });
-    answered(|| request.clone().call()).await
+/// Calls the handler from outside. What has an idempotency key is asked again while there is no answer.
+fn by_http(client: &IngressClient, key: &str, pieces: i64) -> IngressFuture<Level> {
+    let stock = client.object::<StockClient>("tea");
+    let request = stock.change(Change { pieces }).idempotency_key(key);
+    request.retry(patiently()).call()
 }
 
 /// Lets the other handler call it.
-async fn sell(ingress: &Ingress, key: &str, pieces: u32) -> anyhow::Result<String> {
+fn by_handler(client: &IngressClient, key: &str, pieces: u32) -> IngressFuture<String> {
     let article = "tea".to_owned();
-    let request = ingress
-        .service("Shop", "sell")
-        .idempotency_key(key)
-        .json(&Sale { article, pieces });
-    answered(|| request.clone().call()).await
+    let shop = client.service::<ShopClient>();
+    let request = shop.sell(Sale { article, pieces }).idempotency_key(key);
+    request.retry(patiently()).call()
 }
 
-async fn answered<T, F>(ask: impl Fn() -> F) -> anyhow::Result<T>
-where
-    F: Future<Output = Result<T, durably::test_server::IngressError>>,
-{
-    loop {
-        match ask().await {
-            Ok(answer) => return Ok(answer),
-            // A refusal is an answer, too.
-            Err(error) if error.status().is_some_and(|status| status < 500) => bail!(error),
-            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
-        }
-    }
+/// As long as a server takes to come back.
+fn patiently() -> RetryPolicy {
+    RetryPolicy::fixed(Duration::from_millis(100)).max_duration(Duration::from_secs(60))
 }
 
 /// The level after so many changes.
 async fn level_after(demo: &Demo, changes: u64) -> anyhow::Result<Level> {
     eventually(format!("change number {changes}"), async || {
-        let ingress = demo.ingress();
-        let level: Level = ingress.call_object("Stock", "tea", "level", &()).await?;
+        let level = demo.client().object::<StockClient>("tea").level().await?;
         Ok((level.changes >= changes).then_some(level))
     })
     .await

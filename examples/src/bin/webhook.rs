@@ -291,10 +291,10 @@ async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
 
 /// How a payment went, as soon as it is known.
 async fn outcome_of(demo: &Demo, order: &str) -> anyhow::Result<Outcome> {
-    let ingress = demo.ingress();
-    let outcome = ingress.attach_workflow("Payment", order);
-    let outcome = tokio::time::timeout(Duration::from_secs(60), outcome).await;
-    Ok(outcome.with_context(|| format!("the payment of {order} does not end"))??)
+    let payment = demo.client().workflow_invocation("Payment", order);
+    let payment = payment.timeout(Duration::from_secs(60));
+    let outcome = payment.attach().await;
+    outcome.with_context(|| format!("the payment of {order} does not end"))
 }
 
 #[cfg(test)]

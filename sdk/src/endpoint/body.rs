@@ -116,6 +116,15 @@ where
         }
     }
 
+    /// The attempt, while there is one.
+    #[cfg(feature = "testing")]
+    pub(crate) fn running(&self) -> Option<&Attempt> {
+        match &self.inner {
+            Inner::Answer { .. } => None,
+            Inner::Attempt { body } => body.attempt.as_ref(),
+        }
+    }
+
     /// The stream of an attempt.
     pub(super) fn attempt(attempt: Attempt, request: B, drain: Option<DrainWatch>) -> Self {
         Self {

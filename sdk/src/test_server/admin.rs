@@ -2,20 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
-use super::client::{self, encode_segment};
 use super::error::TestServerError;
 use super::server::RestateServer;
-
-/// No answer of the admin API takes longer, discovery with its retries included.
-const LIMIT: Duration = Duration::from_secs(30);
+use crate::admin::{AdminClient, AdminError, At, KafkaCluster, NewDeployment, Subscription};
+use crate::client::admin::is_unreachable;
 
 /// How long a registration waits for handlers that do not listen yet.
 const DISCOVERY_LIMIT: Duration = Duration::from_secs(15);
-
-/// The server's code for an endpoint that cannot be reached or does not answer as one.
-const DISCOVERY_FAILED: &str = "META0003";
 
 /// Handlers that were registered with a server.
 ///
@@ -39,6 +34,23 @@ pub struct Deployment {
 }
 
 impl RestateServer {
+    /// A client of this server's admin API, for everything that these methods do not do.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use durably::{admin::AdminError, test_server::RestateServer};
+    /// # async fn example(server: RestateServer) -> Result<(), AdminError> {
+    /// let services = server.admin().services().await?;
+    /// assert_eq!(services.len(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn admin(&self) -> AdminClient {
+        AdminClient::with_client(self.admin_url(), self.client.clone())
+    }
+
     /// Registers the handlers that are served at an address: a URI, or the ARN of a function of AWS
     /// Lambda (`arn:…`).
     ///
@@ -54,12 +66,12 @@ impl RestateServer {
     ///
     /// See [`Deployment`].
     pub async fn register(&self, uri: &str) -> Result<Deployment, TestServerError> {
-        let address = if uri.starts_with("arn:") {
-            "arn"
+        let deployment = if uri.starts_with("arn:") {
+            NewDeployment::lambda(uri)
         } else {
-            "uri"
+            NewDeployment::at(uri)
         };
-        self.discover(json!({ address: uri, "force": true })).await
+        self.discover(deployment.force()).await
     }
 
     /// Registers handlers that are to be called by HTTP/1.1, in request-response mode.
@@ -78,31 +90,22 @@ impl RestateServer {
     /// # }
     /// ```
     pub async fn register_http1(&self, uri: &str) -> Result<Deployment, TestServerError> {
-        self.discover(json!({ "uri": uri, "force": true, "use_http_11": true }))
-            .await
+        self.discover(NewDeployment::at(uri).force().http1()).await
     }
 
-    async fn discover(&self, body: Value) -> Result<Deployment, TestServerError> {
-        let start = Instant::now();
+    async fn discover(&self, deployment: NewDeployment) -> Result<Deployment, TestServerError> {
+        let (admin, start) = (self.admin(), Instant::now());
         loop {
-            match self
-                .admin(reqwest::Method::POST, "/deployments", Some(&body))
-                .await
-            {
+            match admin.register(&deployment).await {
                 // The server has tried some times itself, with pauses between.
-                Err(TestServerError::Refused { message, .. })
-                    if is_worth_another_try(&message) && start.elapsed() < DISCOVERY_LIMIT => {}
-                Err(error) => return Err(error),
-                Ok(answer) => {
-                    let services = answer.get("services").and_then(Value::as_array);
-                    let services = services.into_iter().flatten();
-                    let mut services: Vec<_> =
-                        services.map(|service| text(service, "name")).collect();
+                Err(error) if is_unreachable(&error) && start.elapsed() < DISCOVERY_LIMIT => {}
+                Err(error) => return Err(error.into()),
+                Ok(found) => {
+                    let services = found.services.into_iter().map(|service| service.name);
+                    let mut services: Vec<_> = services.collect();
                     services.sort_unstable();
-                    return Ok(Deployment {
-                        id: text(&answer, "id"),
-                        services,
-                    });
+                    let id = found.id;
+                    return Ok(Deployment { id, services });
                 }
             }
         }
@@ -134,18 +137,12 @@ impl RestateServer {
         name: &str,
         bootstrap_servers: &str,
     ) -> Result<(), TestServerError> {
-        let body = json!({
-            "name": name,
-            "properties": {
-                "bootstrap.servers": bootstrap_servers,
-                // A light broker may never expire the member that a killed server leaves in its
-                // consumer group; under this name the restarted server takes its place.
-                "group.instance.id": "restate-1",
-            },
-        });
-        self.admin(reqwest::Method::POST, "/kafka-clusters", Some(&body))
-            .await
-            .map(|_| ())
+        // A light broker may never expire the member that a killed server leaves in its consumer group;
+        // under this name the restarted server takes its place.
+        let cluster =
+            KafkaCluster::new(name, bootstrap_servers).property("group.instance.id", "restate-1");
+        self.admin().create_kafka_cluster(&cluster).await?;
+        Ok(())
     }
 
     /// Lets the server call a handler for each record of a topic, and gives the subscription's id.
@@ -167,15 +164,11 @@ impl RestateServer {
         sink: &str,
         options: &[(&str, &str)],
     ) -> Result<String, TestServerError> {
-        let options: Map<String, Value> = options
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).into()))
-            .collect();
-        let body = json!({ "source": source, "sink": sink, "options": options });
-        let answer = self
-            .admin(reqwest::Method::POST, "/subscriptions", Some(&body))
-            .await?;
-        Ok(text(&answer, "id"))
+        let subscription = Subscription::new(source, sink);
+        let subscription = options.iter().fold(subscription, |made, (name, value)| {
+            made.option(*name, *value)
+        });
+        Ok(self.admin().subscribe(&subscription).await?.id)
     }
 
     /// Ends a subscription. What was taken in goes on; the offsets stay with the consumer group, for another
@@ -197,10 +190,7 @@ impl RestateServer {
     /// # }
     /// ```
     pub async fn unsubscribe(&self, subscription: &str) -> Result<(), TestServerError> {
-        let path = format!("/subscriptions/{}", encode_segment(subscription));
-        self.admin(reqwest::Method::DELETE, &path, None)
-            .await
-            .map(|_| ())
+        Ok(self.admin().unsubscribe(subscription).await?)
     }
 
     /// Lets at most so many invocations run at a time whose scope and limit key match a pattern: `"bank"`, `"*"`,
@@ -221,10 +211,7 @@ impl RestateServer {
     /// # }
     /// ```
     pub async fn limit_concurrency(&self, pattern: &str, most: u32) -> Result<(), TestServerError> {
-        let rules = json!([{ "pattern": pattern, "limits": { "concurrency": most } }]);
-        self.admin(reqwest::Method::PUT, "/limits/rules", Some(&rules))
-            .await
-            .map(|_| ())
+        Ok(self.admin().limit_concurrency(pattern, most).await?)
     }
 
     /// Asks the server's tables (`sys_invocation`, `sys_journal`, `state`, …) in SQL. Each row is
@@ -245,20 +232,7 @@ impl RestateServer {
     /// # }
     /// ```
     pub async fn query(&self, sql: &str) -> Result<Vec<Value>, TestServerError> {
-        let answer = self
-            .admin(
-                reqwest::Method::POST,
-                "/query",
-                Some(&json!({ "query": sql })),
-            )
-            .await?;
-        match answer {
-            Value::Object(mut answer) => match answer.remove("rows") {
-                Some(Value::Array(rows)) => Ok(rows),
-                _ => Ok(Vec::new()),
-            },
-            _ => Ok(Vec::new()),
-        }
+        Ok(self.admin().query(sql).await?)
     }
 
     /// Cancels an invocation: its handler sees a terminal error and may clean up.
@@ -277,7 +251,7 @@ impl RestateServer {
     /// # }
     /// ```
     pub async fn cancel(&self, invocation: &str) -> Result<(), TestServerError> {
-        self.change(invocation, "cancel").await
+        Ok(self.admin().cancel(invocation).await?)
     }
 
     /// Ends an invocation at once; its handler learns nothing of it.
@@ -296,7 +270,7 @@ impl RestateServer {
     /// # }
     /// ```
     pub async fn kill(&self, invocation: &str) -> Result<(), TestServerError> {
-        self.change(invocation, "kill").await
+        Ok(self.admin().kill(invocation).await?)
     }
 
     /// Pauses an invocation until it is resumed.
@@ -318,7 +292,7 @@ impl RestateServer {
     /// # }
     /// ```
     pub async fn pause(&self, invocation: &str) -> Result<(), TestServerError> {
-        self.change(invocation, "pause").await
+        Ok(self.admin().pause(invocation).await?)
     }
 
     /// Lets a paused invocation go on, or one that waits for its next attempt start it now.
@@ -333,7 +307,7 @@ impl RestateServer {
     ///
     /// See [`RestateServer::pause`].
     pub async fn resume(&self, invocation: &str) -> Result<(), TestServerError> {
-        self.change(invocation, "resume").await
+        Ok(self.admin().resume(invocation).await?)
     }
 
     /// Lets a paused invocation go on at the latest deployment of its service: with other code.
@@ -353,7 +327,7 @@ impl RestateServer {
     /// # }
     /// ```
     pub async fn resume_on_latest(&self, invocation: &str) -> Result<(), TestServerError> {
-        self.change(invocation, "resume?deployment=latest").await
+        Ok(self.admin().resume_at(invocation, &At::Latest).await?)
     }
 
     /// Starts an invocation that has ended once more, and gives the id of the new one.
@@ -383,10 +357,7 @@ impl RestateServer {
         invocation: &str,
         from: u32,
     ) -> Result<String, TestServerError> {
-        let answer = self
-            .patch(invocation, &format!("restart-as-new?from={from}"))
-            .await?;
-        Ok(text(&answer, "new_invocation_id"))
+        Ok(self.admin().restart_as_new(invocation, from).await?)
     }
 
     /// Forgets an invocation that has ended: its output, journal, promises and idempotency key.
@@ -405,81 +376,25 @@ impl RestateServer {
     /// # }
     /// ```
     pub async fn purge(&self, invocation: &str) -> Result<(), TestServerError> {
-        self.change(invocation, "purge").await
+        Ok(self.admin().purge(invocation).await?)
     }
+}
 
-    async fn change(&self, invocation: &str, verb: &str) -> Result<(), TestServerError> {
-        self.patch(invocation, verb).await.map(|_| ())
-    }
-
-    async fn patch(&self, invocation: &str, verb: &str) -> Result<Value, TestServerError> {
-        let path = format!("/invocations/{}/{verb}", encode_segment(invocation));
-        self.admin(reqwest::Method::PATCH, &path, None).await
-    }
-
-    pub(super) async fn admin_get(&self, path: &str) -> Result<Value, TestServerError> {
-        self.admin(reqwest::Method::GET, path, None).await
-    }
-
-    /// One exchange with the admin API. An empty answer is `null`.
-    async fn admin(
-        &self,
-        method: reqwest::Method,
-        path: &str,
-        body: Option<&Value>,
-    ) -> Result<Value, TestServerError> {
-        let url = format!("{}{path}", self.admin_url());
-        let request = format!("{method} {url}");
-        // Without this header a query is answered in a binary format.
-        let mut builder = self
-            .client
-            .request(method, url)
-            .header("accept", "application/json");
-        if let Some(body) = body {
-            builder = builder.json(body);
-        }
-        let exchange = async {
-            let answer = builder.timeout(LIMIT).send().await?;
-            Ok((answer.status(), answer.bytes().await?))
-        };
-        let (status, answer) = exchange
-            .await
-            .map_err(|error| TestServerError::Unanswered {
-                request: request.clone(),
-                source: client::describe(error),
-            })?;
-        if !status.is_success() {
-            let message = match serde_json::from_slice::<Value>(&answer) {
-                Ok(answer) if answer.get("message").is_some() => text(&answer, "message"),
-                _ => String::from_utf8_lossy(&answer).into_owned(),
-            };
-            return Err(TestServerError::Refused {
+impl From<AdminError> for TestServerError {
+    fn from(error: AdminError) -> Self {
+        match error {
+            AdminError::Refused {
                 request,
-                status: status.as_u16(),
+                status,
                 message,
-            });
+                ..
+            } => Self::Refused {
+                request,
+                status,
+                message,
+            },
+            AdminError::Transport { request, source }
+            | AdminError::Undecodable { request, source } => Self::Unanswered { request, source },
         }
-        if answer.is_empty() {
-            return Ok(Value::Null);
-        }
-        serde_json::from_slice(&answer).map_err(|error| TestServerError::Unanswered {
-            request,
-            source: error.into(),
-        })
     }
-}
-
-/// Whether a discovery that failed with this message may still succeed: handlers that do not listen
-/// yet will, but those that answer with a status of 4xx mean it.
-fn is_worth_another_try(message: &str) -> bool {
-    message.contains(DISCOVERY_FAILED) && !message.contains("got status code '4")
-}
-
-/// A text field of a JSON object, or nothing.
-fn text(object: &Value, field: &str) -> String {
-    object
-        .get(field)
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned()
 }

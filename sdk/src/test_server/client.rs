@@ -1,7 +1,8 @@
 //! The HTTP client that the test tools share.
 
-use std::error::Error;
 use std::time::Duration;
+
+pub(super) use crate::client::http::describe;
 
 /// A client that keeps no connections and goes through no proxy.
 ///
@@ -16,43 +17,4 @@ pub(super) fn client() -> reqwest::Result<reqwest::Client> {
         .connect_timeout(Duration::from_secs(5))
         .redirect(reqwest::redirect::Policy::none())
         .build()
-}
-
-/// An error of the client with all its causes in one line and without the address, which the
-/// caller states anyway.
-pub(super) fn describe(error: reqwest::Error) -> Box<dyn Error + Send + Sync> {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text.into()
-}
-
-/// Percent-encodes one segment of a path: everything except RFC 3986's unreserved characters.
-pub(super) fn encode_segment(segment: &str) -> String {
-    let mut encoded = String::with_capacity(segment.len());
-    for byte in segment.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
-}
-
-#[cfg(test)]
-mod tests {
-    use super::encode_segment;
-
-    #[test]
-    fn segments_hold_any_text() {
-        assert_eq!(encode_segment("user-1_a.b~c"), "user-1_a.b~c");
-        assert_eq!(encode_segment("a/b ?#%+é"), "a%2Fb%20%3F%23%25%2B%C3%A9");
-        assert_eq!(encode_segment(""), "");
-    }
 }

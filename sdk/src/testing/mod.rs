@@ -34,6 +34,9 @@
 //! [`explore`] runs a scenario again and again, crashes it wherever it can be cut, and lets things happen in other
 //! orders: see [below](#exploration).
 //!
+//! [`RecordedJournal`] replays what a real server stored of an invocation against today's code, to see that a
+//! change does not break the invocations that are in flight.
+//!
 //! # Time
 //!
 //! Time is virtual, and begins at 2020-01-01. It moves by itself, from one timer to the next, when everything waits; with
@@ -103,12 +106,20 @@ pub(crate) mod engine;
 pub(crate) mod explore;
 #[cfg(feature = "testing")]
 mod mock;
+#[cfg(feature = "testing")]
+mod recorded;
 mod runtime;
 pub(crate) mod wire;
 
 #[cfg(feature = "testing")]
 pub use self::mock::{
     ANY_KEY, CallScript, FailureKind, MockContext, MockFailure, Recorded, ResultScript, Running,
+};
+#[cfg(all(feature = "testing", feature = "admin"))]
+pub use self::recorded::ExportError;
+#[cfg(feature = "testing")]
+pub use self::recorded::{
+    RecordedJournal, RecordedJournalError, ReplayFailure, ReplayFailureKind, Replayed,
 };
 pub use self::{
     client::{object, request, service, workflow},

@@ -113,7 +113,7 @@ impl Flow {
     }
 }
 
-fn client() -> FlowClient<'static> {
+fn client() -> FlowClient<&'static Context> {
     service::<FlowClient>()
 }
 

@@ -6,7 +6,7 @@ mod builder;
 mod driver;
 mod kafka;
 mod look;
-mod story;
+pub(in crate::testing) mod story;
 mod time;
 mod waiting;
 

@@ -114,7 +114,7 @@ impl Journal {
                 ),
                 What::Notification(_, notification) => (
                     JournalEventKind::Came,
-                    describe_notification(invocation, notification),
+                    describe_notification(commands(invocation), notification),
                 ),
                 What::Closed => (
                     JournalEventKind::Runtime,
@@ -122,7 +122,10 @@ impl Journal {
                 ),
                 What::Suspended(awaited) => (
                     JournalEventKind::Runtime,
-                    format!("suspended on {}", describe_awaited(invocation, awaited)),
+                    format!(
+                        "suspended on {}",
+                        describe_awaited(commands(invocation), awaited)
+                    ),
                 ),
                 What::Failed(error, next) => (
                     JournalEventKind::Runtime,
@@ -192,11 +195,17 @@ pub(super) fn describe_status(invocation: &Invocation) -> String {
         ),
         Status::Queued => "queued behind others of its key".to_owned(),
         Status::Running(running) => match &running.awaiting {
-            Some(awaited) => format!("waits for {}", describe_awaited(invocation, awaited)),
+            Some(awaited) => format!(
+                "waits for {}",
+                describe_awaited(commands(invocation), awaited)
+            ),
             None => "running".to_owned(),
         },
         Status::Suspended(awaited) => {
-            format!("suspended on {}", describe_awaited(invocation, awaited))
+            format!(
+                "suspended on {}",
+                describe_awaited(commands(invocation), awaited)
+            )
         }
         Status::BackingOff(until) => format!(
             "tries again {:?} after it was made{}",
@@ -228,7 +237,7 @@ fn describe_outcome(outcome: &Outcome) -> String {
     }
 }
 
-fn describe_failure(failure: &Failure) -> String {
+pub(in crate::testing) fn describe_failure(failure: &Failure) -> String {
     let mut text = format!("failure [{}] {}", failure.code, failure.message);
     for header in &failure.metadata {
         let _ = write!(text, " ({} = {})", header.key, header.value);
@@ -263,7 +272,7 @@ fn completes(value: Option<&Value>, failure: Option<&Failure>) -> String {
     }
 }
 
-fn address(service: &str, key: &str, handler: &str) -> String {
+pub(in crate::testing) fn address(service: &str, key: &str, handler: &str) -> String {
     if key.is_empty() {
         format!("{service}/{handler}")
     } else {
@@ -289,7 +298,7 @@ fn attached(attach: &Attach) -> String {
 }
 
 /// A command as it was issued at this time.
-fn describe_issued(command: &CommandMessage, at: u64) -> String {
+pub(in crate::testing) fn describe_issued(command: &CommandMessage, at: u64) -> String {
     let pause = |until: u64| Duration::from_millis(until.saturating_sub(at));
     let text = describe_command(command);
     match command {
@@ -369,6 +378,16 @@ pub(in crate::testing) fn describe_command(command: &CommandMessage) -> String {
     }
 }
 
+fn commands(invocation: &Invocation) -> impl Iterator<Item = &CommandMessage> + Clone {
+    invocation
+        .records
+        .iter()
+        .filter_map(|record| match &record.what {
+            What::Command(_, command) => Some(&**command),
+            _ => None,
+        })
+}
+
 /// The completion ids of a command: of the invocation id, and of the result.
 fn completions(command: &CommandMessage) -> (Option<u32>, Option<u32>) {
     use CommandMessage as C;
@@ -387,13 +406,10 @@ fn completions(command: &CommandMessage) -> (Option<u32>, Option<u32>) {
 }
 
 /// What a completion is of: the command's first words, without payloads that were told already.
-fn describe_completion(invocation: &Invocation, id: u32) -> String {
-    for record in &invocation.records {
-        let What::Command(_, command) = &record.what else {
-            continue;
-        };
+fn describe_completion<'a>(commands: impl Iterator<Item = &'a CommandMessage>, id: u32) -> String {
+    for command in commands {
         let (of_invocation, of_result) = completions(command);
-        let what = match &**command {
+        let what = match command {
             CommandMessage::Call(call) => {
                 format!("call {}", address(&call.service, &call.key, &call.handler))
             }
@@ -424,9 +440,13 @@ fn describe_signal(id: u32) -> String {
     }
 }
 
-fn describe_notification(invocation: &Invocation, notification: &Notification) -> String {
+/// A notification; `commands` are those of the invocation.
+pub(in crate::testing) fn describe_notification<'a>(
+    commands: impl Iterator<Item = &'a CommandMessage>,
+    notification: &Notification,
+) -> String {
     let what = match &notification.id {
-        Some(NotificationId::Completion(id)) => describe_completion(invocation, *id),
+        Some(NotificationId::Completion(id)) => describe_completion(commands, *id),
         Some(NotificationId::Signal(id)) => describe_signal(*id),
         Some(NotificationId::NamedSignal(name)) => format!("signal `{name}`"),
         None => "a notification".to_owned(),
@@ -447,9 +467,12 @@ fn describe_notification(invocation: &Invocation, notification: &Notification) -
 }
 
 /// What is awaited, without the cancellation that always is.
-fn describe_awaited(invocation: &Invocation, awaited: &Awaited) -> String {
+pub(in crate::testing) fn describe_awaited<'a>(
+    commands: impl Iterator<Item = &'a CommandMessage> + Clone,
+    awaited: &Awaited,
+) -> String {
     let completions = awaited.completions.iter();
-    let completions = completions.map(|id| describe_completion(invocation, *id));
+    let completions = completions.map(|id| describe_completion(commands.clone(), *id));
     let signals = awaited.signals.iter().filter(|id| **id != CANCEL);
     let signals = signals.map(|id| describe_signal(*id));
     let named = awaited.named.iter().map(|name| format!("signal `{name}`"));
