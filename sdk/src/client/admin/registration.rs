@@ -299,7 +299,9 @@ mod tests {
 
     #[tokio::test]
     async fn patience_ends() {
-        let nobody = Registration::at("http://127.0.0.1:1").patience(Duration::from_millis(300));
+        let nobody = Registration::at("http://127.0.0.1:1")
+            .advertise("http://127.0.0.1:2")
+            .patience(Duration::from_millis(300));
         let error = nobody.ensure().await.unwrap_err();
         assert!(matches!(error, AdminError::Transport { .. }), "{error}");
     }
