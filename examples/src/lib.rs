@@ -6,6 +6,10 @@
 //!
 //! A real service needs none of this: its `main` is the three lines in [`serve`].
 
+mod apart;
+mod kafka;
+mod postgres;
+
 use std::env;
 use std::fmt::Display;
 use std::future::Future;
@@ -20,11 +24,21 @@ use durably::{Endpoint, HttpServer};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
+pub use self::apart::run_apart;
+pub use self::kafka::record;
+pub use self::postgres::Postgres;
+
 /// How often somebody who waits for an installation hears that it goes on.
 const STILL_INSTALLING: Duration = Duration::from_secs(5);
 
 /// How long a server takes that need not be installed, with some patience.
 const USUAL_START: Duration = Duration::from_secs(3);
+
+/// Pause between two looks at something that shall come.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// More than anything in a demonstration takes on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How much of the server's log a failure shows.
 const LOG_LINES: usize = 20;
@@ -62,13 +76,23 @@ pub async fn run(
     endpoint: Result<Endpoint, durably::BuildError>,
     demonstrate: impl AsyncFnOnce(&Demo) -> anyhow::Result<()>,
 ) -> ExitCode {
+    launch(endpoint, Demo::start, demonstrate).await
+}
+
+/// Runs an example whose demonstration begins with what `start` gives.
+async fn launch(
+    endpoint: Result<Endpoint, durably::BuildError>,
+    start: impl AsyncFnOnce(Endpoint) -> anyhow::Result<Demo>,
+    demonstrate: impl AsyncFnOnce(&Demo) -> anyhow::Result<()>,
+) -> ExitCode {
     exit_code(async {
         let endpoint = endpoint?;
         match env::args().nth(1).as_deref() {
             None => {
                 or_ctrl_c(async {
-                    let demo = Demo::start(endpoint).await?;
-                    demo.end(demonstrate(&demo).await)
+                    let demo = start(endpoint).await?;
+                    // Boxed: a long story is a deep type, too deep for the compiler in one piece.
+                    demo.end(Box::pin(demonstrate(&demo)).await)
                 })
                 .await
             }
@@ -287,7 +311,11 @@ impl Demo {
             let telling = |line: &&str| {
                 (line.contains("WARN") || line.contains("ERROR"))
                     && !line.contains("node lookup")
+                    && !line.contains("doesn't exist on this node")
                     && !line.contains("octocrab")
+                    // The broker may have ended before the server.
+                    && !line.contains("librdkafka")
+                    && !line.contains("BrokerTransportFailure")
             };
             let lines: Vec<&str> = log.lines().filter(telling).collect();
             if !lines.is_empty() {
@@ -372,6 +400,39 @@ pub async fn or_say_why_it_takes_long<T>(
         } else {
             say(format!("… {seconds} s"));
         }
+    }
+}
+
+/// Looks again and again until there is something to see, and gives it; not for ever.
+///
+/// # Errors
+///
+/// Those of the look, or that `what` has not happened within a minute.
+///
+/// # Examples
+///
+/// ```
+/// # async fn example(inbox: &std::sync::Mutex<Vec<String>>) -> anyhow::Result<()> {
+/// let mail = durably_examples::eventually("mail comes", async || {
+///     Ok(inbox.lock().unwrap().pop())
+/// })
+/// .await?;
+/// # Ok(())
+/// # }
+/// ```
+pub async fn eventually<T>(
+    what: impl Display,
+    mut look: impl AsyncFnMut() -> anyhow::Result<Option<T>>,
+) -> anyhow::Result<T> {
+    let begin = Instant::now();
+    loop {
+        if let Some(seen) = look().await? {
+            return Ok(seen);
+        }
+        if begin.elapsed() > PATIENCE {
+            anyhow::bail!("waited for this in vain: {what}");
+        }
+        tokio::time::sleep(LOOK).await;
     }
 }
 

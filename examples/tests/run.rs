@@ -86,6 +86,82 @@ async fn orders() -> Result {
 }
 
 #[tokio::test]
+async fn three_ways() -> Result {
+    shows(
+        env!("CARGO_BIN_EXE_three_ways"),
+        &[
+            "HTTP     again → Level { pieces: 100, changes: 1 }",
+            "handler    -3 → sold, 97 left",
+            "Kafka      +5 → Level { pieces: 102, changes: 3 }",
+            "the server is gone",
+            "Level { pieces: 142, changes: 63 }",
+            "status 409: there are only 142 of tea",
+            "Kafka      +1 → Level { pieces: 143, changes: 64 }",
+        ],
+    )
+    .await
+}
+
+#[tokio::test]
+async fn long_jobs() -> Result {
+    shows(
+        env!("CARGO_BIN_EXE_long_jobs"),
+        &[
+            "Channel/bob   bob's clip, bob's second clip, bob's third clip",
+            "Channel/ada   ada's long film, ada's clip",
+            "the object: in order for each channel",
+            "ada  ada's clip         ░",
+            "the service: all at once",
+            "nobody else waited for the long film, and each channel kept its order",
+        ],
+    )
+    .await
+}
+
+#[tokio::test]
+async fn webhook() -> Result {
+    shows(
+        env!("CARGO_BIN_EXE_webhook"),
+        &[
+            "nobody is there to hear its answers",
+            "Payment/order-1 → Paid { receipt: \"receipt 77\" }",
+            "Payment/order-2 → Declined { reason: \"no funds\" }",
+            "Payment/order-3 → TimedOut",
+            "Payment/order-3 → TimedOut, as before",
+            "the provider's books: order-3, withdrawn",
+        ],
+    )
+    .await
+}
+
+#[tokio::test]
+async fn postpone() -> Result {
+    shows(
+        env!("CARGO_BIN_EXE_postpone"),
+        &[
+            "the server is gone",
+            "the server is back, with everything that it has to remember",
+            "mail to ada   \"your cart is waiting\"",
+            "one mail each: ada's first reminder was postponed, bob's was called off",
+        ],
+    )
+    .await
+}
+
+#[tokio::test]
+async fn ledger() -> Result {
+    shows(
+        env!("CARGO_BIN_EXE_ledger"),
+        &[
+            "kill  6  some",
+            "transactions cut off in the middle, rolled back and begun again: ",
+            "the sum is 10000000; 300 transfers took effect, each exactly once",
+        ],
+    )
+    .await
+}
+
+#[tokio::test]
 async fn backlog() -> Result {
     shows(
         env!("CARGO_BIN_EXE_backlog"),
@@ -128,8 +204,24 @@ async fn they_serve_for_a_server_elsewhere() -> Result {
         (
             env!("CARGO_BIN_EXE_backlog"),
             "serve",
+            "",
             &["Direct", "Intake", "Lane"],
         ),
+        (
+            env!("CARGO_BIN_EXE_three_ways"),
+            "serve",
+            "",
+            &["Shop", "Stock"],
+        ),
+        (
+            env!("CARGO_BIN_EXE_long_jobs"),
+            "serve",
+            "",
+            &["Channel", "Posters"],
+        ),
+        (env!("CARGO_BIN_EXE_webhook"), "serve", "", &["Payment"]),
+        (env!("CARGO_BIN_EXE_postpone"), "serve", "", &["Cart"]),
+        (env!("CARGO_BIN_EXE_ledger"), "serve", "", &["Ledger"]),
         (
             env!("CARGO_BIN_EXE_quickstart"),
             "serve",

@@ -13,6 +13,7 @@ use crate::Context;
 pub(super) struct Setup {
     pub(super) service: String,
     pub(super) handler: String,
+    pub(super) invocation_id: String,
     pub(super) key: String,
     pub(super) headers: Vec<(String, String)>,
     pub(super) attempt_headers: http::HeaderMap,
@@ -34,6 +35,7 @@ impl Setup {
         Self {
             service: "Mock".into(),
             handler: "handler".into(),
+            invocation_id: format!("inv_1{:033}", 0),
             key,
             headers: Vec::new(),
             attempt_headers: http::HeaderMap::new(),
@@ -89,6 +91,12 @@ options! {
         "let mock = MockContext::service().handler_name(\"greet\");\n\
          assert_eq!(mock.call_blocking(async |ctx| ctx.handler_name().to_owned()), \"greet\");"
         |setup| setup.handler = name.into();
+
+    /// The id of the invocation, for what is done once for each; without this it is the same for all.
+    invocation_id(id: impl Into<String>)
+        "let mock = MockContext::service().invocation_id(\"inv_1gdJBtdVEcM942bjcDmb1c1khoaJe11Hbz\");\n\
+         mock.call_blocking(async |ctx| assert!(ctx.invocation_id().starts_with(\"inv_1gdJ\")));"
+        |setup| setup.invocation_id = id.into();
 
     /// Adds a header of the invocation.
     header(name: impl Into<String>, value: impl Into<String>)

@@ -47,7 +47,7 @@ pub(super) fn opening(world: &World) -> [Msg; 2] {
     let eager = !setup.lazy_state;
     let start = Start {
         id: Bytes::from_static(&RAW_ID),
-        debug_id: format!("inv_1{:033}", 0),
+        debug_id: setup.invocation_id.clone(),
         known_entries: 1,
         state_map: record.state.iter().filter(|_| eager).map(entry).collect(),
         partial_state: setup.lazy_state,
