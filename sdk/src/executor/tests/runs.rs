@@ -1,6 +1,6 @@
 //! Runs: when closures start, what is proposed, and how failures are retried.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures::{FutureExt as _, future::join_all};
 
@@ -9,7 +9,11 @@ use super::{
     scenario::{V5, V6, V7, V8, scenario},
     wire::{ack, failed, run, sleep, value, void},
 };
-use crate::{HandlerError, TerminalError};
+use crate::{
+    HandlerError, TerminalError,
+    context::FromAttempt as _,
+    executor::{AttemptHandle, AttemptRequest, Cell},
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -308,4 +312,26 @@ fn a_caught_panic_of_a_closure_leaves_nothing_behind() {
         "Suspension c2",
     ])
     .run();
+}
+
+#[test]
+fn a_drain_is_known_to_whoever_asks_and_ends_nothing() {
+    let cell = Arc::new(Cell::new(AttemptRequest {
+        version: crate::protocol::ProtocolVersion::MAX,
+        service: "S".into(),
+        handler: "h".into(),
+        attempt_headers: http::HeaderMap::new(),
+        clock: crate::executor::Clock::new(|| 0),
+        limits: crate::protocol::frame::Limits::default(),
+        foreign: crate::executor::ForeignHook::default(),
+        setting: crate::executor::Setting::default(),
+    }));
+    let ctx = crate::Context::from_attempt(AttemptHandle(Arc::clone(&cell)));
+    let (ending, finished) = (ctx.attempt_ending(), ctx.attempt_finished());
+    assert!(!ending.is_ending() && ending.clone().now_or_never().is_none());
+    drop(cell.set_ending());
+    assert!(ending.is_ending() && ctx.attempt_ending().is_ending());
+    assert!(finished.clone().now_or_never().is_none());
+    drop(cell.close());
+    assert!(finished.now_or_never().is_some() && ctx.attempt_ending().is_ending());
 }
