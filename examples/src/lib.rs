@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use durably::ingress::IngressClient;
 use durably::test_server::{Ingress, RestateServer, TestServerError};
 use durably::{Endpoint, HttpServer};
 use tokio::net::TcpListener;
@@ -50,8 +51,8 @@ const LOG_LINES: usize = 20;
 ///     let endpoint = Endpoint::builder().bind(Greeter).build();
 ///     durably_examples::run(endpoint, async |demo| {
 ///         demo.step("Call the service");
-///         let greeting: String = demo.ingress().call("Greeter", "greet", &"Ada").await?;
-///         demo.say(greeting);
+///         let greeter = demo.client().service::<GreeterClient>();
+///         demo.say(greeter.greet("Ada".to_owned()).await?);
 ///         Ok(())
 ///     })
 ///     .await
@@ -240,11 +241,26 @@ impl Demo {
         &self.server
     }
 
-    /// A client that calls the handlers through the server.
+    /// The client that calls the handlers through the server, typed.
     ///
     /// # Examples
     ///
     /// See [`run`].
+    #[must_use]
+    pub fn client(&self) -> IngressClient {
+        self.server.ingress().client().clone()
+    }
+
+    /// A client that calls the handlers through the server, by name.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example(demo: durably_examples::Demo) -> anyhow::Result<()> {
+    /// let greeting: String = demo.ingress().call("Greeter", "greet", &"Ada").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn ingress(&self) -> Ingress {
         self.server.ingress()

@@ -128,6 +128,7 @@ async fn they_serve_for_a_server_elsewhere() -> Result {
         (
             env!("CARGO_BIN_EXE_backlog"),
             "serve",
+            "",
             &["Direct", "Intake", "Lane"],
         ),
         (

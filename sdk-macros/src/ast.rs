@@ -1,10 +1,10 @@
-//! The model of a service: what the attributes and the impl block said, without their syntax.
+//! The model of a service: what the attributes and the item below them said, without their syntax.
 //!
 //! `parse` and `attr` build it, `check` judges it, `expand` reads it. Types, identifiers and
 //! attributes of the user are kept as tokens because the output repeats them.
 
 use proc_macro2::{Span, TokenStream};
-use syn::{Attribute, Ident, ItemImpl, Path, Type};
+use syn::{Attribute, Generics, Ident, ItemImpl, ItemTrait, Path, Type};
 
 /// Which attribute stands on the impl block.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -61,14 +61,51 @@ pub(crate) struct Spanned<T> {
     pub(crate) span: Span,
 }
 
-/// An impl block with one of the service attributes.
+/// What a service attribute stands on, as written, `#[handler]` removed.
+pub(crate) enum ServiceItem {
+    /// `impl Greeter { … }`: the handlers and their code.
+    Inherent(ItemImpl),
+    /// `trait Greeter { … }`: the handlers without code.
+    Contract(ItemTrait),
+    /// `impl Greeter for MyGreeter { … }`: the code of a contract's handlers.
+    Implementation {
+        item: ItemImpl,
+        /// The contract.
+        contract: Path,
+    },
+}
+
+impl ServiceItem {
+    /// What the methods' types may mention.
+    pub(crate) fn owner(&self) -> Owner<'_> {
+        match self {
+            Self::Inherent(item) | Self::Implementation { item, .. } => Owner {
+                self_ty: Some(&item.self_ty),
+                generics: &item.generics,
+            },
+            Self::Contract(item) => Owner {
+                self_ty: None,
+                generics: &item.generics,
+            },
+        }
+    }
+}
+
+/// What the types of handlers may mention.
+#[derive(Clone, Copy)]
+pub(crate) struct Owner<'i> {
+    /// What `Self` stands for; nothing in a contract.
+    pub(crate) self_ty: Option<&'i Type>,
+    pub(crate) generics: &'i Generics,
+}
+
+/// An item with one of the service attributes.
 pub(crate) struct Service {
     pub(crate) kind: ServiceKind,
     /// The path of the `durably` crate.
     pub(crate) krate: Path,
-    /// The impl block as written, `#[handler]` removed.
-    pub(crate) item: ItemImpl,
-    /// The last segment of the self type.
+    pub(crate) item: ServiceItem,
+    /// The name of the trait, or the last segment of the self type.
     pub(crate) ident: Ident,
     pub(crate) name: Spanned<String>,
     /// `#[cfg]`s below the service attribute: they hold for all generated items.
@@ -78,9 +115,10 @@ pub(crate) struct Service {
     pub(crate) handlers: Vec<Handler>,
 }
 
-/// A method with `#[handler]`.
+/// A method with `#[handler]`, or any of a contract's.
 pub(crate) struct Handler {
     pub(crate) ident: Ident,
+    /// The name that the server knows; where a contract is implemented, that of the method.
     pub(crate) name: Spanned<String>,
     pub(crate) cfgs: Vec<Attribute>,
     pub(crate) docs: Vec<Attribute>,

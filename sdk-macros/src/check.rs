@@ -2,17 +2,23 @@
 //!
 //! They mirror what the server refuses at discovery, so that it is refused where it is written.
 
-use crate::ast::{Handler, HandlerKind, Service, ServiceKind};
+use quote::ToTokens as _;
+
+use crate::ast::{Handler, HandlerKind, Service, ServiceItem, ServiceKind};
 use crate::errors::Errors;
 use crate::names;
 
 /// Reports everything that is wrong with the service as a whole.
 pub(crate) fn check(service: &Service, errors: &mut Errors) {
-    check_service_name(service, errors);
-    check_handler_names(service, errors);
-    check_duplicate_handlers(service, errors);
-    check_any_handler(service, errors);
-    check_one_workflow_handler(service, errors);
+    // Which handlers there are and how they are called is the contract's affair; that it is kept, the
+    // compiler's.
+    if !matches!(service.item, ServiceItem::Implementation { .. }) {
+        check_service_name(service, errors);
+        check_handler_names(service, errors);
+        check_duplicate_handlers(service, errors);
+        check_any_handler(service, errors);
+        check_one_workflow_handler(service, errors);
+    }
     for handler in &service.handlers {
         check_workflow_retention(service, handler, errors);
         check_idempotency_retention(handler, errors);
@@ -63,13 +69,27 @@ fn check_duplicate_handlers(service: &Service, errors: &mut Errors) {
     }
 }
 
+/// What to blame for what is missing.
+fn subject(service: &Service) -> proc_macro2::TokenStream {
+    match &service.item {
+        ServiceItem::Inherent(item) | ServiceItem::Implementation { item, .. } => {
+            item.self_ty.to_token_stream()
+        }
+        ServiceItem::Contract(item) => item.ident.to_token_stream(),
+    }
+}
+
 fn check_any_handler(service: &Service, errors: &mut Errors) {
     if service.handlers.is_empty() {
         let context = service.kind.example_context();
+        let advice = match &service.item {
+            ServiceItem::Contract(_) => "declare one:",
+            _ => "write `#[handler]` on a method",
+        };
         errors.on(
-            &service.item.self_ty,
+            subject(service),
             format!(
-                "a service has at least one handler; write `#[handler]` on a method \
+                "a service has at least one handler; {advice} \
                  `async fn name(&self, {context}, …) -> HandlerResult<…>`"
             ),
         );
@@ -88,7 +108,7 @@ fn check_one_workflow_handler(service: &Service, errors: &mut Errors) {
     });
     let Some((first, _)) = main.next() else {
         errors.on(
-            &service.item.self_ty,
+            subject(service),
             "a workflow has one workflow handler, and here is none; let one handler take \
              `ctx: &WorkflowContext`",
         );

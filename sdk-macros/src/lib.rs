@@ -1,5 +1,5 @@
 //! The attribute macros of `durably`: [`macro@service`], [`macro@object`] and [`macro@workflow`] on
-//! an `impl` block, [`macro@handler`] on its methods. Use them through `durably`, which re-exports
+//! an `impl` block or a trait, [`macro@handler`] on its methods. Use them through `durably`, which re-exports
 //! them.
 //!
 //! Each of the three makes a *service* of the struct:
@@ -72,9 +72,52 @@
 //!
 //! # Clients
 //!
-//! `FooClient<'a>` comes from `ctx.service_client()`, `ctx.object_client(key)` or
-//! `ctx.workflow_client(key)` and has one method a handler, which takes the input (of a
-//! `KafkaEvent<T>`, the `T`) and makes a `durably::Request`.
+//! `FooClient` has one method a handler, which takes the input (of a `KafkaEvent<T>`, the `T`) and makes
+//! a request. What that is, is the caller's affair, for which the client has a type parameter:
+//!
+//! | the client comes from | it makes |
+//! | --- | --- |
+//! | `ctx.service_client::<FooClient>()`, `ctx.object_client::<FooClient>(key)`, `ctx.workflow_client::<FooClient>(key)` | a `durably::Request`, journaled by the handler |
+//! | the `service`, `object` and `workflow` of an ingress client (feature `client`) | an HTTP request to the server |
+//! | those of `durably::testing` | a request for the test kit |
+//!
+//! # Contracts
+//!
+//! On a trait, the attributes make a *contract*: the client, without anybody who implements the handlers.
+//! An `impl` of the trait with the same attribute is the service, and the compiler checks that it keeps the
+//! contract. All methods are handlers, marked or not. Names are the contract's; options may be given in
+//! both places, those of the `impl` override.
+//!
+//! ```
+//! use durably::prelude::*;
+//!
+//! /// In a crate that callers depend on.
+//! #[durably::service]
+//! pub trait Greeter {
+//!     /// Greets one person.
+//!     async fn greet(&self, ctx: &Context, name: String) -> HandlerResult<String>;
+//! }
+//!
+//! /// In the program that serves it.
+//! struct MyGreeter;
+//!
+//! #[durably::service(journal_retention = "1d")]
+//! impl Greeter for MyGreeter {
+//!     async fn greet(&self, _ctx: &Context, name: String) -> HandlerResult<String> {
+//!         Ok(format!("Hello, {name}!"))
+//!     }
+//! }
+//!
+//! let endpoint = Endpoint::builder().bind(MyGreeter).build()?;
+//! # let _ = endpoint;
+//! # async fn call(ctx: &Context) -> HandlerResult<()> {
+//! let greeting = ctx.service_client::<GreeterClient>().greet("Ada".to_owned()).await?;
+//! # Ok(())
+//! # }
+//! # Ok::<(), durably::BuildError>(())
+//! ```
+//!
+//! # Generic services
 //!
 //! Structs may have type parameters. The client has none, so inputs and outputs cannot mention them;
 //! errors can.
@@ -321,7 +364,6 @@ fn expand_service(
             check::check(&service, &mut errors);
             expand::expand(&service, errors)
         }
-        Parsed::Refused(service) => expand::expand(&service, errors),
         Parsed::Other(mut tokens) => {
             tokens.extend(errors.into_tokens());
             tokens

@@ -1,18 +1,19 @@
 //! The annotated item → [`Service`].
 //!
-//! Takes the impl block apart: takes `#[handler]` off the methods and collects names, documentation
-//! and options. The shape of a handler's signature is judged in `signature`. What is wrong is
-//! reported and left out of the model, so that the rest can still be expanded.
+//! Takes the item apart (an inherent `impl` block, a contract or the `impl` of one): takes `#[handler]`
+//! off the methods and collects names, documentation and options. The shape of a handler's signature is
+//! judged in `signature`. What is wrong is reported and left out of the model, so that the rest can still
+//! be expanded.
 
 use proc_macro2::{Span, TokenStream};
 use quote::ToTokens as _;
 use syn::ext::IdentExt as _;
 use syn::{
-    Attribute, GenericParam, Ident, ImplItem, ImplItemFn, Item, ItemImpl, Path, PathArguments,
-    TraitItem, Type,
+    Attribute, GenericParam, Ident, ImplItem, Item, ItemImpl, ItemTrait, Path, PathArguments,
+    Signature, TraitItem, Type,
 };
 
-use crate::ast::{Handler, Input, Service, ServiceKind, Spanned};
+use crate::ast::{Handler, Input, Options, Owner, Service, ServiceItem, ServiceKind, Spanned};
 use crate::attr;
 use crate::errors::Errors;
 use crate::signature;
@@ -20,9 +21,7 @@ use crate::types::{first_borrow, ungroup};
 
 /// What is left of the item: a service, or something that could not become one.
 pub(crate) enum Parsed {
-    Service(Service),
-    /// A service that was refused as a whole; what it has besides is not worth checking.
-    Refused(Service),
+    Service(Box<Service>),
     /// The item to emit besides the errors, `#[handler]` removed.
     Other(TokenStream),
 }
@@ -35,7 +34,8 @@ pub(crate) fn parse(
     errors: &mut Errors,
 ) -> Parsed {
     match syn::parse2::<Item>(item.clone()) {
-        Ok(Item::Impl(item)) => service(kind, args, item, errors),
+        Ok(Item::Impl(item)) => implementation(kind, args, item, errors),
+        Ok(Item::Trait(item)) => contract(kind, args, item, errors),
         Ok(other) => not_an_impl(kind, other, errors),
         Err(error) => {
             errors.push(error);
@@ -44,28 +44,21 @@ pub(crate) fn parse(
     }
 }
 
-fn not_an_impl(kind: ServiceKind, mut item: Item, errors: &mut Errors) -> Parsed {
+fn not_an_impl(kind: ServiceKind, item: Item, errors: &mut Errors) -> Parsed {
     let attribute = kind.attribute();
-    let advice = match &mut item {
-        Item::Trait(item) => {
-            for method in &mut item.items {
-                if let TraitItem::Fn(method) = method {
-                    method.attrs.retain(|attribute| !is_handler(attribute));
-                }
-            }
-            "write the handlers into the inherent `impl` block of a struct: the struct is the service"
-        }
+    let advice = match &item {
         Item::Struct(_) | Item::Enum(_) => "move it to the `impl` block with the handlers",
         _ => "write `impl MyService { … }` below it",
     };
     errors.at(
         Span::call_site(),
-        format!("`{attribute}` goes on an inherent `impl` block; {advice}"),
+        format!("`{attribute}` goes on an `impl` block or a trait; {advice}"),
     );
     Parsed::Other(item.into_token_stream())
 }
 
-fn service(
+/// The block with the handlers' code, of a contract's or its own.
+fn implementation(
     kind: ServiceKind,
     args: TokenStream,
     mut item: ItemImpl,
@@ -91,86 +84,167 @@ fn service(
         );
         return Parsed::Other(item.into_token_stream());
     }
-    take_service_attributes(&mut item, errors);
-    if let Some((_, path, _)) = &item.trait_ {
-        let attribute = kind.attribute();
-        errors.on(
-            path,
-            format!(
-                "`{attribute}` goes on an inherent `impl` block, not on the impl of a trait; \
-                 write `impl {ident} {{ … }}`"
-            ),
-        );
-        let mut further = Errors::default();
-        return Parsed::Refused(model(kind, args, item, ident, marked, &mut further));
+    take_service_attributes(&mut item.attrs, errors);
+    let mut options = attr::service_options(kind, args, errors);
+    let contract = item.trait_.as_ref().map(|(_, path, _)| path.clone());
+    if contract.is_some() {
+        refuse_name(&mut options, "service", errors);
     }
-    Parsed::Service(model(kind, args, item, ident, marked, errors))
+    let owner = Owner {
+        self_ty: Some(&item.self_ty),
+        generics: &item.generics,
+    };
+    let mut handlers = Vec::new();
+    for (method, attribute) in item.items.iter().zip(&marked) {
+        // All methods of a contract are handlers, marked or not.
+        if let ImplItem::Fn(method) = method
+            && (attribute.is_some() || contract.is_some())
+        {
+            let (attrs, sig) = (&method.attrs, &method.sig);
+            let mut handler = handler(kind, owner, attrs, sig, attribute.as_ref(), errors);
+            if contract.is_some() {
+                refuse_name(&mut handler.options, "handlers", errors);
+            }
+            handlers.push(handler);
+        }
+    }
+    let (cfgs, docs) = (named(&item.attrs, "cfg"), named(&item.attrs, "doc"));
+    let item = match contract {
+        Some(contract) => ServiceItem::Implementation { item, contract },
+        None => ServiceItem::Inherent(item),
+    };
+    let service = model(kind, ident, item, (cfgs, docs), options, handlers);
+    Parsed::Service(Box::new(service))
 }
 
-/// The model of an impl block that can be a service.
-fn model(
+/// The trait that says what a service's handlers are.
+fn contract(
     kind: ServiceKind,
     args: TokenStream,
-    item: ItemImpl,
-    ident: Ident,
-    marked: Vec<(usize, Attribute)>,
+    mut item: ItemTrait,
     errors: &mut Errors,
+) -> Parsed {
+    take_service_attributes(&mut item.attrs, errors);
+    let before = errors.count();
+    if !item.generics.params.is_empty() {
+        errors.on(
+            &item.generics.params,
+            "a contract cannot be generic: callers know it by its name alone; use concrete types",
+        );
+    } else if let Some(clause) = &item.generics.where_clause {
+        errors.on(clause, "a contract has no `where` clause; remove it");
+    }
+    if let Some(unsafety) = &item.unsafety {
+        errors.on(unsafety, "a contract is an ordinary trait; remove `unsafe`");
+    }
+    if errors.count() > before {
+        for method in &mut item.items {
+            if let TraitItem::Fn(method) = method {
+                take_handler(&mut method.attrs);
+            }
+        }
+        return Parsed::Other(item.into_token_stream());
+    }
+    let options = attr::service_options(kind, args, errors);
+    let mut handlers = Vec::new();
+    for method in &mut item.items {
+        let TraitItem::Fn(method) = method else {
+            errors.on(
+                method,
+                "a contract holds its handlers and nothing else; put the rest into another trait",
+            );
+            continue;
+        };
+        let attribute = only_handler(&mut method.attrs, errors);
+        if let Some(body) = &method.default {
+            errors.at(
+                body.brace_token.span.open(),
+                "a contract has no code; move the body to its `impl`, and write `;` here",
+            );
+        }
+        let owner = Owner {
+            self_ty: None,
+            generics: &item.generics,
+        };
+        let (attrs, sig) = (&method.attrs, &method.sig);
+        handlers.push(handler(kind, owner, attrs, sig, attribute.as_ref(), errors));
+    }
+    let (cfgs, docs) = (named(&item.attrs, "cfg"), named(&item.attrs, "doc"));
+    let ident = item.ident.clone();
+    let item = ServiceItem::Contract(item);
+    let service = model(kind, ident, item, (cfgs, docs), options, handlers);
+    Parsed::Service(Box::new(service))
+}
+
+/// What a contract names is not named again where it is implemented.
+fn refuse_name(options: &mut Options, what: &str, errors: &mut Errors) {
+    if let Some(name) = options.name.take() {
+        errors.at(
+            name.span,
+            format!("the contract names its {what}; move `name` to the trait"),
+        );
+    }
+}
+
+fn model(
+    kind: ServiceKind,
+    ident: Ident,
+    item: ServiceItem,
+    (cfgs, docs): (Vec<Attribute>, Vec<Attribute>),
+    mut options: Options,
+    handlers: Vec<Handler>,
 ) -> Service {
-    let mut options = attr::service_options(kind, args, errors);
     let name = options.name.take().unwrap_or_else(|| Spanned {
         value: ident.unraw().to_string(),
         span: ident.span(),
     });
     let krate = options.krate.take().unwrap_or_else(default_crate);
-    let handlers = handlers(kind, &item, marked, errors);
-
     Service {
         kind,
         krate,
+        item,
         ident,
         name,
-        cfgs: named(&item.attrs, "cfg"),
-        docs: named(&item.attrs, "doc"),
+        cfgs,
+        docs,
         options,
         handlers,
-        item,
     }
 }
 
-/// Removes `#[handler]` from all items of the block. Returns those of the methods with the method's
-/// position.
-fn take_handler_attributes(item: &mut ItemImpl, errors: &mut Errors) -> Vec<(usize, Attribute)> {
-    let mut marked = Vec::new();
-    for (position, item) in item.items.iter_mut().enumerate() {
-        match item {
-            ImplItem::Fn(method) => {
-                let mut found = take_handler(&mut method.attrs).into_iter();
-                if let Some(first) = found.next() {
-                    marked.push((position, first));
-                }
-                for again in found {
-                    errors.on(
-                        again,
-                        "the method is marked twice; write one `#[handler(…)]` with all options",
-                    );
-                }
-            }
-            ImplItem::Const(item) => refuse_handler(&mut item.attrs, errors),
-            ImplItem::Type(item) => refuse_handler(&mut item.attrs, errors),
-            ImplItem::Macro(item) => refuse_handler(&mut item.attrs, errors),
-            _ => {}
-        }
-    }
-    marked
+/// Removes `#[handler]` from all items of the block. Returns, for each item, that of a method.
+fn take_handler_attributes(item: &mut ItemImpl, errors: &mut Errors) -> Vec<Option<Attribute>> {
+    let take = |item: &mut ImplItem| match item {
+        ImplItem::Fn(method) => only_handler(&mut method.attrs, errors),
+        ImplItem::Const(item) => refuse_handler(&mut item.attrs, errors),
+        ImplItem::Type(item) => refuse_handler(&mut item.attrs, errors),
+        ImplItem::Macro(item) => refuse_handler(&mut item.attrs, errors),
+        _ => None,
+    };
+    item.items.iter_mut().map(take).collect()
 }
 
-fn refuse_handler(attributes: &mut Vec<Attribute>, errors: &mut Errors) {
+/// Removes `#[handler]`, of which there may be one.
+fn only_handler(attributes: &mut Vec<Attribute>, errors: &mut Errors) -> Option<Attribute> {
+    let mut found = take_handler(attributes).into_iter();
+    let first = found.next();
+    for again in found {
+        errors.on(
+            again,
+            "the method is marked twice; write one `#[handler(…)]` with all options",
+        );
+    }
+    first
+}
+
+fn refuse_handler(attributes: &mut Vec<Attribute>, errors: &mut Errors) -> Option<Attribute> {
     for attribute in take_handler(attributes) {
         errors.on(
             attribute,
             "`#[handler]` goes on a method: `#[handler] async fn name(&self, ctx: …) -> …`",
         );
     }
+    None
 }
 
 fn take_handler(attributes: &mut Vec<Attribute>) -> Vec<Attribute> {
@@ -178,7 +252,7 @@ fn take_handler(attributes: &mut Vec<Attribute>) -> Vec<Attribute> {
 }
 
 /// A second service attribute would make a second service of the same type.
-fn take_service_attributes(item: &mut ItemImpl, errors: &mut Errors) {
+fn take_service_attributes(attributes: &mut Vec<Attribute>, errors: &mut Errors) {
     let twice = |attribute: &mut Attribute| {
         let segments: Vec<&Ident> = attribute.path().segments.iter().map(|s| &s.ident).collect();
         let last = match segments[..] {
@@ -188,7 +262,7 @@ fn take_service_attributes(item: &mut ItemImpl, errors: &mut Errors) {
         };
         last == "service" || last == "object" || last == "workflow"
     };
-    for attribute in item.attrs.extract_if(.., twice) {
+    for attribute in attributes.extract_if(.., twice) {
         errors.on(
             attribute,
             "an `impl` block is one service; keep one of `#[durably::service]`, \
@@ -197,45 +271,33 @@ fn take_service_attributes(item: &mut ItemImpl, errors: &mut Errors) {
     }
 }
 
-fn handlers(
-    kind: ServiceKind,
-    item: &ItemImpl,
-    marked: Vec<(usize, Attribute)>,
-    errors: &mut Errors,
-) -> Vec<Handler> {
-    marked
-        .into_iter()
-        .filter_map(|(position, attribute)| match item.items.get(position) {
-            Some(ImplItem::Fn(method)) => Some((method, attribute)),
-            _ => None,
-        })
-        .map(|(method, attribute)| handler(kind, item, method, &attribute, errors))
-        .collect()
-}
-
 fn handler(
     kind: ServiceKind,
-    item: &ItemImpl,
-    method: &ImplItemFn,
-    attribute: &Attribute,
+    owner: Owner<'_>,
+    attrs: &[Attribute],
+    sig: &Signature,
+    attribute: Option<&Attribute>,
     errors: &mut Errors,
 ) -> Handler {
-    let mut options = attr::handler_options(kind, attribute, errors);
-    let ident = method.sig.ident.clone();
-    let name = options.name.take().unwrap_or_else(|| Spanned {
+    let options = match attribute {
+        Some(attribute) => attr::handler_options(kind, attribute, errors),
+        None => Options::default(),
+    };
+    let ident = sig.ident.clone();
+    let name = options.name.clone().unwrap_or_else(|| Spanned {
         value: ident.unraw().to_string(),
         span: ident.span(),
     });
     let before = errors.count();
-    signature::check_qualifiers(kind, &method.sig, errors);
-    signature::check_generics(&method.sig, errors);
-    signature::check_receiver(&method.sig, errors);
+    signature::check_qualifiers(kind, sig, errors);
+    signature::check_generics(sig, errors);
+    signature::check_receiver(sig, errors);
     // A signature that is refused as a whole is not taken apart: its types say nothing reliable.
     let (context, input, output) = if errors.count() == before {
         (
-            signature::context(kind, &method.sig, errors),
-            signature::input(item, &method.sig, errors),
-            signature::output(item, &method.sig, errors),
+            signature::context(kind, sig, errors),
+            signature::input(owner, sig, errors),
+            signature::output(owner, sig, errors),
         )
     } else {
         (None, Input::Refused, None)
@@ -243,9 +305,9 @@ fn handler(
     Handler {
         ident,
         name,
-        cfgs: named(&method.attrs, "cfg"),
-        docs: named(&method.attrs, "doc"),
-        deprecated: named(&method.attrs, "deprecated"),
+        cfgs: named(attrs, "cfg"),
+        docs: named(attrs, "doc"),
+        deprecated: named(attrs, "deprecated"),
         options,
         context,
         input,

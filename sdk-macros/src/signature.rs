@@ -3,14 +3,13 @@
 //! One small function a rule. Each reports at the token that breaks the rule and says what to write.
 
 use quote::ToTokens as _;
-use syn::{
-    Attribute, FnArg, ItemImpl, PatType, PathArguments, Receiver, ReturnType, Signature, Type,
-};
+use syn::{Attribute, FnArg, PatType, PathArguments, Receiver, ReturnType, Signature, Type};
 
-use crate::ast::{ClientOutput, Context, HandlerKind, Input, Output, Payload, ServiceKind};
+use crate::ast::{ClientOutput, Context, HandlerKind, Input, Output, Owner, Payload, ServiceKind};
 use crate::errors::Errors;
 use crate::types::{
-    first_borrow, first_impl_trait, first_parameter, is_self, result_value, ungroup, without_self,
+    first_borrow, first_impl_trait, first_parameter, first_self, is_self, result_value, ungroup,
+    without_self,
 };
 
 /// A handler is a plain `async fn`.
@@ -190,7 +189,7 @@ fn handler_kind(kind: ServiceKind, context: &str) -> Option<HandlerKind> {
 }
 
 /// The third parameter, if any: an owned, concrete type. More are refused.
-pub(crate) fn input(item: &ItemImpl, sig: &Signature, errors: &mut Errors) -> Input {
+pub(crate) fn input(owner: Owner<'_>, sig: &Signature, errors: &mut Errors) -> Input {
     let mut rest = sig.inputs.iter().skip(2);
     let Some(FnArg::Typed(param)) = rest.next() else {
         return Input::Absent;
@@ -203,19 +202,19 @@ pub(crate) fn input(item: &ItemImpl, sig: &Signature, errors: &mut Errors) -> In
         return Input::Refused;
     }
     refuse_conditional(&param.attrs, errors);
-    match input_problem(item, param) {
+    match input_problem(owner, param) {
         Some(error) => {
             errors.push(error);
             Input::Refused
         }
         None => Input::Present(Box::new(Payload {
             ty: (*param.ty).clone(),
-            client_ty: without_self(&param.ty, &item.self_ty),
+            client_ty: without_self(&param.ty, owner.self_ty),
         })),
     }
 }
 
-fn input_problem(item: &ItemImpl, param: &PatType) -> Option<syn::Error> {
+fn input_problem(owner: Owner<'_>, param: &PatType) -> Option<syn::Error> {
     let ty = ungroup(&param.ty);
     if let Type::Reference(reference) = ty {
         let owned = match ungroup(&reference.elem) {
@@ -235,13 +234,16 @@ fn input_problem(item: &ItemImpl, param: &PatType) -> Option<syn::Error> {
         let message = "the input of a handler is a concrete type; name it";
         return Some(syn::Error::new_spanned(opaque, message));
     }
-    let resolved = without_self(ty, &item.self_ty);
-    first_parameter(&resolved, &item.generics)
+    if let Some(error) = implementor(owner, ty, "input") {
+        return Some(error);
+    }
+    let resolved = without_self(ty, owner.self_ty);
+    first_parameter(&resolved, owner.generics)
         .map(|parameter| parameter_error(ty, "input", &parameter))
 }
 
 /// The return type: a `Result`, which a trait of the runtime checks, of something owned.
-pub(crate) fn output(item: &ItemImpl, sig: &Signature, errors: &mut Errors) -> Option<Output> {
+pub(crate) fn output(owner: Owner<'_>, sig: &Signature, errors: &mut Errors) -> Option<Output> {
     let ReturnType::Type(_, ty) = &sig.output else {
         errors.at(
             sig.paren_token.span.close(),
@@ -263,12 +265,16 @@ pub(crate) fn output(item: &ItemImpl, sig: &Signature, errors: &mut Errors) -> O
         );
         return None;
     }
-    let resolved = without_self(ty, &item.self_ty);
-    let client = match first_parameter(&resolved, &item.generics) {
+    if let Some(error) = implementor(owner, ty, "output") {
+        errors.push(error);
+        return None;
+    }
+    let resolved = without_self(ty, owner.self_ty);
+    let client = match first_parameter(&resolved, owner.generics) {
         None => ClientOutput::Projected(resolved),
         Some(parameter) => match result_value(&resolved) {
             // Only the error depends on the parameter, and the client does not see it.
-            Some(value) if first_parameter(value, &item.generics).is_none() => {
+            Some(value) if first_parameter(value, owner.generics).is_none() => {
                 ClientOutput::Value(value.clone())
             }
             _ => {
@@ -281,6 +287,17 @@ pub(crate) fn output(item: &ItemImpl, sig: &Signature, errors: &mut Errors) -> O
         ty: (**ty).clone(),
         client,
     })
+}
+
+/// In a contract, `Self` is whoever implements it, and callers do not know who that is.
+fn implementor(owner: Owner<'_>, ty: &Type, what: &str) -> Option<syn::Error> {
+    let mention = owner.self_ty.is_none().then(|| first_self(ty))??;
+    Some(syn::Error::new_spanned(
+        mention,
+        format!(
+            "the {what} of a contract's handler is the same for all who implement it; name the type"
+        ),
+    ))
 }
 
 fn parameter_error(ty: &Type, what: &str, parameter: &syn::Ident) -> syn::Error {

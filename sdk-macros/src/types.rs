@@ -90,8 +90,29 @@ pub(crate) fn first_parameter(ty: &Type, generics: &Generics) -> Option<Ident> {
     find.found
 }
 
-/// `ty` with `Self` replaced by `self_ty`, for use outside of the impl block.
-pub(crate) fn without_self(ty: &Type, self_ty: &Type) -> Type {
+/// The first `Self` in `ty`, alone or before an associated type.
+pub(crate) fn first_self(ty: &Type) -> Option<Ident> {
+    struct Find(Option<Ident>);
+
+    impl VisitMut for Find {
+        fn visit_path_mut(&mut self, path: &mut syn::Path) {
+            if path.leading_colon.is_none()
+                && let Some(first) = path.segments.first()
+                && first.ident == "Self"
+            {
+                self.0.get_or_insert_with(|| first.ident.clone());
+            }
+            visit_mut::visit_path_mut(self, path);
+        }
+    }
+
+    let mut find = Find(None);
+    find.visit_type_mut(&mut ty.clone());
+    find.0
+}
+
+/// `ty` with `Self` replaced by what it stands for, if anything, for use outside of the item.
+pub(crate) fn without_self(ty: &Type, self_ty: Option<&Type>) -> Type {
     struct Replace<'a>(&'a Type);
 
     impl VisitMut for Replace<'_> {
@@ -105,7 +126,9 @@ pub(crate) fn without_self(ty: &Type, self_ty: &Type) -> Type {
     }
 
     let mut ty = ty.clone();
-    Replace(self_ty).visit_type_mut(&mut ty);
+    if let Some(self_ty) = self_ty {
+        Replace(self_ty).visit_type_mut(&mut ty);
+    }
     ty
 }
 
@@ -188,8 +211,18 @@ mod tests {
     }
 
     #[test]
+    fn self_is_found() {
+        for text in ["Self", "Vec<Self>", "Self::Item", "<Self as Store>::Item"] {
+            assert!(first_self(&ty(text)).is_some(), "{text}");
+        }
+        for text in ["String", "my::Self_", "Result<Selfish, E>"] {
+            assert!(first_self(&ty(text)).is_none(), "{text}");
+        }
+    }
+
+    #[test]
     fn self_is_replaced() {
-        let replaced = without_self(&ty("Result<Vec<Self>, Error>"), &ty("Orders"));
+        let replaced = without_self(&ty("Result<Vec<Self>, Error>"), Some(&ty("Orders")));
         assert_eq!(replaced, ty("Result<Vec<Orders>, Error>"));
     }
 }

@@ -28,3 +28,9 @@ pub mod coming_from_restate_sdk {}
 #[doc = include_str!("../docs/kafka.md")]
 #[cfg(feature = "testing")]
 pub mod kafka {}
+
+/// # Contracts
+///
+#[doc = include_str!("../docs/contracts.md")]
+#[cfg(feature = "client")]
+pub mod contracts {}

@@ -52,6 +52,14 @@
 //! are *durable futures*: their command is recorded when they are created, they borrow the context,
 //! and they are ordinary futures for everything else.
 //!
+//! # Callers
+//!
+//! The attributes make a client of each service, here `CounterClient`, with one method a handler. Handlers
+//! get it from their context, as in `ctx.object_client::<CounterClient>("ada").add(1).await?`; programs
+//! outside from an `ingress::IngressClient` (feature `client`), tests from `testing` (feature `testing`).
+//! Where callers shall not depend on the code of a service, write its [contract](macro@service): a trait with
+//! the same attribute, which an `impl` is checked against.
+//!
 //! # Determinism
 //!
 //! On replay a handler must issue the same commands. What differs from run to run — the time,
@@ -145,6 +153,7 @@
 //! | `schemars` | no | JSON schemas in the endpoint manifest, for types that implement `JsonSchema` |
 //! | `uuid` | no | conversion of [`Uuid`] from and to the `uuid` crate's |
 //! | `admin` | no | `admin`: a client of the server's admin API: deployments, Kafka, invocations, SQL |
+//! | `client` | no | `ingress::IngressClient`: calls handlers from outside, typed |
 //! | `testing` | no | `testing`: tests of handlers without a server, see there |
 //! | `test-server` | no | `test_server`: a real Restate server and Kafka broker on loopback (Unix) |
 //!
@@ -176,7 +185,7 @@
 #[path = "private.rs"]
 #[allow(missing_docs)]
 pub mod __private;
-#[cfg(feature = "admin")]
+#[cfg(any(feature = "admin", feature = "client"))]
 mod client;
 mod combinators;
 mod context;
@@ -207,8 +216,10 @@ pub mod testing;
 
 #[cfg(feature = "admin")]
 pub use client::admin;
+#[cfg(feature = "client")]
+pub use client::ingress;
 pub use context::{
-    AttachHandle, AttemptFinished, Awakeable, Call, Context, DurableFuture, EphemeralGet,
+    AttachHandle, AttemptFinished, Awakeable, Call, Caller, Context, DurableFuture, EphemeralGet,
     InvocationHandle, InvocationId, Key, ObjectClient, ObjectContext, OrTimeout, Promise, Random,
     Request, Run, Sent, ServiceClient, SharedObjectContext, SharedWorkflowContext, StateKey,
     Target, WorkflowClient, WorkflowContext,

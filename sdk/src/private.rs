@@ -7,7 +7,7 @@ use crate::error::TerminalError;
 pub use tokio;
 
 pub use crate::{
-    context::{Context, FromAttempt, ObjectClient, Request, ServiceClient, Target, WorkflowClient},
+    context::{Caller, Context, FromAttempt, ObjectClient, ServiceClient, Target, WorkflowClient},
     error::HandlerError,
     executor::AttemptHandle,
     kafka::{KafkaPolicy, RecordFailure},
@@ -91,6 +91,43 @@ pub fn output_metadata(
 
 /// Compiles only if the handler result `R` holds a `T`: the type that the client promises.
 pub fn assert_value<R: HandlerReturn<Value = T>, T>() {}
+
+/// The kinds of services as types: what the `impl` of a contract says it is.
+pub mod kind {
+    #[derive(Debug)]
+    pub struct Service;
+    #[derive(Debug)]
+    pub struct Object;
+    #[derive(Debug)]
+    pub struct Workflow;
+}
+
+/// Bounds the kind of whatever implements a service's contract.
+#[diagnostic::on_unimplemented(
+    message = "a service's contract is implemented as something else",
+    label = "the contract of a service",
+    note = "write `#[durably::service]` on its `impl`, as on the contract"
+)]
+pub trait OfService {}
+impl OfService for kind::Service {}
+
+/// Bounds the kind of whatever implements a virtual object's contract.
+#[diagnostic::on_unimplemented(
+    message = "a virtual object's contract is implemented as something else",
+    label = "the contract of a virtual object",
+    note = "write `#[durably::object]` on its `impl`, as on the contract"
+)]
+pub trait OfObject {}
+impl OfObject for kind::Object {}
+
+/// Bounds the kind of whatever implements a workflow's contract.
+#[diagnostic::on_unimplemented(
+    message = "a workflow's contract is implemented as something else",
+    label = "the contract of a workflow",
+    note = "write `#[durably::workflow]` on its `impl`, as on the contract"
+)]
+pub trait OfWorkflow {}
+impl OfWorkflow for kind::Workflow {}
 
 /// Finds the JSON schema of `T` where there is one, without a bound on `T`.
 ///

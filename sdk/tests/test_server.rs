@@ -143,7 +143,7 @@ async fn handlers_are_called_through_the_ingress() -> Result {
         .call_object::<()>("Keyed", "..", "echo", &())
         .await
         .unwrap_err();
-    assert!(matches!(error, IngressError::Unsendable { .. }), "{error}");
+    assert!(matches!(error, IngressError::Invalid { .. }), "{error}");
 
     let reply = ingress
         .service("Echo", "echo")

@@ -49,13 +49,13 @@ use tokio::task::JoinSet;
 const ADDS: u64 = 20;
 
 async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
-    let ingress = demo.ingress();
-    let get = async |key: &str| ingress.call_object::<u64>("Counter", key, "get", &()).await;
+    let counter = |key: &str| demo.client().object::<CounterClient>(key);
+    let get = async |key: &str| counter(key).get().await;
 
     demo.step("Add to a counter: state is there as soon as somebody writes it");
-    let sum: u64 = ingress.call_object("Counter", "apples", "add", &3).await?;
+    let sum = counter("apples").add(3).await?;
     demo.say(format!("Counter/apples/add 3  → {sum}"));
-    let sum: u64 = ingress.call_object("Counter", "apples", "add", &4).await?;
+    let sum = counter("apples").add(4).await?;
     demo.say(format!("Counter/apples/add 4  → {sum}"));
     let (apples, pears) = (get("apples").await?, get("pears").await?);
     demo.say(format!("Counter/apples/get    → {apples}"));
@@ -67,12 +67,7 @@ async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
     demo.step(format!("Add 1 to one counter, {ADDS} times at once"));
     let mut adds = JoinSet::new();
     for _ in 0..ADDS {
-        let ingress = ingress.clone();
-        adds.spawn(async move {
-            ingress
-                .call_object::<u64>("Counter", "visits", "add", &1)
-                .await
-        });
+        adds.spawn(counter("visits").add(1).call());
     }
     // A shared handler does not queue behind them.
     let first = adds.join_next().await;
@@ -96,9 +91,7 @@ async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
     ensure!(total == ADDS, "{total} instead of {ADDS}");
 
     demo.step("Reset it");
-    ingress
-        .call_object::<()>("Counter", "visits", "reset", &())
-        .await?;
+    counter("visits").reset().await?;
     let total = get("visits").await?;
     demo.say(format!("Counter/visits/get    → {total}"));
     ensure!(total == 0, "{total} is left");

@@ -47,51 +47,47 @@ async fn main() -> std::process::ExitCode {
 
 // What follows calls the handlers from outside, as any client of the server would.
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use durably_examples::Demo;
 
 async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
-    let ingress = demo.ingress();
+    let greeter = demo.client().service::<GreeterClient>();
 
     demo.step("Call it, and wait for the result");
-    let greeting: String = ingress.call("Greeter", "greet", "Ada").await?;
+    let greeting = greeter.greet("Ada".to_owned()).await?;
     demo.say(format!("Greeter/greet \"Ada\"    → {greeting:?}"));
     ensure!(greeting == "Hello, Countess Ada!", "got {greeting:?}");
 
     demo.step("Send it, do something else, and fetch the result later");
-    let sent = ingress.send("Greeter", "greet", "Grace").await?;
+    let sent = greeter.greet("Grace".to_owned()).send().await?;
     demo.say(format!(
         "Greeter/greet \"Grace\"  → accepted as {}",
-        sent.invocation_id
+        sent.id()
     ));
-    let early: Option<String> = ingress.output(&sent.invocation_id).await?;
+    let early = sent.output().await?;
     demo.say(format!("its result now         → {early:?}"));
-    let greeting: String = ingress.attach(&sent.invocation_id).await?;
+    let greeting = sent.attach().await?;
     demo.say(format!("its result, awaited    → {greeting:?}"));
     ensure!(greeting == "Hello, Rear Admiral Grace!", "got {greeting:?}");
 
     demo.step("Call it twice with the same idempotency key: that is one invocation");
-    let request = ingress
-        .service("Greeter", "greet")
-        .idempotency_key("click-1")
-        .json("Alan");
-    let (first, second) = tokio::try_join!(request.clone().call_raw(), request.call_raw())?;
-    let ids = (first.invocation_id(), second.invocation_id());
-    demo.say(format!("the first call         → {}", ids.0.unwrap_or("?")));
-    demo.say(format!("the second call        → {}", ids.1.unwrap_or("?")));
-    ensure!(
-        ids.0.is_some() && ids.0 == ids.1,
-        "two invocations: {ids:?}"
-    );
+    let call = async || {
+        let request = greeter.greet("Alan".to_owned()).idempotency_key("click-1");
+        let response = request.call_with_response().await?;
+        response.invocation_id().context("the answer has no id")
+    };
+    let (first, second) = tokio::try_join!(call(), call())?;
+    demo.say(format!("the first call         → {first}"));
+    demo.say(format!("the second call        → {second}"));
+    ensure!(first == second, "two invocations");
 
     demo.step("Call it with an input that it refuses");
-    let refused = ingress.call::<String>("Greeter", "greet", "").await;
-    let Err(error) = refused else {
+    let Err(error) = greeter.greet(String::new()).await else {
         anyhow::bail!("it was accepted")
     };
     demo.say(format!("Greeter/greet \"\"       → {error}"));
     ensure!(
-        error.status() == Some(400),
+        error.as_terminal().is_some_and(|error| error.code() == 400),
         "not the status of a bad request"
     );
     Ok(())

@@ -74,7 +74,7 @@ const PARTITIONS: i32 = 4;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
-    let (server, ingress) = (demo.server(), demo.ingress());
+    let server = demo.server();
 
     demo.step(format!(
         "Start a Kafka broker with the topic `orders` ({PARTITIONS} partitions), and subscribe"
@@ -149,9 +149,8 @@ async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
     ));
 
     demo.step("Call the same handler, without Kafka");
-    ingress
-        .call_object::<()>("Orders", &key(0), "on_event", &OrderEvent::Returned)
-        .await?;
+    let order = demo.client().object::<OrdersClient>(key(0));
+    order.on_event(OrderEvent::Returned).await?;
     let history = wait_for_history(demo, &key(0), life.len() + 1).await?;
     demo.say(format!("Orders/{}   {}", key(0), line(&history)));
     let last = history.last().map(|entry| (&entry.event, entry.offset));
@@ -219,10 +218,8 @@ async fn wait_until(
 ) -> anyhow::Result<Vec<Entry>> {
     let begin = std::time::Instant::now();
     loop {
-        let history = demo
-            .ingress()
-            .call_object("Orders", key, "history", &())
-            .await?;
+        let order = demo.client().object::<OrdersClient>(key);
+        let history = order.history().await?;
         if is_so(&history) {
             return Ok(history);
         }

@@ -159,7 +159,7 @@ async fn main() -> ExitCode {
 }
 
 async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
-    let ingress = demo.ingress();
+    let ingress = demo.client();
 
     demo.step("Start the handlers, in a process of their own");
     let directory = tempfile::Builder::new()
@@ -185,13 +185,15 @@ async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
     ));
 
     demo.step("Call the service");
-    let greeting: String = ingress.call("Greeter", "greet", "Ada").await?;
+    let greeter = ingress.service::<GreeterClient>();
+    let greeting = greeter.greet("Ada".to_owned()).await?;
     demo.say(format!("Greeter/greet \"Ada\"     → {greeting:?}"));
     ensure!(greeting == "Hello, Ada!", "this is no greeting for Ada");
 
     demo.step("Call the virtual object `orders`, which counts");
+    let orders = ingress.object::<CounterClient>("orders");
     for expected in [1, 2] {
-        let sum: u64 = ingress.call_object("Counter", "orders", "add", &1).await?;
+        let sum = orders.add(1).await?;
         demo.say(format!("Counter/orders/add 1    → {sum}"));
         ensure!(sum == expected, "it should be {expected}");
     }
@@ -199,9 +201,8 @@ async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
     demo.step(format!(
         "Start the workflow `Checkout`, and kill its process while it works on\n   {FATAL:?}"
     ));
-    ingress
-        .send_object("Checkout", "ada", "run", "a teapot")
-        .await?;
+    let checkout = ingress.workflow::<CheckoutClient>("ada");
+    let sent = checkout.run("a teapot".to_owned()).send().await?;
     story
         .follow_until(demo, &handlers, |line| {
             line.ends_with(&format!("begins\t{FATAL}"))
@@ -211,7 +212,7 @@ async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
     demo.say_when(format!(
         "KILLED   kill -9 {first}: nobody there to go on, nothing saved on the way"
     ));
-    let output = ingress.output_workflow::<String>("Checkout", "ada").await?;
+    let output = sent.output().await?;
     ensure!(
         output.is_none(),
         "the workflow has ended already: {output:?}"
@@ -228,15 +229,13 @@ async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
             line.ends_with("done\tmail the receipt")
         })
         .await?;
-    let end = ingress.attach_workflow::<String>("Checkout", "ada");
-    let end = tokio::time::timeout(PATIENCE, end)
-        .await
-        .context("the workflow does not end")??;
+    let end = sent.invocation().timeout(PATIENCE).attach::<String>();
+    let end = end.await.context("the workflow does not end")?;
     demo.say_when(format!("RESULT   {end:?}"));
 
     demo.step("Look at what happened");
     story.sum_up(demo, [first, second])?;
-    let next: u64 = ingress.call_object("Counter", "orders", "add", &1).await?;
+    let next = orders.add(1).await?;
     ensure!(
         end == "order 3: a teapot is on its way",
         "this is not what the workflow should say"

@@ -78,27 +78,26 @@ async fn main() -> std::process::ExitCode {
 // What follows calls the handlers from outside, as any client of the server would.
 
 use anyhow::ensure;
+use durably::ingress::SendStatus;
 use durably_examples::Demo;
 
 async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
-    let ingress = demo.ingress();
+    let signup = |name: &str| demo.client().workflow::<SignupClient>(name);
     let application = |email: &str, patience_seconds| Application {
         email: email.to_owned(),
         patience_seconds,
     };
 
     demo.step("Start a sign-up that may wait for a day");
-    let ada = application("ada@example.com", 24 * 60 * 60);
-    ingress.send_object("Signup", "ada", "run", &ada).await?;
+    let ada = || signup("ada").run(application("ada@example.com", 24 * 60 * 60));
+    ada().send().await?;
     wait_for_status(demo, "ada", "waiting for approval").await?;
     demo.say_when("Signup/ada/status           → \"waiting for approval\"");
 
     demo.step("Approve it, by another handler of the same workflow");
-    ingress
-        .call_object::<()>("Signup", "ada", "approve", "Grace")
-        .await?;
+    signup("ada").approve("Grace".to_owned()).await?;
     demo.say_when("Signup/ada/approve \"Grace\"");
-    let outcome: Outcome = ingress.attach_workflow("Signup", "ada").await?;
+    let outcome = ada().attach().await?;
     demo.say_when(format!("Signup/ada                  → {outcome:?}"));
     ensure!(
         outcome
@@ -109,21 +108,21 @@ async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
     );
 
     demo.step("Start it once more: a workflow runs once for its key");
-    let again = ingress.send_object("Signup", "ada", "run", &ada).await?;
-    let word = if again.already {
+    let again = ada().send().await?.status() == SendStatus::PreviouslyAccepted;
+    let word = if again {
         "it has run already"
     } else {
         "it was started anew"
     };
     demo.say_when(format!("Signup/ada/run              → {word}"));
-    ensure!(again.already, "the workflow ran twice");
+    ensure!(again, "the workflow ran twice");
 
     demo.step("Start a sign-up that nobody approves");
     let bob = application("bob@example.com", 2);
-    let sent = ingress.send_object("Signup", "bob", "run", &bob).await?;
+    let sent = signup("bob").run(bob).send().await?;
     wait_for_status(demo, "bob", "waiting for approval").await?;
     demo.say_when("Signup/bob/status           → \"waiting for approval\"");
-    let outcome: Outcome = ingress.attach(&sent.invocation_id).await?;
+    let outcome = sent.attach().await?;
     demo.say_when(format!("Signup/bob                  → {outcome:?}"));
     ensure!(outcome == Outcome::TimedOut, "it did not time out");
     wait_for_status(demo, "bob", "done").await?;
@@ -134,10 +133,8 @@ async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
 async fn wait_for_status(demo: &Demo, key: &str, wanted: &str) -> anyhow::Result<()> {
     let wait = async {
         loop {
-            let status: String = demo
-                .ingress()
-                .call_object("Signup", key, "status", &())
-                .await?;
+            let signup = demo.client().workflow::<SignupClient>(key);
+            let status = signup.status().await?;
             if status == wanted {
                 return Ok(());
             }

@@ -1,4 +1,5 @@
-//! The typed client of a service: `FooClient<'a>` with one method a handler.
+//! The typed client of a service: `FooClient<C>` with one method a handler, generic over who calls (a
+//! context, an ingress client).
 //!
 //! It is `pub`, like the request types it returns, whatever the visibility of the struct: other
 //! modules call the service through it. Payloads may be more private than that; then a method is of
@@ -55,22 +56,22 @@ pub(crate) fn client<'h>(
         #(#cfgs)*
         #[doc = #summary]
         #[derive(::core::clone::Clone)]
-        pub struct #ident<'a> {
-            ctx: &'a #private::Context,
+        pub struct #ident<CallerType = ()> {
+            caller: CallerType,
             #key_field
         }
 
         #(#cfgs)*
         const _: () = {
             #[allow(clippy::type_complexity, reason = "the types are the handlers' own")]
-            impl<'a> #ident<'a> {
+            impl<CallerType: #private::Caller> #ident<CallerType> {
                 #(#methods)*
             }
 
             #constructor
 
             #[automatically_derived]
-            impl ::core::fmt::Debug for #ident<'_> {
+            impl<CallerType> ::core::fmt::Debug for #ident<CallerType> {
                 fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
                     f.debug_struct(#client_name)#debug_key.finish_non_exhaustive()
                 }
@@ -82,14 +83,16 @@ pub(crate) fn client<'h>(
 fn summary(service: &Service, name: &str) -> String {
     match service.kind {
         ServiceKind::Service => format!(
-            "Calls the service `{name}` from another handler; made by `ctx.service_client()`."
+            "Calls the service `{name}`: from a handler, made by `ctx.service_client()`; from outside, by the \
+             `service()` of an ingress client or of the test kit."
         ),
         ServiceKind::Object => format!(
-            "Calls one object of `{name}` from another handler; made by `ctx.object_client(key)`."
+            "Calls one object of `{name}`: from a handler, made by `ctx.object_client(key)`; from outside, by \
+             the `object(key)` of an ingress client or of the test kit."
         ),
         ServiceKind::Workflow => format!(
-            "Calls one workflow of `{name}` from another handler; made by \
-             `ctx.workflow_client(key)`."
+            "Calls one workflow of `{name}`: from a handler, made by `ctx.workflow_client(key)`; from outside, \
+             by the `workflow(key)` of an ingress client or of the test kit."
         ),
     }
 }
@@ -110,9 +113,11 @@ fn constructor(kind: ServiceKind, private: &TokenStream, ident: &Ident) -> Token
     };
     quote! {
         #[automatically_derived]
-        impl<'a> #private::#client_trait<'a> for #ident<'a> {
-            fn new(ctx: &'a #private::Context #key_param) -> Self {
-                Self { ctx #key }
+        impl #private::#client_trait for #ident {
+            type With<CallerType: #private::Caller> = #ident<CallerType>;
+
+            fn with<CallerType: #private::Caller>(caller: CallerType #key_param) -> #ident<CallerType> {
+                #ident { caller #key }
             }
         }
     }
@@ -156,7 +161,7 @@ fn method(service: &Service, private: &TokenStream, handler: &Handler) -> Option
         quote! { #(#docs)* }
     };
     let ident = generated(&handler.ident);
-    let request = blame.generic(private, "Request", &quote! { 'a, #input, #value });
+    let request = blame.request(&quote! { #input, #value });
     let signature = quote_spanned! {ident.span()=>
         pub fn #ident(&self #param) -> #request
     };
@@ -165,7 +170,7 @@ fn method(service: &Service, private: &TokenStream, handler: &Handler) -> Option
         #docs
         #(#deprecated)*
         #signature {
-            #private::Request::new(self.ctx, #private::Target::#target, #argument)
+            self.caller.request(#private::Target::#target, #argument)
         }
     })
 }

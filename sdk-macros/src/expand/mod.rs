@@ -1,34 +1,42 @@
-//! [`Service`] → tokens: the impl block as written, the `Service` impl and the typed client.
+//! [`Service`] → tokens: the item as written, the `Service` impl and the typed client.
 //!
 //! All paths are absolute, below `durably::__private`; impls sit in `const _`. When there are
 //! errors, the same items are emitted with as much as can be trusted, so that code that uses the
 //! service adds no errors of its own.
 
 mod client;
+mod contract;
 mod service;
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
-use syn::{Attribute, FnArg, ImplItem, ItemImpl, PathArguments, Type};
+use syn::{Attribute, FnArg, ImplItem, ItemImpl, PathArguments, Signature, Type};
 
-use crate::ast::Service;
+use crate::ast::{Service, ServiceItem};
 use crate::errors::Errors;
 use crate::signature::known_context;
 
 /// The whole output of a service attribute.
 pub(crate) fn expand(service: &Service, errors: Errors) -> TokenStream {
-    let (item, definition, client) = if errors.is_empty() {
-        (
-            service.item.to_token_stream(),
-            service::definition(service),
-            client::client(service, &service.handlers),
-        )
-    } else {
-        (
-            repaired(&service.item),
-            service::fallback(service),
-            client::fallback(service),
-        )
+    let sound = errors.is_empty();
+    let (item, definition) = match &service.item {
+        ServiceItem::Inherent(item) if sound => {
+            (item.to_token_stream(), service::definition(service))
+        }
+        ServiceItem::Inherent(item) => (repaired(item), service::fallback(service)),
+        ServiceItem::Contract(item) => (contract::declared(service, item, sound), quote! {}),
+        ServiceItem::Implementation { item, contract } if sound => (
+            contract::implemented(service, item, contract),
+            contract::definition(service, contract),
+        ),
+        // What the compiler would say about the block has its cause in what was reported.
+        ServiceItem::Implementation { .. } => (quote! {}, service::fallback(service)),
+    };
+    let client = match &service.item {
+        // The contract has the client.
+        ServiceItem::Implementation { .. } => quote! {},
+        _ if sound => client::client(service, &service.handlers),
+        _ => client::fallback(service),
     };
     let errors = errors.into_tokens();
     quote! {
@@ -45,23 +53,33 @@ fn repaired(item: &ItemImpl) -> TokenStream {
     let mut item = item.clone();
     for item in &mut item.items {
         if let ImplItem::Fn(method) = item {
-            for param in &mut method.sig.inputs {
-                if let FnArg::Typed(param) = param {
-                    strip_context(&mut param.ty);
-                }
-            }
+            strip_contexts(&mut method.sig);
         }
     }
     let mut seen: Vec<Ident> = Vec::new();
     item.items.retain(|item| match item {
-        ImplItem::Fn(method) if !is_conditional(&method.attrs) => {
-            let first = !seen.contains(&method.sig.ident);
-            seen.push(method.sig.ident.clone());
-            first
-        }
+        ImplItem::Fn(method) => is_first(&method.sig.ident, &method.attrs, &mut seen),
         _ => true,
     });
     item.into_token_stream()
+}
+
+/// Whether a method is not the second of its name; conditional ones are left to their conditions.
+fn is_first(ident: &Ident, attrs: &[Attribute], seen: &mut Vec<Ident>) -> bool {
+    if is_conditional(attrs) {
+        return true;
+    }
+    let first = !seen.contains(ident);
+    seen.push(ident.clone());
+    first
+}
+
+fn strip_contexts(sig: &mut Signature) {
+    for param in &mut sig.inputs {
+        if let FnArg::Typed(param) = param {
+            strip_context(&mut param.ty);
+        }
+    }
 }
 
 fn strip_context(ty: &mut Type) {
@@ -109,12 +127,11 @@ impl Blame {
         quote! { #open #ty as #private::#name>::#item }
     }
 
-    /// `Generic<'a, Args…>` below `__private`.
-    fn generic(self, private: &TokenStream, name: &str, args: &TokenStream) -> TokenStream {
-        let name = Ident::new(name, self.first);
-        let private = self.lead(private);
+    /// `CallerType::Request<Args…>`, the caller being the client's parameter: a name that no payload is likely to
+    /// have, since it would hide it.
+    fn request(self, args: &TokenStream) -> TokenStream {
         let close = quote_spanned! {self.last=> > };
-        quote_spanned! {self.first=> #private::#name<#args #close }
+        quote_spanned! {self.first=> CallerType::Request<#args #close }
     }
 
     /// `tokens` all at the first token.

@@ -1,29 +1,41 @@
-//! `impl Service for T`: the definition with one erased closure a handler.
+//! `impl Service for T`: the definition with one erased closure a handler. A contract's definition has the
+//! same body.
 
 use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::{quote, quote_spanned};
+use syn::ext::IdentExt as _;
 use syn::{Attribute, Expr, ExprLit, Lit, Meta, Path};
 
 use super::{Blame, generated, located_at};
 use crate::ast::{
-    ClientOutput, Handler, HandlerKind, Input, OnMaxAttempts, Options, Output, Retry, Service,
-    ServiceKind, Spanned,
+    ClientOutput, Handler, HandlerKind, Input, OnMaxAttempts, Options, Output, Owner, Retry,
+    Service, ServiceKind, Spanned,
 };
 use crate::kafka;
 
 /// The impl with all handlers.
 pub(crate) fn definition(service: &Service) -> TokenStream {
     let private = private(&service.krate);
-    let options = options(&private, &service.docs, &service.options);
+    let body = body(service, &private, false);
+    wrap(service, &private, &body)
+}
+
+/// The definition as a block, made of `self`. With `adjusted`, each handler passes `adjust`, with its
+/// method's name, before it is added.
+pub(super) fn body(service: &Service, private: &TokenStream, adjusted: bool) -> TokenStream {
+    let options = options(private, &service.docs, &service.options);
     let (kind, name) = (kind(service.kind), &service.name.value);
-    let handlers = service.handlers.iter().filter_map(|h| handler(&private, h));
+    let handlers = service
+        .handlers
+        .iter()
+        .filter_map(|h| handler(private, h, adjusted));
     // With every handler behind a `#[cfg]` there may be no use of the service left.
     let unused = service
         .handlers
         .iter()
         .all(|h| !h.cfgs.is_empty())
         .then(|| quote! { let _ = &service; });
-    let body = quote! {
+    quote! {
         use #private::{SchemaAbsent as _, SchemaPresent as _};
 
         let service = ::std::sync::Arc::new(self);
@@ -32,24 +44,28 @@ pub(crate) fn definition(service: &Service) -> TokenStream {
             #options;
         #(#handlers)*
         definition
-    };
-    wrap(service, &private, &body)
+    }
 }
 
 /// The impl without handlers: the service is wrong, and its users need not hear of it again.
 pub(crate) fn fallback(service: &Service) -> TokenStream {
     let private = private(&service.krate);
-    let (kind, name) = (kind(service.kind), &service.name.value);
-    let body = quote! {
-        #private::ServiceDefinition::new(#private::ServiceKind::#kind, #name)
-    };
+    let body = empty(service, &private);
     wrap(service, &private, &body)
 }
 
-fn wrap(service: &Service, private: &TokenStream, body: &TokenStream) -> TokenStream {
-    let Service { cfgs, item, .. } = service;
-    let self_ty = &item.self_ty;
-    let (impl_generics, _, where_clause) = item.generics.split_for_impl();
+/// A definition without handlers.
+pub(super) fn empty(service: &Service, private: &TokenStream) -> TokenStream {
+    let (kind, name) = (kind(service.kind), &service.name.value);
+    quote! {
+        #private::ServiceDefinition::new(#private::ServiceKind::#kind, #name)
+    }
+}
+
+pub(super) fn wrap(service: &Service, private: &TokenStream, body: &TokenStream) -> TokenStream {
+    let Owner { self_ty, generics } = service.item.owner();
+    let cfgs = &service.cfgs;
+    let (impl_generics, _, where_clause) = generics.split_for_impl();
     quote! {
         #(#cfgs)*
         const _: () = {
@@ -64,7 +80,7 @@ fn wrap(service: &Service, private: &TokenStream, body: &TokenStream) -> TokenSt
 }
 
 /// One statement that adds a handler to `definition`.
-fn handler(private: &TokenStream, handler: &Handler) -> Option<TokenStream> {
+fn handler(private: &TokenStream, handler: &Handler, adjusted: bool) -> Option<TokenStream> {
     let context = handler.context.as_ref()?;
     let output = handler.output.as_ref()?;
     let cfgs = &handler.cfgs;
@@ -128,6 +144,10 @@ fn handler(private: &TokenStream, handler: &Handler) -> Option<TokenStream> {
             })
         }
     };
+    let adjust = adjusted.then(|| {
+        let method = handler.ident.unraw().to_string();
+        quote! { let handler = adjust(#method, handler); }
+    });
     Some(quote! {
         #(#cfgs)*
         #allow_deprecated
@@ -141,6 +161,7 @@ fn handler(private: &TokenStream, handler: &Handler) -> Option<TokenStream> {
             #options
             .input(#input_metadata)
             .output(#output_metadata);
+            #adjust
             definition.handler(handler)
         };
     })
@@ -172,7 +193,7 @@ fn schema(private: &TokenStream, blame: Blame, ty: &TokenStream) -> TokenStream 
 }
 
 /// Setter calls, from documentation and options.
-fn options(private: &TokenStream, docs: &[Attribute], options: &Options) -> TokenStream {
+pub(super) fn options(private: &TokenStream, docs: &[Attribute], options: &Options) -> TokenStream {
     let mut calls = TokenStream::new();
     if let Some(text) = documentation(docs) {
         calls.extend(quote! { .documentation(#text) });
@@ -291,7 +312,7 @@ pub(super) fn private(krate: &Path) -> TokenStream {
     quote! { #krate::__private }
 }
 
-fn kind(kind: ServiceKind) -> Ident {
+pub(super) fn kind(kind: ServiceKind) -> Ident {
     ident(match kind {
         ServiceKind::Service => "Service",
         ServiceKind::Object => "Object",

@@ -3,3 +3,5 @@
 #[cfg(feature = "admin")]
 pub mod admin;
 pub(crate) mod http;
+#[cfg(feature = "client")]
+pub mod ingress;

@@ -2,24 +2,79 @@
 
 use super::{Context, Request, Target};
 
-/// The client of a service, as the macros generate it; see [`Context::service_client`].
+/// Who makes requests: a context, from within a handler, or something outside of handlers, such as an
+/// ingress client (feature `client`).
+///
+/// A generated client is generic over it, so one definition serves all of them: what its methods
+/// return is the caller's kind of request.
 ///
 /// # Examples
 ///
 /// ```
-/// use durably::{Request, ServiceClient, Target, prelude::*};
+/// use durably::{Caller, Target, prelude::*};
 ///
-/// struct GreeterClient<'a>(&'a Context);
+/// /// Makes requests that only say whom they are for.
+/// struct Names;
 ///
-/// impl<'a> ServiceClient<'a> for GreeterClient<'a> {
-///     fn new(ctx: &'a Context) -> Self {
-///         Self(ctx)
+/// impl Caller for Names {
+///     type Request<In, Out> = String;
+///
+///     fn request<In, Out>(&self, target: Target, _input: In) -> String {
+///         target.to_string()
 ///     }
 /// }
 ///
-/// impl<'a> GreeterClient<'a> {
-///     fn greet(&self, name: String) -> Request<'a, String, String> {
-///         Request::new(self.0, Target::service("Greeter", "greet"), name)
+/// struct Greeter;
+///
+/// #[durably::service]
+/// impl Greeter {
+///     #[handler]
+///     async fn greet(&self, _ctx: &Context, name: String) -> HandlerResult<String> {
+///         Ok(format!("Hello, {name}!"))
+///     }
+/// }
+///
+/// let client = <GreeterClient as durably::ServiceClient>::with(Names);
+/// assert_eq!(client.greet("Ada".to_owned()), "Greeter/greet");
+/// ```
+pub trait Caller {
+    /// What a client's methods return: a request with this input, whose output is an `Out`.
+    type Request<In, Out>;
+
+    /// Makes the request. Nothing happens before the caller's own methods say so.
+    fn request<In, Out>(&self, target: Target, input: In) -> Self::Request<In, Out>;
+}
+
+impl<'a> Caller for &'a Context {
+    type Request<In, Out> = Request<'a, In, Out>;
+
+    fn request<In, Out>(&self, target: Target, input: In) -> Request<'a, In, Out> {
+        Request::new(self, target, input)
+    }
+}
+
+/// The client of a service, as the macros generate it; see [`Context::service_client`].
+///
+/// It stands for a family of types, one for each [`Caller`].
+///
+/// # Examples
+///
+/// ```
+/// use durably::{Caller, ServiceClient, Target, prelude::*};
+///
+/// struct GreeterClient<C = ()>(C);
+///
+/// impl ServiceClient for GreeterClient {
+///     type With<C: Caller> = GreeterClient<C>;
+///
+///     fn with<C: Caller>(caller: C) -> GreeterClient<C> {
+///         GreeterClient(caller)
+///     }
+/// }
+///
+/// impl<C: Caller> GreeterClient<C> {
+///     fn greet(&self, name: String) -> C::Request<String, String> {
+///         self.0.request(Target::service("Greeter", "greet"), name)
 ///     }
 /// }
 ///
@@ -27,13 +82,20 @@ use super::{Context, Request, Target};
 ///     Ok(ctx.service_client::<GreeterClient>().greet("Ada".to_owned()).await?)
 /// }
 /// ```
-pub trait ServiceClient<'a>: Sized {
-    /// The client whose requests are made through `ctx`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not the client of a service",
+    note = "`#[durably::service]` makes one; objects have `object_client(key)`, workflows `workflow_client(key)`"
+)]
+pub trait ServiceClient {
+    /// The client whose requests this caller makes.
+    type With<C: Caller>;
+
+    /// Makes that client.
     ///
     /// # Examples
     ///
-    /// See [`ServiceClient`].
-    fn new(ctx: &'a Context) -> Self;
+    /// See [`Caller`].
+    fn with<C: Caller>(caller: C) -> Self::With<C>;
 }
 
 /// The client of a virtual object, as the macros generate it; see [`Context::object_client`].
@@ -41,19 +103,21 @@ pub trait ServiceClient<'a>: Sized {
 /// # Examples
 ///
 /// ```
-/// use durably::{ObjectClient, Request, Target, prelude::*};
+/// use durably::{Caller, ObjectClient, Target, prelude::*};
 ///
-/// struct CounterClient<'a>(&'a Context, String);
+/// struct CounterClient<C = ()>(C, String);
 ///
-/// impl<'a> ObjectClient<'a> for CounterClient<'a> {
-///     fn new(ctx: &'a Context, key: String) -> Self {
-///         Self(ctx, key)
+/// impl ObjectClient for CounterClient {
+///     type With<C: Caller> = CounterClient<C>;
+///
+///     fn with<C: Caller>(caller: C, key: String) -> CounterClient<C> {
+///         CounterClient(caller, key)
 ///     }
 /// }
 ///
-/// impl<'a> CounterClient<'a> {
-///     fn add(&self, n: u64) -> Request<'a, u64, u64> {
-///         Request::new(self.0, Target::object("Counter", &self.1, "add"), n)
+/// impl<C: Caller> CounterClient<C> {
+///     fn add(&self, n: u64) -> C::Request<u64, u64> {
+///         self.0.request(Target::object("Counter", &self.1, "add"), n)
 ///     }
 /// }
 ///
@@ -61,13 +125,20 @@ pub trait ServiceClient<'a>: Sized {
 ///     Ok(ctx.object_client::<CounterClient>("mine").add(1).await?)
 /// }
 /// ```
-pub trait ObjectClient<'a>: Sized {
-    /// The client of the object with this key, whose requests are made through `ctx`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not the client of a virtual object",
+    note = "`#[durably::object]` makes one; services have `service_client()`, workflows `workflow_client(key)`"
+)]
+pub trait ObjectClient {
+    /// The client whose requests this caller makes.
+    type With<C: Caller>;
+
+    /// Makes that client, for the object with this key.
     ///
     /// # Examples
     ///
     /// See [`ObjectClient`].
-    fn new(ctx: &'a Context, key: String) -> Self;
+    fn with<C: Caller>(caller: C, key: String) -> Self::With<C>;
 }
 
 /// The client of a workflow, as the macros generate it; see [`Context::workflow_client`].
@@ -75,13 +146,20 @@ pub trait ObjectClient<'a>: Sized {
 /// # Examples
 ///
 /// Like [`ObjectClient`]'s.
-pub trait WorkflowClient<'a>: Sized {
-    /// The client of the workflow with this key, whose requests are made through `ctx`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not the client of a workflow",
+    note = "`#[durably::workflow]` makes one; services have `service_client()`, objects `object_client(key)`"
+)]
+pub trait WorkflowClient {
+    /// The client whose requests this caller makes.
+    type With<C: Caller>;
+
+    /// Makes that client, for the workflow with this key.
     ///
     /// # Examples
     ///
     /// See [`ObjectClient`].
-    fn new(ctx: &'a Context, key: String) -> Self;
+    fn with<C: Caller>(caller: C, key: String) -> Self::With<C>;
 }
 
 impl Context {
@@ -90,8 +168,8 @@ impl Context {
     /// # Examples
     ///
     /// See [`ServiceClient`]; the macros write the client.
-    pub fn service_client<'a, C: ServiceClient<'a>>(&'a self) -> C {
-        C::new(self)
+    pub fn service_client<C: ServiceClient>(&self) -> C::With<&Self> {
+        C::with(self)
     }
 
     /// The typed client of the virtual object with this key.
@@ -99,8 +177,8 @@ impl Context {
     /// # Examples
     ///
     /// See [`ObjectClient`]; the macros write the client.
-    pub fn object_client<'a, C: ObjectClient<'a>>(&'a self, key: impl Into<String>) -> C {
-        C::new(self, key.into())
+    pub fn object_client<C: ObjectClient>(&self, key: impl Into<String>) -> C::With<&Self> {
+        C::with(self, key.into())
     }
 
     /// The typed client of the workflow with this key.
@@ -108,8 +186,8 @@ impl Context {
     /// # Examples
     ///
     /// See [`ObjectClient`]; the macros write the client.
-    pub fn workflow_client<'a, C: WorkflowClient<'a>>(&'a self, key: impl Into<String>) -> C {
-        C::new(self, key.into())
+    pub fn workflow_client<C: WorkflowClient>(&self, key: impl Into<String>) -> C::With<&Self> {
+        C::with(self, key.into())
     }
 
     /// A request to a handler known only by name. [`Raw`](crate::Raw) as input and output passes

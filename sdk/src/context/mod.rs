@@ -23,7 +23,7 @@ use std::{ops::Deref, sync::Arc};
 pub use self::{
     awakeable::Awakeable,
     call::{Call, Request, Sent},
-    client::{ObjectClient, ServiceClient, WorkflowClient},
+    client::{Caller, ObjectClient, ServiceClient, WorkflowClient},
     ephemeral::EphemeralGet,
     future::DurableFuture,
     info::{AttemptFinished, Random},

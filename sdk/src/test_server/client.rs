@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-pub(super) use crate::client::http::{describe, encode_segment};
+pub(super) use crate::client::http::describe;
 
 /// A client that keeps no connections and goes through no proxy.
 ///

@@ -44,9 +44,10 @@ mod serve;
 mod server;
 mod settings;
 
+pub use crate::ingress::IngressError;
 pub use admin::Deployment;
 pub use error::TestServerError;
-pub use ingress::{Ingress, IngressError, IngressRequest, Reply, Sent};
+pub use ingress::{Ingress, IngressRequest, Reply, Sent};
 pub use kafka::{KafkaBroker, KafkaPosition, KafkaRecord};
 pub use port::free_port;
 pub use process::{ProcessBuilder, ProcessUnderTest};

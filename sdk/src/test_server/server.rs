@@ -123,7 +123,7 @@ impl RestateServer {
             TestServerError::io("create an HTTP client")(io::Error::other(error))
         })?;
         let mut server = RestateServer {
-            ingress: Ingress::with_client(client.clone(), ""),
+            ingress: ingress_client(&client, "http://127.0.0.1")?,
             client,
             ingress_url: String::new(),
             admin_url: String::new(),
@@ -298,7 +298,7 @@ impl RestateServer {
         let [_, ingress, admin] = ports;
         self.ingress_url = format!("http://127.0.0.1:{ingress}");
         self.admin_url = format!("http://127.0.0.1:{admin}");
-        self.ingress = Ingress::with_client(self.client.clone(), &self.ingress_url);
+        self.ingress = ingress_client(&self.client, &self.ingress_url)?;
         settings
             .config(data, ports)
             .and_then(|text| fs::write(config, text))
@@ -407,4 +407,9 @@ fn hidden_variables() -> Vec<OsString> {
         .map(|(name, _)| name)
         .filter(|name| name.to_string_lossy().starts_with("RESTATE_") || proxies.contains(name))
         .collect()
+}
+
+fn ingress_client(client: &reqwest::Client, url: &str) -> Result<Ingress, TestServerError> {
+    Ingress::with_client(client.clone(), url.to_owned())
+        .map_err(|error| TestServerError::io("make an ingress client")(io::Error::other(error)))
 }

@@ -50,8 +50,8 @@ static DETACHED: LazyLock<Context> = LazyLock::new(|| {
 /// assert_eq!(runtime.call(request)?, "Hello, Ada!");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn service<C: ServiceClient<'static>>() -> C {
-    C::new(&DETACHED)
+pub fn service<C: ServiceClient>() -> C::With<&'static Context> {
+    C::with(&*DETACHED)
 }
 
 /// The generated client of a virtual object; see [`service`].
@@ -78,8 +78,8 @@ pub fn service<C: ServiceClient<'static>>() -> C {
 /// assert_eq!(runtime.call(object::<CounterClient>("ada").add(4))?, 7);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn object<C: ObjectClient<'static>>(key: impl Into<String>) -> C {
-    C::new(&DETACHED, key.into())
+pub fn object<C: ObjectClient>(key: impl Into<String>) -> C::With<&'static Context> {
+    C::with(&*DETACHED, key.into())
 }
 
 /// The generated client of a workflow; see [`service`].
@@ -110,8 +110,8 @@ pub fn object<C: ObjectClient<'static>>(key: impl Into<String>) -> C {
 /// assert_eq!(runtime.attach::<String>(&run)?, "Ada");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn workflow<C: WorkflowClient<'static>>(key: impl Into<String>) -> C {
-    C::new(&DETACHED, key.into())
+pub fn workflow<C: WorkflowClient>(key: impl Into<String>) -> C::With<&'static Context> {
+    C::with(&*DETACHED, key.into())
 }
 
 /// A request without a generated client: any target, any input, any output. For bytes as they are, use

@@ -31,15 +31,15 @@
 //!
 //! [`MockContext`] tests one handler alone, as a method: what it calls is scripted, and what it does is recorded.
 //!
-//! [`RecordedJournal`] replays what a real server stored of an invocation against today's code, to see that a
-//! change does not break the invocations that are in flight.
-//!
 //! [`explore`] runs a scenario again and again, crashes it wherever it can be cut, and lets things happen in other
 //! orders: see [below](#exploration).
 //!
+//! [`RecordedJournal`] replays what a real server stored of an invocation against today's code, to see that a
+//! change does not break the invocations that are in flight.
+//!
 //! # Time
 //!
-//! Time is virtual, and begins at 2020-01-01. It moves by itself, from one timer to the next, when everything waits; with
+//! Time is virtual, and begins at 2026-01-01. It moves by itself, from one timer to the next, when everything waits; with
 //! [`TestRuntimeBuilder::manual_time`] only by [`TestRuntime::advance`].
 //!
 //! # Run closures, and async tests
@@ -54,6 +54,14 @@
 //! These panic, with the seed and with what every invocation waits for: a call whose answer can never come, since
 //! everything waits and no timer is left; a handler that awaits something that is not durable; a
 //! handler that wakes itself for ever.
+//!
+//! # How true it is
+//!
+//! The same scenarios are played on [`TestRuntime`] and on a real server of version 1.7, and must be seen to go the same way
+//! (`sdk/tests/truth` in the repository): results, codes and messages, refusals, state, journals, who is cancelled and killed
+//! with whom. What is left: a request with a key too many or too few has the server's code and words of
+//! its own; results are forgotten at their time, where the server cleans up now and then; and where the server
+//! leaves an order open, the seed chooses one.
 //!
 //! # Randomness
 //!
@@ -100,6 +108,9 @@
 //! forks under `tokio::join!` or an unbiased `tokio::select!`, effects outside of `ctx.run`, closures that must
 //! not execute twice, values that are kept in memory, and races. [`Explore`] has the options, and says exactly what is tried and what is
 //! compared.
+
+/// 2026-01-01, in milliseconds since the Unix epoch: when the time of tests begins.
+const BEGINNING: u64 = 1_767_225_600_000;
 
 mod client;
 pub(crate) mod engine;

@@ -17,6 +17,7 @@ mod errors;
 mod handles;
 mod harness;
 mod info;
+mod ingress;
 mod kafka;
 mod large;
 mod lifecycle;
@@ -57,6 +58,9 @@ fn services() -> Endpoint {
             .bind(handles::Handles)
             .bind(info::Info)
             .bind(info::InfoObject)
+            .bind(ingress::MyDesk)
+            .bind(ingress::MyList)
+            .bind(ingress::MyTrip)
             .bind(kafka::Events)
             .bind(kafka::Observer)
             .bind(large::Big)
@@ -100,6 +104,7 @@ fn main() -> ExitCode {
         errors::cases,
         handles::cases,
         info::cases,
+        ingress::cases,
         kafka::cases,
         lifecycle::cases,
         limits::cases,

@@ -383,12 +383,16 @@ fn a_completion_that_comes_twice_ends_the_attempt() {
             let mut body = response.await.unwrap().into_body();
             let id = message(CALL_ID, &[number(1, 1), bytes(16, "inv_1")].concat());
             let called = value(CALL_COMPLETION, 2, "\"called\"");
+            let mut answer = Vec::new();
+            let has = |ty, answer: &[u8]| messages(answer).0.iter().any(|m| m.ty == ty);
+            // Before the call nothing can come of it.
+            while !has(CALL, &answer) {
+                answer.extend(crate::rig::next(&mut body).await.unwrap());
+            }
             request
                 .send_data([id, called].concat().into(), false)
                 .unwrap();
-            let mut answer = Vec::new();
-            let has_slept = |answer: &[u8]| messages(answer).0.iter().any(|m| m.ty == SLEEP);
-            while !has_slept(&answer) {
+            while !has(SLEEP, &answer) {
                 answer.extend(crate::rig::next(&mut body).await.unwrap());
             }
             request.send_data(late.into(), false).unwrap();

@@ -72,7 +72,7 @@ fn endpoint() -> Endpoint {
         .unwrap()
 }
 
-fn ada() -> AccountClient<'static> {
+fn ada() -> AccountClient<&'static Context> {
     object::<AccountClient>("ada")
 }
 

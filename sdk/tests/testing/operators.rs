@@ -122,7 +122,8 @@ fn what_has_not_begun_is_cancelled_without_a_trace() {
 fn a_paused_invocation_waits_for_its_resumption_or_a_cancellation() {
     let mut runtime = TestRuntime::new(tree());
     let id = runtime.send(object::<TreeClient>("a").grow(0)).unwrap();
-    assert_eq!(runtime.resume(&id).unwrap_err().code(), 409);
+    // There is nothing to resume.
+    runtime.resume(&id).unwrap();
     runtime.settle();
     runtime.pause(&id).unwrap();
     let awakeable = runtime.state::<String>("Tree", "a", "awakeable").unwrap();

@@ -72,7 +72,7 @@ fn flaky(fails: u32) -> (TestRuntime, Arc<AtomicU32>) {
     (TestRuntime::new(endpoint(service)), attempts)
 }
 
-fn client() -> FlakyClient<'static> {
+fn client() -> FlakyClient<&'static Context> {
     service::<FlakyClient>()
 }
 

@@ -75,8 +75,8 @@ impl NonDeterministic {
     }
 }
 
-fn counter<'a>(ctx: &'a ObjectContext, key: &str) -> CounterClient<'a> {
-    ctx.object_client(key)
+fn counter<'a>(ctx: &'a ObjectContext, key: &str) -> CounterClient<&'a Context> {
+    ctx.object_client::<CounterClient>(key)
 }
 
 async fn finish(ctx: &ObjectContext) -> HandlerResult<()> {

@@ -27,10 +27,8 @@ use crate::client::http::encode_segment;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[must_use = "it is registered by `AdminClient::register`"]
 pub struct NewDeployment {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    uri: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    arn: Option<String>,
+    #[serde(flatten)]
+    address: Address,
     force: bool,
     breaking: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -43,6 +41,14 @@ pub struct NewDeployment {
     dry_run: bool,
 }
 
+/// Where the server finds it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Address {
+    Uri(String),
+    Arn(String),
+}
+
 impl NewDeployment {
     /// The endpoint at this address.
     ///
@@ -50,32 +56,24 @@ impl NewDeployment {
     ///
     /// See [`NewDeployment`].
     pub fn at(uri: impl Into<String>) -> Self {
-        Self {
-            uri: Some(uri.into()),
-            ..Self::empty()
-        }
+        Self::of(Address::Uri(uri.into()))
     }
 
-    /// The function of AWS Lambda with this name, version or alias included.
+    /// The endpoint in a function of AWS Lambda: the ARN with a version or an alias.
     ///
     /// # Examples
     ///
     /// ```no_run
-    /// # use durably::admin::NewDeployment;
-    /// let arn = "arn:aws:lambda:eu-central-1:123456789012:function:greeter:1";
-    /// let deployment = NewDeployment::lambda(arn);
+    /// let arn = "arn:aws:lambda:eu-central-1:123456789012:function:greeter:7";
+    /// let deployment = durably::admin::NewDeployment::lambda(arn);
     /// ```
     pub fn lambda(arn: impl Into<String>) -> Self {
-        Self {
-            arn: Some(arn.into()),
-            ..Self::empty()
-        }
+        Self::of(Address::Arn(arn.into()))
     }
 
-    fn empty() -> Self {
+    fn of(address: Address) -> Self {
         Self {
-            uri: None,
-            arn: None,
+            address,
             force: false,
             breaking: false,
             use_http_11: false,
@@ -404,6 +402,13 @@ mod tests {
             (&dry["dry_run"], &dry["force"]),
             (&json!(true), &json!(true))
         );
+    }
+
+    #[test]
+    fn a_function_has_another_address() {
+        let function = serde_json::to_value(NewDeployment::lambda("arn:aws:f:1")).unwrap();
+        assert_eq!(function["arn"], "arn:aws:f:1");
+        assert_eq!(function.get("uri"), None);
     }
 
     #[test]

@@ -52,7 +52,6 @@ mod deployments;
 mod error;
 mod invocations;
 mod kafka;
-mod limits;
 mod registration;
 mod services;
 

@@ -32,6 +32,7 @@ use crate::{
     },
     random::Rng,
     service::HandlerFn,
+    testing::{engine::is_awaited, wire::Awaited},
 };
 
 /// An entry of the stored journal.
@@ -80,28 +81,17 @@ pub(super) enum Ended {
     Failed,
 }
 
-#[derive(Debug, Default, PartialEq)]
-pub(super) struct Awaited {
-    completions: Vec<u32>,
-    signals: Vec<u32>,
-    named: Vec<String>,
-}
-
-impl Awaited {
-    fn add(&mut self, tree: Tree) {
-        assert!(
-            !(tree.completions.is_empty()
-                && tree.signals.is_empty()
-                && tree.named.is_empty()
-                && tree.nested.is_empty()),
-            "an await tree without a leaf"
-        );
-        assert_eq!(tree.combinator, 1);
-        self.completions.extend(tree.completions);
-        self.signals.extend(tree.signals);
-        self.named.extend(tree.named);
-        tree.nested.into_iter().for_each(|nested| self.add(nested));
-    }
+/// A tree of awaited things has leaves, and any of them lets the handler go on.
+fn check_tree(tree: &Tree) {
+    assert!(
+        !(tree.completions.is_empty()
+            && tree.signals.is_empty()
+            && tree.named.is_empty()
+            && tree.nested.is_empty()),
+        "an await tree without a leaf"
+    );
+    assert_eq!(tree.combinator, 1);
+    tree.nested.iter().for_each(check_tree);
 }
 
 /// How the state comes: with Start, on request, or one or the other in each attempt.
@@ -289,11 +279,7 @@ impl Sim {
     /// Whether something awaited was stored that the attempt was not told.
     fn is_awake(&self, awaited: &Awaited, told: usize) -> bool {
         self.journal[told..].iter().any(|entry| match entry {
-            Entry::Notification(Notification { id: Some(id), .. }) => match id {
-                NotificationId::Completion(id) => awaited.completions.contains(id),
-                NotificationId::Signal(id) => awaited.signals.contains(id),
-                NotificationId::NamedSignal(name) => awaited.named.contains(name),
-            },
+            Entry::Notification(notification) => is_awaited(awaited, notification),
             _ => false,
         })
     }
@@ -510,17 +496,10 @@ impl Sim {
                     );
                 }
                 MessageType::SUSPENSION => {
-                    let mut awaited = Awaited::default();
-                    if self.version.has_v7() {
-                        awaited.add(Suspension::decode(payload).unwrap().tree.unwrap());
-                    } else {
-                        let flat = Suspension::decode(payload).unwrap();
-                        awaited = Awaited {
-                            completions: flat.completions,
-                            signals: flat.signals,
-                            named: flat.named,
-                        };
-                    }
+                    let suspension = Suspension::decode(payload).unwrap();
+                    assert_eq!(suspension.tree.is_some(), self.version.has_v7());
+                    suspension.tree.iter().for_each(check_tree);
+                    let awaited = Awaited::of(suspension);
                     assert!(run.told_closed, "suspended although input may come");
                     assert!(awaited.signals.contains(&1), "CANCEL must be awaited");
                     run.ended = Some(Ended::Suspended(awaited));
@@ -529,7 +508,7 @@ impl Sim {
                     assert!(self.version.has_v7());
                     let tree = AwaitingOn::decode(payload).unwrap().tree.unwrap();
                     assert_eq!(tree.signals, [1]);
-                    Awaited::default().add(tree);
+                    check_tree(&tree);
                 }
                 MessageType::PROPOSE_RUN_COMPLETION => {
                     let proposal = Proposal::decode(payload).unwrap();

@@ -1,23 +1,22 @@
-//! Calls to handlers through the server's HTTP ingress, as any client outside makes them.
+//! Calls to handlers through the server's HTTP ingress, by name.
 //!
 //! In: a handler's name, its input as a value or as bytes. Out: its output, or a failure with the
-//! status and message that the ingress answered. This is a plain client for tests and examples; it
-//! never retries.
+//! status and message that the ingress answered. This is [`IngressClient`] for tests: without types, and
+//! it never tries again.
 
 mod reply;
 mod request;
 
-use bytes::Bytes;
-use reqwest::Method;
+use std::time::Duration;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use self::reply::{IngressError, Reply, Sent};
+pub use self::reply::{Reply, Sent};
 pub use self::request::IngressRequest;
 use super::client;
-
-/// The ingress answers so for an invocation that has not ended yet.
-const NOT_READY: u16 = 470;
+use crate::ingress::{IngressClient, IngressError};
+use crate::{Raw, RetryPolicy, Target};
 
 /// A client of a server's ingress. Cheap to clone; stays valid when the server restarts.
 ///
@@ -36,8 +35,7 @@ const NOT_READY: u16 = 470;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Ingress {
-    client: reqwest::Client,
-    base: String,
+    client: IngressClient,
 }
 
 impl Ingress {
@@ -45,36 +43,53 @@ impl Ingress {
     ///
     /// # Errors
     ///
-    /// When the system does not allow a client.
+    /// When that is no address, or the system does not allow a client.
     ///
     /// # Examples
     ///
     /// ```
     /// let ingress = durably::test_server::Ingress::new("http://127.0.0.1:8080")?;
-    /// # Ok::<(), durably::test_server::IngressError>(())
+    /// # Ok::<(), durably::ingress::IngressError>(())
     /// ```
     pub fn new(url: impl Into<String>) -> Result<Self, IngressError> {
-        let base = url.into();
-        client::client()
-            .map(|client| Self::with_client(client, &base))
-            .map_err(|error| IngressError::Unsendable {
-                request: base.clone(),
-                source: client::describe(error),
-            })
+        let url = url.into();
+        let client = client::client().map_err(|error| IngressError::Invalid {
+            request: url.clone(),
+            source: client::describe(error),
+        })?;
+        Self::with_client(client, url)
     }
 
-    pub(super) fn with_client(client: reqwest::Client, base: &str) -> Self {
-        Self {
-            client,
-            base: base.trim_end_matches('/').to_owned(),
-        }
+    pub(super) fn with_client(client: reqwest::Client, url: String) -> Result<Self, IngressError> {
+        let client = IngressClient::builder(url)
+            .retry(RetryPolicy::fixed(Duration::ZERO).max_attempts(1))
+            .reqwest(client)
+            .build()?;
+        Ok(Self { client })
+    }
+
+    /// The typed client of this ingress.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use durably::{Target, ingress::IngressError, test_server::RestateServer};
+    /// # async fn example(server: RestateServer) -> Result<(), IngressError> {
+    /// let ingress = server.ingress();
+    /// let request = ingress.client().request::<_, String>(Target::service("Greeter", "greet"), "Ada");
+    /// let greeting = request.timeout(std::time::Duration::from_secs(5)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn client(&self) -> &IngressClient {
+        &self.client
     }
 
     /// Calls a service's handler and waits for its output.
     ///
     /// # Errors
     ///
-    /// [`IngressError::Failed`] for a terminal error of the handler, else what went wrong on the way.
+    /// [`IngressError::Terminal`] for a terminal error of the handler, else what went wrong on the way.
     ///
     /// # Examples
     ///
@@ -164,7 +179,8 @@ impl Ingress {
     ///
     /// See [`IngressRequest`].
     pub fn service(&self, service: &str, handler: &str) -> IngressRequest {
-        self.post(&[service, handler])
+        let target = Target::service(service.to_owned(), handler.to_owned());
+        IngressRequest::new(self.client.clone(), target)
     }
 
     /// Starts a request to the handler of a virtual object or a workflow.
@@ -173,7 +189,8 @@ impl Ingress {
     ///
     /// See [`IngressRequest`].
     pub fn object(&self, service: &str, key: &str, handler: &str) -> IngressRequest {
-        self.post(&[service, key, handler])
+        let target = Target::object(service.to_owned(), key, handler.to_owned());
+        IngressRequest::new(self.client.clone(), target)
     }
 
     /// Waits for the output of an invocation that was sent before.
@@ -186,7 +203,7 @@ impl Ingress {
     ///
     /// See [`Ingress::send`].
     pub async fn attach<T: DeserializeOwned>(&self, invocation: &str) -> Result<T, IngressError> {
-        self.get(&["restate", "attach", invocation]).await?.decode()
+        json(self.client.invocation(invocation).attach().await?)
     }
 
     /// The output of an invocation that was sent before, or `None` while it has not ended.
@@ -211,7 +228,8 @@ impl Ingress {
         &self,
         invocation: &str,
     ) -> Result<Option<T>, IngressError> {
-        ready(self.get(&["restate", "output", invocation]).await)
+        let output: Option<Raw> = self.client.invocation(invocation).output().await?;
+        output.map(json).transpose()
     }
 
     /// Waits for the output of a workflow.
@@ -234,9 +252,12 @@ impl Ingress {
         workflow: &str,
         key: &str,
     ) -> Result<T, IngressError> {
-        self.get(&["restate", "workflow", workflow, key, "attach"])
-            .await?
-            .decode()
+        json(
+            self.client
+                .workflow_invocation(workflow, key)
+                .attach()
+                .await?,
+        )
     }
 
     /// The output of a workflow, or `None` while it has not ended.
@@ -259,10 +280,9 @@ impl Ingress {
         workflow: &str,
         key: &str,
     ) -> Result<Option<T>, IngressError> {
-        ready(
-            self.get(&["restate", "workflow", workflow, key, "output"])
-                .await,
-        )
+        let workflow = self.client.workflow_invocation(workflow, key);
+        let output: Option<Raw> = workflow.output().await?;
+        output.map(json).transpose()
     }
 
     /// Completes an awakeable with a value.
@@ -285,11 +305,7 @@ impl Ingress {
         id: &str,
         value: &(impl Serialize + ?Sized),
     ) -> Result<(), IngressError> {
-        self.post(&["restate", "awakeables", id, "resolve"])
-            .json(value)
-            .exchange()
-            .await?;
-        Ok(())
+        self.client.resolve_awakeable(id, value).await
     }
 
     /// Completes an awakeable with a terminal failure.
@@ -308,30 +324,11 @@ impl Ingress {
     /// # }
     /// ```
     pub async fn reject_awakeable(&self, id: &str, reason: &str) -> Result<(), IngressError> {
-        let body = Bytes::copy_from_slice(reason.as_bytes());
-        let request = self.post(&["restate", "awakeables", id, "reject"]);
-        request.raw("text/plain", body).exchange().await?;
-        Ok(())
-    }
-
-    async fn get(&self, path: &[&str]) -> Result<Reply, IngressError> {
-        IngressRequest::new(self, Method::GET, path)
-            .exchange()
-            .await
-    }
-
-    fn post(&self, path: &[&str]) -> IngressRequest {
-        IngressRequest::new(self, Method::POST, path)
+        self.client.reject_awakeable(id, reason).await
     }
 }
 
-/// Turns the answer for an invocation that has not ended into `None`.
-fn ready<T: DeserializeOwned>(
-    reply: Result<Reply, IngressError>,
-) -> Result<Option<T>, IngressError> {
-    match reply {
-        Ok(reply) => reply.decode().map(Some),
-        Err(error) if error.status() == Some(NOT_READY) => Ok(None),
-        Err(error) => Err(error),
-    }
+/// Reads an output like [`Reply::decode`].
+fn json<T: DeserializeOwned>(output: Raw) -> Result<T, IngressError> {
+    Reply::of(output.0).decode()
 }

@@ -1,4 +1,4 @@
-//! One request to the ingress: its path, headers and body, put together step by step and exchanged
+//! One request to the ingress: its target, headers and body, put together step by step and exchanged
 //! for a reply.
 
 use std::fmt;
@@ -6,15 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::super::client;
-use super::Ingress;
-use super::reply::{IngressError, Reply, Sent, failure, invocation_id};
+use super::reply::{Reply, Sent};
+use crate::ingress::{self, IngressClient, IngressError};
+use crate::{Raw, Target};
 
-/// A request to a handler, made by [`Ingress::service`] or [`Ingress::object`].
+/// A request to a handler, made by [`Ingress::service`](super::Ingress::service) or [`Ingress::object`](super::Ingress::object).
 ///
 /// # Examples
 ///
@@ -36,29 +35,26 @@ use super::reply::{IngressError, Reply, Sent, failure, invocation_id};
 #[derive(Clone)]
 #[must_use = "a request does nothing until it is called or sent"]
 pub struct IngressRequest {
-    client: reqwest::Client,
-    base: String,
-    method: Method,
-    path: Vec<String>,
+    client: IngressClient,
+    target: Target,
     scope: Option<String>,
+    limit_key: Option<String>,
+    idempotency_key: Option<String>,
     headers: Vec<(String, String)>,
     /// Shared, because such errors cannot be cloned.
     body: Result<Bytes, Arc<serde_json::Error>>,
-    delay: Option<Duration>,
 }
 
 impl IngressRequest {
-    /// A request with a path that is either complete or that of a handler.
-    pub(super) fn new(ingress: &Ingress, method: Method, path: &[&str]) -> Self {
+    pub(super) fn new(client: IngressClient, target: Target) -> Self {
         Self {
-            client: ingress.client.clone(),
-            base: ingress.base.clone(),
-            method,
-            path: path.iter().map(|segment| (*segment).to_owned()).collect(),
+            client,
+            target,
             scope: None,
+            limit_key: None,
+            idempotency_key: None,
             headers: Vec::new(),
             body: Ok(Bytes::new()),
-            delay: None,
         }
     }
 
@@ -108,8 +104,9 @@ impl IngressRequest {
     /// # Examples
     ///
     /// See [`IngressRequest`].
-    pub fn idempotency_key(self, key: &str) -> Self {
-        self.header("idempotency-key", key)
+    pub fn idempotency_key(mut self, key: &str) -> Self {
+        self.idempotency_key = Some(key.to_owned());
+        self
     }
 
     /// Runs the invocation in a scope. The server must run with [scopes] enabled.
@@ -136,15 +133,16 @@ impl IngressRequest {
     /// # Examples
     ///
     /// See [`IngressRequest::scope`].
-    pub fn limit_key(self, key: &str) -> Self {
-        self.header("x-restate-limit-key", key)
+    pub fn limit_key(mut self, key: &str) -> Self {
+        self.limit_key = Some(key.to_owned());
+        self
     }
 
     /// Calls the handler and decodes its output.
     ///
     /// # Errors
     ///
-    /// As [`Ingress::call`].
+    /// As [`Ingress::call`](super::Ingress::call).
     ///
     /// # Examples
     ///
@@ -157,20 +155,21 @@ impl IngressRequest {
     ///
     /// # Errors
     ///
-    /// As [`Ingress::call`].
+    /// As [`Ingress::call`](super::Ingress::call).
     ///
     /// # Examples
     ///
     /// See [`IngressRequest`].
     pub async fn call_raw(self) -> Result<Reply, IngressError> {
-        self.addressed("call").exchange().await
+        let response = self.request()?.call_with_response().await?;
+        Ok(Reply::new(response))
     }
 
     /// Starts the handler without waiting for it.
     ///
     /// # Errors
     ///
-    /// As [`Ingress::send`].
+    /// As [`Ingress::send`](super::Ingress::send).
     ///
     /// # Examples
     ///
@@ -183,112 +182,51 @@ impl IngressRequest {
     /// # }
     /// ```
     pub async fn send(self) -> Result<Sent, IngressError> {
-        self.addressed("send").exchange().await?.sent()
+        Ok(Sent::new(&self.request()?.send().await?))
     }
 
     /// Starts the handler after a while, counted in whole milliseconds.
     ///
     /// # Errors
     ///
-    /// As [`Ingress::send`].
+    /// As [`Ingress::send`](super::Ingress::send).
     ///
     /// # Examples
     ///
     /// See [`IngressRequest`].
-    pub async fn send_after(mut self, delay: Duration) -> Result<Sent, IngressError> {
-        self.delay = Some(delay);
-        self.send().await
+    pub async fn send_after(self, delay: Duration) -> Result<Sent, IngressError> {
+        Ok(Sent::new(&self.request()?.send_after(delay).await?))
     }
 
-    /// Completes the path to `/restate/[scope/{scope}/]{verb}/{service}/[{key}/]{handler}`.
-    fn addressed(mut self, verb: &str) -> Self {
-        let mut path = vec!["restate".to_owned()];
-        if let Some(scope) = self.scope.take() {
-            path.extend(["scope".to_owned(), scope]);
+    fn request(self) -> Result<ingress::IngressRequest<Raw, Raw>, IngressError> {
+        let body = self.body.map_err(|error| IngressError::Invalid {
+            request: self.target.to_string(),
+            source: error.into(),
+        })?;
+        let mut request = self.client.request(self.target, Raw(body));
+        for (name, value) in self.headers {
+            request = request.header(name, value);
         }
-        path.push(verb.to_owned());
-        path.append(&mut self.path);
-        self.path = path;
-        self
-    }
-
-    /// Sends the request to its path as it is.
-    pub(super) async fn exchange(self) -> Result<Reply, IngressError> {
-        let mut path = String::new();
-        for segment in &self.path {
-            path.push('/');
-            path.push_str(&client::encode_segment(segment));
+        if let Some(key) = self.idempotency_key {
+            request = request.idempotency_key(key);
         }
-        if let Some(delay) = self.delay {
-            path.push_str(&format!("?delay={}ms", delay.as_millis()));
+        if let Some(scope) = self.scope {
+            request = request.scope(scope);
         }
-        let request = format!("{} {path}", self.method);
-        // URLs have no way to write these two segments: they always mean directories.
-        if self
-            .path
-            .iter()
-            .any(|segment| segment == "." || segment == "..")
-        {
-            let source = "a key of one or two dots cannot be written in a URL".into();
-            return Err(IngressError::Unsendable { request, source });
+        if let Some(key) = self.limit_key {
+            request = request.limit_key(key);
         }
-        let body = match self.body {
-            Ok(body) => body,
-            Err(error) => {
-                return Err(IngressError::Unsendable {
-                    request,
-                    source: error.into(),
-                });
-            }
-        };
-        let mut builder = self
-            .client
-            .request(self.method, format!("{}{path}", self.base));
-        for (name, value) in &self.headers {
-            builder = builder.header(name, value);
-        }
-        let answer = async {
-            let response = builder.body(body).send().await?;
-            let status = response.status();
-            let headers = response.headers().clone();
-            Ok((status, headers, response.bytes().await?))
-        };
-        match answer.await {
-            Ok((status, headers, body)) if status.is_success() => {
-                Ok(Reply::new(request, headers, body))
-            }
-            Ok((status, headers, body)) => {
-                let (message, metadata) = failure(&body);
-                Err(IngressError::Failed {
-                    request,
-                    status: status.as_u16(),
-                    message,
-                    metadata,
-                    invocation_id: invocation_id(&headers).map(str::to_owned),
-                })
-            }
-            Err(error) => {
-                let unsendable = reqwest::Error::is_builder(&error);
-                let source = client::describe(error);
-                Err(if unsendable {
-                    IngressError::Unsendable { request, source }
-                } else {
-                    IngressError::Unanswered { request, source }
-                })
-            }
-        }
+        Ok(request)
     }
 }
 
 impl fmt::Debug for IngressRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IngressRequest")
-            .field("method", &self.method)
-            .field("path", &self.path.join("/"))
+            .field("target", &self.target)
             .field("scope", &self.scope)
             .field("headers", &self.headers)
             .field("body", &self.body)
-            .field("delay", &self.delay)
             .finish_non_exhaustive()
     }
 }

@@ -117,13 +117,8 @@ impl Engine {
         match message {
             Outgoing::Command(ty, payload, command) => {
                 let invocation = &mut self.invocations[index];
-                let before = (
-                    invocation.failures,
-                    invocation.retries,
-                    invocation.stored_at,
-                );
+                let before = (invocation.failures, invocation.stored_at);
                 invocation.failures = 0;
-                invocation.retries = 0;
                 invocation.stored_at = now;
                 let record = What::Command(Msg::raw(ty, payload), Box::new(command.clone()));
                 self.record(index, record);
@@ -131,11 +126,7 @@ impl Engine {
                     // What cannot be carried out is not stored.
                     let invocation = &mut self.invocations[index];
                     invocation.records.pop();
-                    (
-                        invocation.failures,
-                        invocation.retries,
-                        invocation.stored_at,
-                    ) = before;
+                    (invocation.failures, invocation.stored_at) = before;
                     let error = Error {
                         code: 500,
                         message: refusal,
@@ -214,6 +205,7 @@ impl Engine {
             What::Notification(_, notification) => is_awaited(&awaited, notification),
             _ => false,
         });
+        invocation.retries = 0;
         invocation.status = Status::Suspended(awaited.clone());
         self.record(index, What::Suspended(awaited));
         if is_awake {

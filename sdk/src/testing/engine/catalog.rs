@@ -50,8 +50,9 @@ pub(crate) struct HandlerInfo {
     pub(crate) ty: HandlerType,
     pub(crate) private: bool,
     pub(crate) lazy_state: bool,
-    /// An empty body is refused.
+    /// No body is refused.
     pub(crate) input_required: bool,
+    pub(crate) content_type: Option<String>,
     pub(crate) inactivity_timeout: u64,
     pub(crate) abort_timeout: u64,
     pub(crate) idempotency_retention: u64,
@@ -104,9 +105,11 @@ struct HandlerEntry {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct InputEntry {
     #[serde(default)]
     required: bool,
+    content_type: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -179,6 +182,10 @@ impl HandlerEntry {
             private: option!(ingress_private).unwrap_or(false),
             lazy_state: option!(enable_lazy_state).unwrap_or(false),
             input_required: self.input.as_ref().is_some_and(|input| input.required),
+            content_type: self
+                .input
+                .as_ref()
+                .and_then(|input| input.content_type.clone()),
             inactivity_timeout: option!(inactivity_timeout).unwrap_or(60 * SECOND),
             abort_timeout: option!(abort_timeout).unwrap_or(600 * SECOND),
             idempotency_retention: option!(idempotency_retention).unwrap_or(DAY),

@@ -17,12 +17,11 @@ use crate::{
     protocol::{
         MessageType,
         message::{
-            EphemeralState, Failure, Header, NotificationId, NotificationResult, StateKeys, Value,
-            Void,
+            EphemeralState, Failure, NotificationId, NotificationResult, StateKeys, Value, Void,
         },
     },
     testing::wire::{
-        Attach, CANCEL, CommandMessage, EphemeralRead, FIRST_AWAKEABLE, Msg, SendSignal,
+        Attach, CANCEL, Call, CommandMessage, EphemeralRead, Msg, OneWayCall, SendSignal,
     },
 };
 
@@ -95,8 +94,8 @@ impl Engine {
                 let outcome = outcome(message.value, message.failure);
                 let promise = self.promise(index, &message.key)?;
                 let result = if promise.result.is_some() {
-                    let text = format!("the promise '{}' is completed already", message.key);
-                    NotificationResult::Failure(Box::new(failure(409, text)))
+                    let failure = failure(409, "promise was already completed");
+                    NotificationResult::Failure(Box::new(failure))
                 } else {
                     let told = of_outcome(&outcome);
                     promise.result = Some(outcome);
@@ -115,47 +114,26 @@ impl Engine {
                 self.advance_to(self.now());
             }
             C::Call(call) => {
-                let submission = Submission {
-                    key: self.key_of(&call.service, call.key),
-                    service: call.service,
-                    handler: call.handler,
-                    input: call.parameter,
-                    headers: pairs(call.headers),
-                    idempotency_key: call.idempotency_key,
-                    scope: call.scope,
-                    limit_key: call.limit_key,
-                    invoke_time: 0,
-                };
-                let submitted = self.submit_for(index, submission)?;
-                self.invocations[index].children.push(submitted.index);
-                self.tell_invocation_id(index, call.invocation, submitted);
+                let (invocation, result) = (call.invocation, call.result);
+                let submitted = self.submit_for(index, without_result(call))?;
+                self.tell_invocation_id(index, invocation, submitted);
                 let child = &self.invocations[submitted.index];
                 if submitted.already && child.info.ty == HandlerType::Workflow {
-                    let result = NotificationResult::Failure(Box::new(already_invoked()));
-                    self.complete_with(index, MessageType::CALL, call.result, result);
+                    let failure = NotificationResult::Failure(Box::new(already_invoked()));
+                    self.complete_with(index, MessageType::CALL, result, failure);
                 } else {
                     let waiter = Waiter::Invocation {
                         index,
-                        completion: call.result,
+                        completion: result,
                         is_call: true,
                     };
                     self.wait_for(submitted.index, waiter);
                 }
             }
             C::OneWayCall(call) => {
-                let submission = Submission {
-                    key: self.key_of(&call.service, call.key),
-                    service: call.service,
-                    handler: call.handler,
-                    input: call.parameter,
-                    headers: pairs(call.headers),
-                    idempotency_key: call.idempotency_key,
-                    scope: call.scope,
-                    limit_key: call.limit_key,
-                    invoke_time: call.invoke_time,
-                };
-                let submitted = self.submit_for(index, submission)?;
-                self.tell_invocation_id(index, call.invocation, submitted);
+                let invocation = call.invocation;
+                let submitted = self.submit_for(index, call)?;
+                self.tell_invocation_id(index, invocation, submitted);
             }
             C::SendSignal(signal) => self.send_signal(signal)?,
             C::Run(_) => {}
@@ -294,9 +272,24 @@ impl Engine {
         (keyed || !key.is_empty()).then_some(key)
     }
 
-    fn submit_for(&mut self, index: Index, submission: Submission) -> Result<Submitted, String> {
-        self.submit(submission, Origin::Handler(index))
-            .map_err(|failure| failure.message)
+    fn submit_for(&mut self, index: Index, call: OneWayCall) -> Result<Submitted, String> {
+        let headers = call.headers.into_iter();
+        let submission = Submission {
+            key: self.key_of(&call.service, call.key),
+            service: call.service,
+            handler: call.handler,
+            input: call.parameter,
+            headers: headers.map(|header| (header.key, header.value)).collect(),
+            idempotency_key: call.idempotency_key,
+            scope: call.scope,
+            limit_key: call.limit_key,
+            invoke_time: call.invoke_time,
+        };
+        let submitted = self
+            .submit(submission, Origin::Handler(index))
+            .map_err(|failure| failure.message)?;
+        self.invocations[index].children.push(submitted.index);
+        Ok(submitted)
     }
 
     fn tell_invocation_id(&mut self, index: Index, completion: u32, submitted: Submitted) {
@@ -340,7 +333,7 @@ impl Engine {
 
     /// Whose awakeable this is, and which.
     pub(crate) fn awakeable_of(&self, id: &str) -> Option<(Index, u32)> {
-        let (raw, signal) = parse_awakeable(id)?;
+        let (raw, signal) = parse_awakeable(id).ok().flatten()?;
         Some((*self.by_raw.get(&raw)?, signal))
     }
 
@@ -359,24 +352,30 @@ impl Engine {
             (None, None) => VOID,
         };
         match (signal.idx, signal.signal) {
-            (Some(CANCEL), _) => self.cancel(target),
-            (Some(id), _) => {
-                let id = NotificationId::Signal(id);
-                self.notify(target, MessageType::SIGNAL, id, result);
+            (Some(CANCEL), _) => {
+                // For one that has ended there is nothing to do.
+                let _ = self.cancel(target);
             }
+            (Some(id), _) => self.notify_signal(target, NotificationId::Signal(id), result),
             (None, Some(name)) => {
-                let id = NotificationId::NamedSignal(name);
-                self.notify(target, MessageType::SIGNAL, id, result);
+                self.notify_signal(target, NotificationId::NamedSignal(name), result);
             }
             (None, None) => return Err("a signal without a name".to_owned()),
         }
         Ok(())
     }
 
+    /// What has not begun has no journal yet, and the server drops the signal.
+    fn notify_signal(&mut self, target: Index, id: NotificationId, result: NotificationResult) {
+        if !self.invocations[target].is_unbegun() {
+            self.notify(target, MessageType::SIGNAL, id, result);
+        }
+    }
+
     /// Delivers a named signal.
     pub(crate) fn signal(&mut self, target: Index, name: &str, outcome: &Outcome) {
         let id = NotificationId::NamedSignal(name.to_owned());
-        self.notify(target, MessageType::SIGNAL, id, of_outcome(outcome));
+        self.notify_signal(target, id, of_outcome(outcome));
     }
 
     /// Delivers the result of an awakeable; only the first one counts.
@@ -385,12 +384,11 @@ impl Engine {
         id: &str,
         outcome: &Outcome,
     ) -> Result<(), Failure> {
-        let Some((raw, signal)) = parse_awakeable(id).filter(|(_, id)| *id >= FIRST_AWAKEABLE)
-        else {
-            return Err(failure(
-                400,
-                format!("`{id}` is not the id of an awakeable"),
-            ));
+        let (raw, signal) = match parse_awakeable(id) {
+            Ok(Some(parsed)) => parsed,
+            // The server takes it for an entry of an old journal.
+            Ok(None) => return Ok(()),
+            Err(why) => return Err(failure(400, format!("bad awakeable id '{id}': {why}"))),
         };
         let Some(&target) = self.by_raw.get(&raw) else {
             return Ok(());
@@ -410,7 +408,7 @@ impl Engine {
 
 /// What a second call to the run of a workflow gets.
 pub(crate) fn already_invoked() -> Failure {
-    failure(409, "the workflow was already invoked with this key")
+    failure(409, "the workflow method was already invoked")
 }
 
 pub(crate) fn not_found() -> Failure {
@@ -428,9 +426,19 @@ fn outcome(value: Option<Value>, failure: Option<Failure>) -> Outcome {
     }
 }
 
-fn pairs(headers: Vec<Header>) -> Vec<(String, String)> {
-    headers
-        .into_iter()
-        .map(|header| (header.key, header.value))
-        .collect()
+/// The request of a call, which is one of a send for now.
+fn without_result(call: Call) -> OneWayCall {
+    OneWayCall {
+        service: call.service,
+        handler: call.handler,
+        parameter: call.parameter,
+        invoke_time: 0,
+        headers: call.headers,
+        key: call.key,
+        idempotency_key: call.idempotency_key,
+        scope: call.scope,
+        limit_key: call.limit_key,
+        invocation: call.invocation,
+        name: call.name,
+    }
 }

@@ -15,9 +15,9 @@ use crate::{
 
 impl Engine {
     /// Asks an invocation to end. One that has not begun leaves no trace; a paused one goes on.
-    pub(crate) fn cancel(&mut self, index: Index) {
+    pub(crate) fn cancel(&mut self, index: Index) -> Result<(), Failure> {
         match &self.invocations[index].status {
-            Status::Completed(_) => {}
+            Status::Completed(_) => return Err(self.refusal(index, COMPLETED)),
             Status::Scheduled(_) | Status::Queued => {
                 self.end_unbegun(index, Err(failure(409, "canceled")));
             }
@@ -30,10 +30,14 @@ impl Engine {
                 }
             }
         }
+        Ok(())
     }
 
-    /// Ends an invocation and those that it has called, at once.
-    pub(crate) fn kill(&mut self, index: Index) {
+    /// Ends an invocation and those that it has called or sent something, at once.
+    pub(crate) fn kill(&mut self, index: Index) -> Result<(), Failure> {
+        if self.invocations[index].is_over() {
+            return Err(self.refusal(index, COMPLETED));
+        }
         let mut left = vec![index];
         while let Some(index) = left.pop() {
             let outcome = Err(failure(409, "killed"));
@@ -44,6 +48,7 @@ impl Engine {
             }
             left.extend_from_slice(&self.invocations[index].children);
         }
+        Ok(())
     }
 
     fn end_unbegun(&mut self, index: Index, outcome: Outcome) {
@@ -88,31 +93,32 @@ impl Engine {
                 self.end_attempt(index);
             }
             Status::BackingOff(_) => self.timers.remove(&Timer::Retry(index)),
-            Status::Paused => return Ok(()),
-            other => {
-                let text = format!(
-                    "only what is being attempted can be paused, and this invocation is {}",
-                    describe(other)
-                );
-                return Err(failure(409, text));
-            }
+            // The server accepts it, and does nothing.
+            Status::Paused | Status::Suspended(_) => return Ok(()),
+            _ => return Err(self.refusal(index, "is not running, cannot be paused.")),
         }
         self.invocations[index].status = Status::Paused;
         self.record(index, What::Paused);
         Ok(())
     }
 
-    /// Lets a paused invocation go on, and one that waits for its next attempt at once.
+    /// Lets a paused invocation go on, and one that waits for its next attempt at once. For one that goes
+    /// on already there is nothing to do.
     pub(crate) fn resume(&mut self, index: Index) -> Result<(), Failure> {
         match &self.invocations[index].status {
             Status::Paused => {}
             Status::BackingOff(_) => self.timers.remove(&Timer::Retry(index)),
-            other => {
-                let text = format!(
-                    "only a paused invocation can be resumed, and this one is {}",
-                    describe(other)
-                );
-                return Err(failure(409, text));
+            Status::Running(_) => return Ok(()),
+            Status::Suspended(_) => {}
+            Status::Scheduled(_) | Status::Queued => {
+                let why = "is either inboxed or scheduled, cannot be resumed.";
+                return Err(Failure {
+                    code: 425,
+                    ..self.refusal(index, why)
+                });
+            }
+            Status::Completed(_) => {
+                return Err(self.refusal(index, "is completed, cannot be resumed."));
             }
         }
         self.go_on(index);
@@ -120,7 +126,10 @@ impl Engine {
     }
 
     fn go_on(&mut self, index: Index) {
-        self.invocations[index].retries = 0;
+        let invocation = &mut self.invocations[index];
+        if !matches!(invocation.status, Status::BackingOff(_)) {
+            (invocation.failures, invocation.retries) = (0, 0);
+        }
         self.record(index, What::Resumed);
         self.begin(index);
     }
@@ -128,21 +137,25 @@ impl Engine {
     /// Forgets an invocation that is over.
     pub(crate) fn purge(&mut self, index: Index) -> Result<(), Failure> {
         if !self.invocations[index].is_over() {
-            return Err(failure(409, "the invocation has not ended: kill it first"));
+            return Err(self.refusal(index, "is not yet completed."));
         }
         self.forget(index);
         Ok(())
     }
+
+    /// The server's words.
+    fn refusal(&self, index: Index, why: &str) -> Failure {
+        let id = &self.invocations[index].id;
+        failure(409, format!("The invocation '{id}' {why}"))
+    }
 }
 
-fn describe(status: &Status) -> &'static str {
-    match status {
-        Status::Scheduled(_) => "scheduled",
-        Status::Queued => "queued",
-        Status::Running(_) => "running",
-        Status::Suspended(_) => "suspended",
-        Status::BackingOff(_) => "backing off",
-        Status::Paused => "paused",
-        Status::Completed(_) => "completed",
-    }
+const COMPLETED: &str = "was already completed.";
+
+/// What is said to an operator who asks for an invocation that is not there.
+pub(crate) fn does_not_exist(id: &str) -> Failure {
+    failure(
+        404,
+        format!("The requested invocation '{id}' does not exist"),
+    )
 }

@@ -1,6 +1,7 @@
 //! Ids of invocations and awakeables, as the server writes them.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use sha2::{Digest as _, Sha256};
 
 use super::{Engine, Origin, Submission, invocation::RawId};
 use crate::random::Rng;
@@ -26,12 +27,37 @@ pub(super) fn invocation_id(raw: &RawId) -> String {
     id
 }
 
-/// The invocation and the signal that an awakeable's id names.
-pub(super) fn parse_awakeable(id: &str) -> Option<(RawId, u32)> {
-    let encoded = id.strip_prefix("sign_1")?.trim_end_matches('=');
-    let bytes = BASE64_URL_SAFE_NO_PAD.decode(encoded).ok()?;
-    let (raw, signal) = bytes.split_first_chunk::<24>()?;
-    Some((*raw, u32::from_be_bytes(signal.try_into().ok()?)))
+/// The id of an invocation that is known by names: of a workflow's run, or by its idempotency key. As on the
+/// server it is the same one when what was forgotten is done again.
+pub(super) fn known_raw_id<'a>(names: impl IntoIterator<Item = &'a str>) -> RawId {
+    let mut hash = Sha256::new();
+    for name in names {
+        hash.update((name.len() as u64).to_be_bytes());
+        hash.update(name);
+    }
+    let digest: [u8; 32] = hash.finalize().into();
+    let mut raw = [0; 24];
+    raw.copy_from_slice(&digest[..24]);
+    raw
+}
+
+/// The invocation and the signal that an awakeable's id names; `None` for an id in the form that came
+/// before signals.
+pub(super) fn parse_awakeable(id: &str) -> Result<Option<(RawId, u32)>, &'static str> {
+    let parts = id.split_once("_1");
+    let Some((kind @ ("sign" | "prom"), encoded)) = parts else {
+        return Err("bad format");
+    };
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(encoded.trim_end_matches('='));
+    let bytes = bytes.map_err(|_| "bad format")?;
+    let signal = bytes.split_first_chunk::<24>();
+    let signal =
+        signal.and_then(|(raw, rest)| Some((*raw, u32::from_be_bytes(rest.try_into().ok()?))));
+    match (kind, signal) {
+        (_, None) => Err("id doesn't match the expected type"),
+        ("prom", Some(_)) => Ok(None),
+        (_, Some(parsed)) => Ok(Some(parsed)),
+    }
 }
 
 /// Whether the server could read this as an invocation's id.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::catalog::HandlerInfo;
+use super::catalog::{HandlerInfo, HandlerType};
 use crate::{
     protocol::message::{Failure, Notification, NotificationId},
     testing::wire::{Awaited, CommandMessage, Error, Msg},
@@ -46,9 +46,10 @@ pub(crate) struct Invocation {
     pub(crate) output: Option<Outcome>,
     /// Failed attempts since a command was stored, as `Start` tells them.
     pub(crate) failures: u32,
-    /// Those of them that count for the retry policy.
+    /// Failed attempts that count for the retry policy: since the invocation began, was suspended or resumed.
     pub(crate) retries: u32,
     pub(crate) stored_at: u64,
+    /// Whom it has called or sent something: a kill reaches them.
     pub(crate) children: Vec<Index>,
     /// How many invocations it has made.
     pub(crate) made: u64,
@@ -76,6 +77,21 @@ impl Invocation {
 
     pub(crate) fn is_over(&self) -> bool {
         matches!(self.status, Status::Completed(_))
+    }
+
+    /// It has ended, and its result is kept no longer.
+    pub(crate) fn is_expired(&self, now: u64) -> bool {
+        let retention = match self.info.ty {
+            HandlerType::Workflow => self.info.workflow_retention,
+            // Also without an idempotency key.
+            _ => self.info.idempotency_retention,
+        };
+        self.is_over() && self.completed_at.saturating_add(retention) <= now
+    }
+
+    /// It waits for its time, or for its turn.
+    pub(crate) fn is_unbegun(&self) -> bool {
+        matches!(self.status, Status::Scheduled(_) | Status::Queued)
     }
 
     /// `Service/handler`, or `Service/key/handler`.

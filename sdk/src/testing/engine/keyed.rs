@@ -46,14 +46,10 @@ impl Engine {
 
     pub(crate) fn find_place(&mut self, service: &str, key: &str) -> Option<usize> {
         let place = *self.places.get(service)?.get(key)?;
-        if let Some(run) = self.keyed[place].run {
-            let invocation = &self.invocations[run];
-            let until = invocation
-                .completed_at
-                .saturating_add(invocation.info.workflow_retention);
-            if invocation.is_over() && until <= self.now {
-                self.forget(run);
-            }
+        if let Some(run) = self.keyed[place].run
+            && self.invocations[run].is_expired(self.now)
+        {
+            self.forget(run);
         }
         Some(place)
     }

@@ -33,6 +33,7 @@ use self::{
 };
 pub(crate) use self::{
     commands::{already_invoked, not_found},
+    control::does_not_exist,
     ids::Fnv,
     submit::{Origin, Submission},
     timers::Timer,
@@ -131,7 +132,8 @@ impl Engine {
 
     pub(crate) fn find(&self, id: &str) -> Option<Index> {
         let index = *self.by_id.get(id)?;
-        (!self.invocations[index].forgotten).then_some(index)
+        let invocation = &self.invocations[index];
+        (!invocation.forgotten && !invocation.is_expired(self.now)).then_some(index)
     }
 
     /// Any invocation that there ever was, for looking at.
@@ -275,7 +277,8 @@ impl Engine {
     }
 }
 
-fn is_awaited(awaited: &Awaited, notification: &Notification) -> bool {
+/// Whether this is one of the things that are awaited.
+pub(crate) fn is_awaited(awaited: &Awaited, notification: &Notification) -> bool {
     match &notification.id {
         Some(NotificationId::Completion(id)) => awaited.completions.contains(id),
         Some(NotificationId::Signal(id)) => awaited.signals.contains(id),

@@ -4,9 +4,9 @@ use bytes::Bytes;
 
 use super::{
     Engine,
-    catalog::{HandlerType, ServiceType},
+    catalog::{HandlerInfo, HandlerType, ServiceType},
     failure,
-    ids::invocation_id,
+    ids::{invocation_id, known_raw_id},
     invocation::{Index, Invocation, Status, Waiter},
     timers::Timer,
 };
@@ -15,9 +15,9 @@ use crate::protocol::message::Failure;
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// A client: private handlers are out of bounds.
+    /// A client: private handlers are out of bounds, and the body must be what the handler takes.
     Outside,
-    /// A record, whose body is not looked at.
+    /// A record.
     Kafka,
     Handler(Index),
 }
@@ -46,7 +46,7 @@ pub(crate) struct Submitted {
 }
 
 /// Service, key, handler, idempotency key, scope.
-pub(super) type IdempotencyKey = (String, Option<String>, String, String, Option<String>);
+pub(crate) type IdempotencyKey = (String, Option<String>, String, String, Option<String>);
 
 impl Engine {
     /// Accepts a request. The failure is what the server answers.
@@ -89,11 +89,21 @@ impl Engine {
         {
             self.keyed_mut(place).run = Some(index);
         }
+        let mut rng = self.rng_of(&submission, origin, by_key);
+        let raw = match (&idempotency_key, info.ty, &submission.key) {
+            (None, HandlerType::Workflow, Some(key)) => known_raw_id([&*submission.service, key]),
+            (None, ..) => self.new_raw_id(&mut rng),
+            (Some((service, key, handler, idempotency_key, scope)), ..) => known_raw_id([
+                service,
+                key.as_deref().unwrap_or_default(),
+                handler,
+                idempotency_key,
+                scope.as_deref().unwrap_or_default(),
+            ]),
+        };
         if let Some(key) = idempotency_key {
             self.by_idempotency_key.insert(key, index);
         }
-        let mut rng = self.rng_of(&submission, origin, by_key);
-        let raw = self.new_raw_id(&mut rng);
         let id = invocation_id(&raw);
         self.by_id.insert(id.clone(), index);
         self.by_raw.insert(raw, index);
@@ -139,24 +149,27 @@ impl Engine {
         })
     }
 
-    fn check(
-        &self,
-        submission: &Submission,
-        origin: Origin,
-    ) -> Result<super::catalog::HandlerInfo, Failure> {
+    fn check(&self, submission: &Submission, origin: Origin) -> Result<HandlerInfo, Failure> {
         let Submission {
             service, handler, ..
         } = submission;
+        // What is answered has the server's words, except about keys: of those it says only that there is
+        // no such path.
         let Some(known) = self.catalog.service(service) else {
             return Err(failure(
                 404,
-                format!("service '{service}' not found: the endpoint does not serve it"),
+                format!(
+                    "service '{service}' not found, make sure to register the service before calling it."
+                ),
             ));
         };
         let Some(info) = known.handlers.get(handler) else {
             return Err(failure(
                 404,
-                format!("service '{service}' has no handler '{handler}'"),
+                format!(
+                    "the service '{service}' exists, but the handler '{handler}' was not found, check that \
+                     the handler exists in the latest registered service version."
+                ),
             ));
         };
         match (known.ty, &submission.key) {
@@ -174,19 +187,18 @@ impl Engine {
             }
             _ => {}
         }
-        if let Origin::Outside | Origin::Kafka = origin {
+        if origin == Origin::Outside {
             if info.private {
+                return Err(failure(400, "the invoked service is not public"));
+            }
+            if info.ty == HandlerType::Workflow && submission.idempotency_key.is_some() {
                 return Err(failure(
                     400,
-                    format!("'{service}/{handler}' is private: only handlers may call it"),
+                    "cannot use the idempotency key with workflow handlers. The handler invocation will \
+                     already be idempotent by the workflow key itself.",
                 ));
             }
-            if origin == Origin::Outside && info.input_required && submission.input.is_empty() {
-                return Err(failure(
-                    400,
-                    format!("'{service}/{handler}' needs an input, and there is none"),
-                ));
-            }
+            check_input(info, submission)?;
         }
         if submission.limit_key.is_some() && submission.scope.is_none() {
             return Err(failure(400, "a limit key requires a scope"));
@@ -195,13 +207,9 @@ impl Engine {
     }
 
     /// The invocation of an idempotency key, as long as it is kept.
-    pub(super) fn find_idempotent(&mut self, key: &IdempotencyKey) -> Option<Index> {
+    pub(crate) fn find_idempotent(&mut self, key: &IdempotencyKey) -> Option<Index> {
         let index = *self.by_idempotency_key.get(key)?;
-        let invocation = &self.invocations[index];
-        let until = invocation
-            .completed_at
-            .saturating_add(invocation.info.idempotency_retention);
-        if invocation.is_over() && until <= self.now() {
+        if self.invocations[index].is_expired(self.now()) {
             self.forget(index);
             return None;
         }
@@ -235,4 +243,31 @@ impl Engine {
         };
         self.tell_outcome(waiter, &outcome);
     }
+}
+
+/// Whether a handler takes the input of a client. Without a content type it has the right one, if there
+/// is an input at all.
+fn check_input(info: &HandlerInfo, submission: &Submission) -> Result<(), Failure> {
+    let headers = submission.headers.iter();
+    let mut given = headers.filter(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+    let given = given.next().map(|(_, value)| value.as_str());
+    let refused = |reason: &str| Err(failure(400, format!("input validation error: {reason}")));
+    let is_empty = submission.input.is_empty();
+    match given {
+        None if is_empty && info.input_required => return refused("Empty content-type"),
+        None => return Ok(()),
+        Some(given) => {
+            let expected = info.content_type.as_deref().unwrap_or("*/*");
+            let essence = given.split(';').next().unwrap_or_default().trim();
+            if expected != "*/*" && essence != expected {
+                return refused(&format!(
+                    "Content-type '{given}' does not match '{expected}'"
+                ));
+            }
+            if is_empty && expected != "*/*" {
+                return refused("Empty body not allowed");
+            }
+        }
+    }
+    Ok(())
 }

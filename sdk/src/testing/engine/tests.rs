@@ -143,7 +143,7 @@ fn the_next_of_a_key_begins_when_the_one_before_has_ended() {
     let third = rig.submit("O", Some("k"), "x");
     rig.submit("O", Some("k"), "s");
     assert_eq!(rig.effects(), ["begin 1 of 0", "begin 2 of 3"]);
-    rig.engine.cancel(second);
+    rig.engine.cancel(second).unwrap();
     assert!(matches!(rig.status(second), Status::Completed(Err(_))));
     assert!(matches!(rig.status(third), Status::Queued));
     rig.end(1, "");
@@ -217,7 +217,7 @@ fn a_run_is_acked_on_v7_and_told_before() {
 }
 
 #[test]
-fn failures_back_off_and_a_command_forgives_them() {
+fn failures_back_off_and_a_suspension_forgives_them() {
     let mut rig = Rig::new(ProtocolVersion::V7);
     let index = rig.submit("S", None, "h");
     let fail = |rig: &mut Rig, attempt| {
@@ -229,12 +229,20 @@ fn failures_back_off_and_a_command_forgives_them() {
     };
     fail(&mut rig, 1);
     rig.engine.advance_to(1_000_500);
-    // Two attempts are all it has; but it gets on.
-    rig.say(2, MessageType::SLEEP, &sleep(0));
-    fail(&mut rig, 2);
-    assert!(matches!(rig.status(index), Status::BackingOff(1_001_000)));
-    rig.engine.advance_to(1_001_000);
+    // Two attempts are all it has; but it suspends.
+    rig.say(2, MessageType::SLEEP, &sleep(1_000_600));
+    let awaited = Awaited {
+        completions: vec![1],
+        ..Awaited::default()
+    };
+    rig.engine.handle_message(2, Outgoing::Suspension(awaited));
+    rig.engine.advance_to(1_000_600);
     fail(&mut rig, 3);
+    assert!(matches!(rig.status(index), Status::BackingOff(1_001_100)));
+    rig.engine.advance_to(1_001_100);
+    // What it stores does not forgive.
+    rig.say(4, MessageType::SLEEP, &sleep(0));
+    fail(&mut rig, 4);
     assert!(matches!(rig.status(index), Status::Paused));
 }
 

@@ -443,7 +443,7 @@ impl Drive<'_> {
             shown_outcome(&result)
         ));
         let answer = if self.completed_promise(&key).is_some() {
-            let error = TerminalError::new(format!("promise `{key}` is completed already"));
+            let error = TerminalError::new("promise was already completed");
             Err(error.with_code(409)).into()
         } else {
             self.world

@@ -44,9 +44,6 @@ use crate::{
     WorkflowContext, context::FromAttempt,
 };
 
-/// The time at which handlers run if the test says nothing else: 2026-01-01T00:00:00Z.
-const EPOCH_2026: u64 = 1_767_225_600_000;
-
 /// What does not depend on the kind of context.
 #[derive(Debug)]
 struct World {
@@ -196,7 +193,7 @@ impl<C> MockContext<C> {
                 setup: Setup::new(key),
                 script: RefCell::default(),
                 record: RefCell::default(),
-                clock: Arc::new(AtomicU64::new(EPOCH_2026)),
+                clock: Arc::new(AtomicU64::new(crate::testing::BEGINNING)),
                 invocations: std::cell::Cell::new(0),
             },
             marker: PhantomData,

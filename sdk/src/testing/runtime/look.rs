@@ -6,7 +6,10 @@ use super::{TestRuntime, encoded, story::Journal};
 use crate::{
     Decode, Encode, InvocationId, TerminalError,
     context::terminal,
-    testing::engine::invocation::{Index, Outcome, Status},
+    testing::engine::{
+        does_not_exist,
+        invocation::{Index, Outcome, Status},
+    },
 };
 
 /// How an invocation stands.
@@ -54,7 +57,8 @@ pub struct InvocationSummary {
 }
 
 impl TestRuntime {
-    /// All invocations that there ever were, in the order in which they were made.
+    /// All invocations that there ever were, in the order in which they were made. What was forgotten and is
+    /// requested again with the same idempotency key, or of the same workflow, has the same id as before.
     ///
     /// # Examples
     ///
@@ -101,7 +105,7 @@ impl TestRuntime {
         status_of(&self.driver.engine.invocations[self.any(id)].status)
     }
 
-    /// What happened to an invocation, in order.
+    /// What happened to an invocation, in order: of several with one id, to the last.
     ///
     /// # Panics
     ///
@@ -210,12 +214,12 @@ impl TestRuntime {
 
     // ---- operators ---------------------------------------------------------------------------
 
-    /// Cancels an invocation: what it awaits ends with 409, and so do its calls. One that has ended already
-    /// stays as it is.
+    /// Cancels an invocation: what it awaits ends with 409, and so do its calls. One that has not begun
+    /// leaves no trace; a paused one goes on.
     ///
     /// # Errors
     ///
-    /// 404 if there is no such invocation.
+    /// 404 if there is no such invocation, 409 if it has ended.
     ///
     /// # Examples
     ///
@@ -241,45 +245,45 @@ impl TestRuntime {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn cancel(&mut self, id: &InvocationId) -> Result<(), TerminalError> {
-        let index = self.find(id)?;
-        self.driver.engine.cancel(index);
-        Ok(())
+        let index = self.to_operate(id)?;
+        self.driver.engine.cancel(index).map_err(terminal)
     }
 
-    /// Kills an invocation and those that it has called: they end at once with 409.
+    /// Kills an invocation: it ends at once with 409, and so do those that it has called, or sent something.
     ///
     /// # Errors
     ///
-    /// 404 if there is no such invocation.
+    /// 404 if there is no such invocation, 409 if it has ended.
     ///
     /// # Examples
     ///
     /// As [`cancel`](Self::cancel).
     pub fn kill(&mut self, id: &InvocationId) -> Result<(), TerminalError> {
-        let index = self.find(id)?;
-        self.driver.engine.kill(index);
-        Ok(())
+        let index = self.to_operate(id)?;
+        self.driver.engine.kill(index).map_err(terminal)
     }
 
-    /// Pauses an invocation that is being attempted, or about to be again.
+    /// Pauses an invocation that is being attempted, or about to be again. As on the server, a suspended one is
+    /// not paused, though the request is accepted.
     ///
     /// # Errors
     ///
-    /// 404 if there is no such invocation, 409 if it is not being attempted.
+    /// 404 if there is no such invocation, 409 if it has not begun or has ended.
     ///
     /// # Examples
     ///
     /// See [`resume`](Self::resume).
     pub fn pause(&mut self, id: &InvocationId) -> Result<(), TerminalError> {
-        let index = self.find(id)?;
+        let index = self.to_operate(id)?;
         self.driver.engine.pause(index).map_err(terminal)
     }
 
-    /// Lets a paused invocation go on.
+    /// Lets a paused invocation go on, and one that backs off make its next attempt now. For one that goes on
+    /// anyway there is nothing to do.
     ///
     /// # Errors
     ///
-    /// 404 if there is no such invocation, 409 if it is not paused.
+    /// 404 if there is no such invocation, 425 if it has not begun, 409 if it has ended.
     ///
     /// # Examples
     ///
@@ -304,7 +308,7 @@ impl TestRuntime {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn resume(&mut self, id: &InvocationId) -> Result<(), TerminalError> {
-        let index = self.find(id)?;
+        let index = self.to_operate(id)?;
         self.driver.engine.resume(index).map_err(terminal)
     }
 
@@ -334,8 +338,13 @@ impl TestRuntime {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn purge(&mut self, id: &InvocationId) -> Result<(), TerminalError> {
-        let index = self.find(id)?;
+        let index = self.to_operate(id)?;
         self.driver.engine.purge(index).map_err(terminal)
+    }
+
+    fn to_operate(&self, id: &InvocationId) -> Result<Index, TerminalError> {
+        let found = self.driver.engine.find(id.as_str());
+        found.ok_or_else(|| terminal(does_not_exist(id.as_str())))
     }
 
     // ---- results from outside ----------------------------------------------------------------
@@ -402,7 +411,8 @@ impl TestRuntime {
         engine.complete_awakeable(id, &outcome).map_err(terminal)
     }
 
-    /// Delivers a named signal to an invocation.
+    /// Delivers a named signal to an invocation. As on the server it is lost if the invocation has not begun:
+    /// see [`settle`](Self::settle).
     ///
     /// # Errors
     ///

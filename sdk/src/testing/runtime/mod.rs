@@ -25,6 +25,7 @@ use crate::{
     Decode, Encode, Endpoint, InvocationId, Request, Target, TerminalError,
     context::{RequestParts, terminal},
     protocol::message::Failure,
+    testing::BEGINNING,
     testing::engine::{
         Engine, Origin, Submission, already_invoked,
         catalog::{Catalog, HandlerType},
@@ -33,9 +34,6 @@ use crate::{
     },
     testing::explore::Course,
 };
-
-/// 2020-01-01, in milliseconds since the Unix epoch: when virtual time begins.
-const EPOCH: u64 = 1_577_836_800_000;
 
 /// A runtime in memory, that drives an endpoint; see the [module](crate::testing).
 ///
@@ -128,7 +126,7 @@ impl TestRuntime {
         let manifest = builder.endpoint.manifest().clone()?;
         let catalog =
             Catalog::read(&manifest, builder.always_suspend).map_err(|error| error.to_string())?;
-        let engine = Engine::new(catalog, builder.version, builder.seed, EPOCH);
+        let engine = Engine::new(catalog, builder.version, builder.seed, BEGINNING);
         Ok(Self {
             driver: Driver::new(builder.endpoint, builder.version, engine),
             seed: builder.seed,
@@ -146,7 +144,8 @@ impl TestRuntime {
     ///
     /// The terminal failure of the handler; 404 for a service or handler that is not served, 400 for a
     /// request that the server refuses (a key too many or too few, a private handler, no input where one is
-    /// needed), 409 for a workflow that was run with this key already.
+    /// needed, a `content-type` header that the handler does not take, an idempotency key for the run of a
+    /// workflow), 409 for a workflow that was run with this key already.
     ///
     /// # Examples
     ///
@@ -299,7 +298,7 @@ impl TestRuntime {
             key: parts.target.key().map(str::to_owned),
             input,
             headers: parts.headers,
-            idempotency_key: parts.idempotency_key.filter(|key| !key.is_empty()),
+            idempotency_key: parts.idempotency_key,
             scope: parts.scope,
             limit_key: parts.limit_key,
             invoke_time: if delay == 0 {
@@ -360,7 +359,10 @@ impl TestRuntime {
     /// ```
     #[track_caller]
     pub fn output<T: Decode>(&mut self, id: &InvocationId) -> Result<Option<T>, TerminalError> {
-        let index = self.find(id)?;
+        let index = self.driver.engine.find(id.as_str());
+        // The words differ from those to who attaches.
+        let unknown = || TerminalError::new("invocation not found").with_code(404);
+        let index = index.ok_or_else(unknown)?;
         match &self.driver.engine.invocations[index].status {
             crate::testing::engine::invocation::Status::Completed(outcome) => {
                 let outcome = outcome.clone();
@@ -398,6 +400,46 @@ impl TestRuntime {
         key: &str,
     ) -> Result<InvocationId, TerminalError> {
         match self.driver.engine.find_workflow(workflow, key) {
+            Some(index) => Ok(self.id_of(index)),
+            None => Err(terminal(not_found())),
+        }
+    }
+
+    /// The id of the invocation that was requested with an idempotency key.
+    ///
+    /// # Errors
+    ///
+    /// 404 if there was none, or it is forgotten.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use durably::{Target, prelude::*, testing::{TestRuntime, service}};
+    /// # struct Echo;
+    /// # #[durably::service]
+    /// # impl Echo {
+    /// #     #[handler]
+    /// #     async fn echo(&self, _ctx: &Context, n: u64) -> HandlerResult<u64> { Ok(n) }
+    /// # }
+    /// # let mut runtime = TestRuntime::new(Endpoint::builder().bind(Echo).build()?);
+    /// runtime.send(service::<EchoClient>().echo(7).idempotency_key("click-1"))?;
+    /// let id = runtime.idempotent_invocation(&Target::service("Echo", "echo"), "click-1")?;
+    /// assert_eq!(runtime.attach::<u64>(&id)?, 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn idempotent_invocation(
+        &mut self,
+        target: &Target,
+        idempotency_key: &str,
+    ) -> Result<InvocationId, TerminalError> {
+        let key = (
+            target.service_name().to_owned(),
+            target.key().map(str::to_owned),
+            target.handler_name().to_owned(),
+            idempotency_key.to_owned(),
+            None,
+        );
+        match self.driver.engine.find_idempotent(&key) {
             Some(index) => Ok(self.id_of(index)),
             None => Err(terminal(not_found())),
         }

@@ -116,7 +116,7 @@ impl Awaited {
         awaited
     }
 
-    fn of(suspension: Suspension) -> Self {
+    pub(crate) fn of(suspension: Suspension) -> Self {
         let mut awaited = Self::of_tree(suspension.tree);
         awaited.completions.extend(suspension.completions);
         awaited.signals.extend(suspension.signals);

@@ -45,7 +45,7 @@ impl Inventory {
 
 fn main() {
     fn clients(ctx: &durably::Context) {
-        let client = ctx.object_client::<InventoryClient<'_>>("sku".to_owned());
+        let client = ctx.object_client::<InventoryClient>("sku".to_owned());
         let copy = client.clone();
         drop(client.available());
         assert_eq!(format!("{copy:?}"), "InventoryClient { key: \"sku\", .. }");

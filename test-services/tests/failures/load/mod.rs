@@ -232,12 +232,12 @@ impl Driver {
             };
             let trouble = match tokio::time::timeout(patience, attempt()).await {
                 Ok(Ok(value)) => return Ok(Ok(value)),
-                Ok(Err(IngressError::Failed {
-                    status,
-                    message,
-                    invocation_id: Some(_),
-                    ..
-                })) if is_answer(status) => return Ok(Err(Answer::Failed { status, message })),
+                Ok(Err(IngressError::Terminal { error, .. })) if is_answer(error.code()) => {
+                    return Ok(Err(Answer::Failed {
+                        status: error.code(),
+                        message: error.message().to_owned(),
+                    }));
+                }
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "no answer in time".to_owned(),
             };

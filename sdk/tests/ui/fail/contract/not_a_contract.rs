@@ -1,4 +1,4 @@
-//! The impl of a trait is no service; using the struct as one adds no second error.
+//! Other traits are no contracts.
 
 use durably::prelude::*;
 
@@ -14,12 +14,6 @@ impl Greet for Greeter {
     async fn greet(&self, _ctx: &Context, name: String) -> HandlerResult<String> {
         Ok(name)
     }
-}
-
-fn use_it(ctx: &Context, service: impl Fn(&dyn Fn(Greeter))) {
-    let _ = durably::Service::definition(Greeter);
-    let _ = ctx.service_client::<GreeterClient>().greet(String::new());
-    drop(service);
 }
 
 fn main() {}

@@ -1,0 +1,182 @@
+//! One truth: scenarios, written once, that play on the test kit's runtime and on the real server, and
+//! must be seen to go the same way.
+//!
+//! **To add a scenario**: in the `scenarios` function of its module, add
+//! `suite.scenario("what_it_shows", async |w| { … })`. It asks for what it wants of the [`World`] `w`,
+//! mostly that handlers run a program ([`program::Step`]), and observes what comes of it: by `w.is` if
+//! that is known, by `w.see` if it must only be the same everywhere. What may differ by nature (ids,
+//! times, whether an attempt waits or is suspended) is no observation.
+//!
+//! In: scenarios. Out: a table of scenario × backend.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod calls;
+mod cancellation;
+mod journals;
+mod kafka;
+mod memory;
+mod objects;
+mod operators;
+mod program;
+mod requests;
+mod retries;
+mod server;
+mod services;
+#[path = "../suite/table.rs"]
+mod table;
+mod workflows;
+mod world;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use memory::Memory;
+use table::{Column, Suite, block_on, outcome};
+use world::{Seen, World};
+
+/// How long one scenario may take on one backend.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Where a scenario plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum On {
+    /// The test kit's runtime, in the version of the protocol that the server speaks.
+    Memory,
+    /// The same in another version, and suspended at each wait.
+    MemorySuspend,
+    Server,
+    /// One that talks and suspends like the second.
+    ServerSuspend,
+}
+
+impl Column for On {
+    const ALL: &'static [Self] = &[
+        Self::Memory,
+        Self::MemorySuspend,
+        Self::Server,
+        Self::ServerSuspend,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::MemorySuspend => "memory-suspend",
+            Self::Server => "server",
+            Self::ServerSuspend => "server-suspend",
+        }
+    }
+}
+
+impl Suite<On> {
+    /// Adds a scenario. Each backend's observations are compared with those of the first one.
+    #[track_caller]
+    fn scenario(
+        &mut self,
+        name: &'static str,
+        scenario: impl AsyncFn(&World) + Send + Sync + 'static,
+    ) {
+        self.scenario_on(On::ALL, name, scenario);
+    }
+
+    /// Adds one in which something is always attempted, or in which it counts how often: what suspends
+    /// cannot be paused, and begins to count anew.
+    #[track_caller]
+    fn attempting(
+        &mut self,
+        name: &'static str,
+        scenario: impl AsyncFn(&World) + Send + Sync + 'static,
+    ) {
+        self.scenario_on(&[On::Memory, On::Server], name, scenario);
+    }
+
+    #[track_caller]
+    fn scenario_on(
+        &mut self,
+        columns: &'static [On],
+        name: &'static str,
+        scenario: impl AsyncFn(&World) + Send + Sync + 'static,
+    ) {
+        self.add(name, columns, move |on| {
+            block_on(async {
+                let seen = play(name, on, &scenario).await?;
+                let mut reasons = seen.wrong;
+                if on != On::Memory {
+                    let name = format!("{name}-beside-{}", on.name());
+                    let first = play(&name, On::Memory, &scenario).await?;
+                    reasons.extend(difference(&first.lines, &seen.lines));
+                }
+                if reasons.is_empty() {
+                    return Ok(());
+                }
+                if std::env::var_os("DURABLY_TRUTH_SEEN").is_some() {
+                    reasons.extend(seen.lines);
+                }
+                Err(reasons.join("\n"))
+            })
+        });
+    }
+}
+
+/// Plays a scenario on one backend.
+async fn play(name: &str, on: On, scenario: &impl AsyncFn(&World)) -> Result<Seen, String> {
+    let tag = format!("{name}-{}", on.name()).replace('_', "-");
+    let world = match on {
+        On::Memory => World::new(Box::new(Memory::new(&tag, false)), tag),
+        On::MemorySuspend => World::new(Box::new(Memory::new(&tag, true)), tag),
+        On::Server => World::new(Box::new(server::server(false).await), tag),
+        On::ServerSuspend => World::new(Box::new(server::server(true).await), tag),
+    };
+    let play = async {
+        scenario(&world).await;
+        Ok::<_, String>(())
+    };
+    match outcome(LIMIT, play).await {
+        Ok(()) => Ok(world.into_seen()),
+        Err(error) => {
+            let mut report = format!("on {}: {error}", on.name());
+            let seen = world.into_seen();
+            for line in seen.wrong.iter().chain(&seen.lines) {
+                report += &format!("\n  seen before: {line}");
+            }
+            if matches!(on, On::Server | On::ServerSuspend) {
+                let log = server::server(on == On::ServerSuspend).await.log();
+                let lines: Vec<_> = log.lines().collect();
+                let tail = &lines[lines.len().saturating_sub(15)..];
+                report += &format!("\n--- the end of the server's log ---\n{}", tail.join("\n"));
+            }
+            Err(report)
+        }
+    }
+}
+
+/// Where what was seen differs from what was seen in memory.
+fn difference(memory: &[String], other: &[String]) -> Vec<String> {
+    let mut differences = Vec::new();
+    for at in 0..memory.len().max(other.len()) {
+        let line = |lines: &[String]| lines.get(at).cloned().unwrap_or_default();
+        let (left, right) = (line(memory), line(other));
+        if left != right {
+            differences.push(format!("in memory  {left}\n     here  {right}"));
+        }
+    }
+    differences
+}
+
+fn main() -> ExitCode {
+    let mut suite = Suite::default();
+    for scenarios in [
+        requests::scenarios,
+        calls::scenarios,
+        objects::scenarios,
+        workflows::scenarios,
+        cancellation::scenarios,
+        operators::scenarios,
+        retries::scenarios,
+        kafka::scenarios,
+        journals::scenarios,
+    ] {
+        scenarios(&mut suite);
+    }
+    suite.run()
+}
