@@ -21,7 +21,7 @@ async fn greeter() -> Result {
             "Greeter/greet \"Ada\"    → \"Hello, Countess Ada!\"",
             "its result now         → None",
             "its result, awaited    → \"Hello, Rear Admiral Grace!\"",
-            "failed with status 400: whom shall I greet?",
+            "failed with code 400: whom shall I greet?",
         ],
     )
     .await

@@ -366,6 +366,33 @@ async fn another_transport(env: &Env) -> Result {
     Ok(())
 }
 
+/// What the client cannot do, since the ingress cannot: when it can, this case says so.
+async fn neither_signals_nor_promises(env: &Env) -> Result {
+    let ingress = client(env)?;
+    let sent = ingress
+        .service::<DeskClient>()
+        .wait(name(env, "left"))
+        .send()
+        .await?;
+    let hyper: legacy::Client<_, Full<Bytes>> =
+        legacy::Client::builder(TokioExecutor::new()).build_http();
+    for path in [
+        format!("signals/{}/go/resolve", sent.id()),
+        format!("signal/{}/go/resolve", sent.id()),
+        format!("invocation/{}/signals/go/resolve", sent.id()),
+        format!("invocation/{}/signal/go", sent.id()),
+        "workflow/ingress.Trip/key/promises/arrived/resolve".to_owned(),
+        "workflow/ingress.Trip/key/promise/arrived/resolve".to_owned(),
+        "promises/ingress.Trip/key/arrived/resolve".to_owned(),
+    ] {
+        let url = format!("{}/restate/{path}", env.server.ingress_url());
+        let request = http::Request::post(url).body(Full::from("1"))?;
+        let status = hyper.request(request).await?.status();
+        assert!(status.is_client_error(), "{path}: {status}");
+    }
+    Ok(())
+}
+
 pub(crate) fn cases(suite: &mut Suite) {
     suite.case("calls", ALL, calls);
     suite.case("failures", ALL, failures);
@@ -374,6 +401,11 @@ pub(crate) fn cases(suite: &mut Suite) {
     suite.case("awakeables", ALL, awakeables);
     suite.case("patience", DEFAULT, patience);
     suite.case("another_transport", DEFAULT, another_transport);
+    suite.case(
+        "neither_signals_nor_promises",
+        DEFAULT,
+        neither_signals_nor_promises,
+    );
 
     suite.alone("scopes", V7, async |mode| {
         let server = mode.server().scopes().start().await?;
