@@ -31,11 +31,11 @@
 //!
 //! [`MockContext`] tests one handler alone, as a method: what it calls is scripted, and what it does is recorded.
 //!
-//! [`explore`] runs a scenario again and again, crashes it wherever it can be cut, and lets things happen in other
-//! orders: see [below](#exploration).
-//!
 //! [`RecordedJournal`] replays what a real server stored of an invocation against today's code, to see that a
 //! change does not break the invocations that are in flight.
+//!
+//! [`explore`] runs a scenario again and again, crashes it wherever it can be cut, and lets things happen in other
+//! orders: see [below](#exploration).
 //!
 //! # Time
 //!

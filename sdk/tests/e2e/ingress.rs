@@ -10,7 +10,7 @@ use http_body_util::Full;
 use hyper_util::{client::legacy, rt::TokioExecutor};
 
 use crate::harness::{Env, Result, effect, effects, endpoint, eventually, ms, serve_in};
-use crate::suite::{ALL, DEFAULT, Suite, V7};
+use crate::suite::{ALL, Column as _, DEFAULT, Suite, V7};
 
 /// What another crate would have of the services here.
 mod contract {

@@ -12,8 +12,7 @@ mod table;
 
 use durably::test_server::{Deployment, RestateServer, RestateServerBuilder, TestServerError};
 
-use table::Column;
-pub(crate) use table::{block_on, outcome};
+pub(crate) use table::{Column, block_on, outcome};
 
 /// All cases of a test binary.
 pub(crate) type Suite = table::Suite<Mode>;

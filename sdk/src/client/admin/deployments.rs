@@ -405,13 +405,6 @@ mod tests {
     }
 
     #[test]
-    fn a_function_has_another_address() {
-        let function = serde_json::to_value(NewDeployment::lambda("arn:aws:f:1")).unwrap();
-        assert_eq!(function["arn"], "arn:aws:f:1");
-        assert_eq!(function.get("uri"), None);
-    }
-
-    #[test]
     fn services_are_compared_without_what_changes_by_itself() {
         let found = |services| {
             let id = String::new();

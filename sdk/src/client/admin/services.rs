@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{AdminClient, AdminError};
 use crate::client::http::encode_segment;
@@ -206,28 +206,5 @@ impl AdminClient {
         let path = format!("/services/{}", encode_segment(name));
         let answer = self.exchange(Method::PATCH, &path, Some(change)).await?;
         answer.decode()
-    }
-
-    /// Lets at most so many invocations run at a time whose scope and limit key match a pattern: `"bank"`, `"*"`,
-    /// `"bank/eu"`. It replaces the limits that were there.
-    ///
-    /// # Errors
-    ///
-    /// When the server refuses, for example since the pattern makes no sense to it, or since its scopes are not
-    /// enabled.
-    ///
-    /// # Examples
-    ///
-    /// ```no_run
-    /// # async fn example(admin: durably::admin::AdminClient) -> Result<(), durably::admin::AdminError> {
-    /// admin.limit_concurrency("bank", 16).await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub async fn limit_concurrency(&self, pattern: &str, most: u32) -> Result<(), AdminError> {
-        let rules = json!([{ "pattern": pattern, "limits": { "concurrency": most } }]);
-        self.exchange(Method::PUT, "/limits/rules", Some(&rules))
-            .await?;
-        Ok(())
     }
 }
