@@ -52,6 +52,7 @@ mod deployments;
 mod error;
 mod invocations;
 mod kafka;
+mod limits;
 mod registration;
 mod services;
 
