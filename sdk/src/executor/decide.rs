@@ -278,11 +278,14 @@ impl Decider {
     }
 }
 
-/// What is awaited. A CANCEL that is there and held off must not let the handler go on.
+/// What is awaited. Not a CANCEL where one has come already: the runtime lets an invocation go on as soon as
+/// any of what it awaits is in the journal, so one that waits in its clean-up, or holds the CANCEL off, would be
+/// attempted again and again. (Another CANCEL, then, finds it suspended and reaches it when it goes on.)
 fn awaited(state: &State) -> AwaitSet {
     let awaited = AwaitSet::new(state.leaves.sources());
-    match state.journal.notifications.cancel() {
-        Some(_) => awaited.without_cancel(),
-        None => awaited,
+    if state.journal.notifications.has_cancel() {
+        awaited.without_cancel()
+    } else {
+        awaited
     }
 }

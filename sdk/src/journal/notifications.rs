@@ -208,6 +208,13 @@ impl Notifications {
         self.signals.as_ref()?.cancels.front().copied()
     }
 
+    /// Whether a CANCEL has come, delivered or not.
+    pub(crate) fn has_cancel(&self) -> bool {
+        self.signals
+            .as_ref()
+            .is_some_and(|signals| signals.cancelled.is_some())
+    }
+
     /// The first CANCEL is delivered.
     pub(crate) fn take_cancel(&mut self) -> Option<Order> {
         self.signals.as_mut()?.cancels.pop_front()

@@ -6,7 +6,7 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 
 use crate::calls::CalleeClient;
 use crate::harness::{Env, Result, effect, effects, eventually, ms};
-use crate::suite::{ALL, Suite};
+use crate::suite::{ALL, Mode, Suite};
 use crate::workflows::PilgrimageClient;
 
 pub(crate) struct Cancelled;
@@ -145,6 +145,17 @@ impl Cancelled {
         Ok(())
     }
 
+    /// Waits in its clean-up.
+    #[handler]
+    async fn patient(&self, ctx: &Context) -> HandlerResult<()> {
+        let key = format!("{} is here", ctx.invocation_id());
+        effect(key, "");
+        let cancelled = ctx.signal::<()>("never").await;
+        effect(format!("{} cleans up", ctx.invocation_id()), "");
+        ctx.sleep(ms(500)).await?;
+        Ok(cancelled?)
+    }
+
     /// Is cancelled twice.
     #[handler]
     async fn twice(&self, ctx: &Context) -> HandlerResult<Vec<u16>> {
@@ -256,7 +267,22 @@ pub(crate) fn cases(suite: &mut Suite) {
         Ok(())
     });
 
-    suite.case("an_invocation_is_cancelled_twice", ALL, async |env| {
+    // The CANCEL is in the journal by then: were it awaited, the invocation would be attempted without end.
+    suite.case("a_cancelled_invocation_suspends", ALL, async |env| {
+        let sent = env.ingress().send("Cancelled", "patient", &()).await?;
+        let id = &sent.invocation_id;
+        noted(&format!("{id} is here"), 1).await?;
+        env.server.cancel(id).await?;
+        let error = env.ingress().attach::<()>(id).await.unwrap_err();
+        assert_eq!(error.status(), Some(409), "{error}");
+        let attempts = effects(&format!("{id} cleans up")).len();
+        assert!(attempts <= 3, "{attempts} attempts for one sleep");
+        Ok(())
+    });
+
+    // One that is suspended in its clean-up hears of another CANCEL when it goes on: not in these modes.
+    let streaming = &[Mode::Default, Mode::V7];
+    suite.case("an_invocation_is_cancelled_twice", streaming, async |env| {
         let sent = env.ingress().send("Cancelled", "twice", &()).await?;
         let id = &sent.invocation_id;
         for time in ["first", "second"] {
