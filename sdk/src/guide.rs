@@ -3,7 +3,7 @@
 /// # Testing handlers
 ///
 #[doc = include_str!("../docs/testing-handlers.md")]
-#[cfg(feature = "testing")]
+#[cfg(all(feature = "testing", feature = "test-server"))]
 pub mod testing_handlers {}
 
 /// # Mounting and TLS
@@ -21,6 +21,7 @@ pub mod serverless {}
 /// # Coming from restate-sdk
 ///
 #[doc = include_str!("../docs/coming-from-restate-sdk.md")]
+#[cfg(feature = "client")]
 pub mod coming_from_restate_sdk {}
 
 /// # Kafka

@@ -159,8 +159,8 @@
 //!
 //! # Guides
 //!
-//! The [`guide`] has pages on testing handlers, on Kafka, on mounting an endpoint beside other routes and on TLS,
-//! on AWS Lambda, and one for those who come from `restate-sdk`.
+//! The [`guide`] has pages on testing handlers, on Kafka, on contracts, on mounting an endpoint beside other routes and on
+//! TLS, on AWS Lambda, and one for those who come from `restate-sdk`.
 //!
 //! # Features
 //!

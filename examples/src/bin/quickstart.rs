@@ -351,7 +351,7 @@ const MORAL: &str = "
 
 #[cfg(test)]
 mod tests {
-    use durably::testing::{MockContext, TestRuntime, object, workflow};
+    use durably::testing::{Explore, MockContext, TestRuntime, object, workflow};
 
     use super::*;
 
@@ -401,6 +401,24 @@ mod tests {
         }
         let lines = std::fs::read_to_string(shop(&directory).file)?;
         assert_eq!(lines.matches("done\tcharge the card").count(), 2);
+        Ok(())
+    }
+
+    /// The story above, but crashed and suspended wherever that is possible: the same order with the same
+    /// number each time.
+    #[tokio::test]
+    async fn a_crash_anywhere_changes_nothing() -> Result {
+        let directory = tempfile::tempdir()?;
+        let shop = shop(&directory);
+        let explored = Explore::new(move || endpoint(shop.clone()).unwrap())
+            .check_async(async |runtime| {
+                let order = workflow::<CheckoutClient>("ada").run("a teapot".to_owned());
+                let outcome = runtime.call_async(order).await;
+                (outcome, runtime.state::<u64>("Counter", "orders", "sum"))
+            })
+            .await?;
+        assert!(explored.complete, "{explored:?}");
+        assert!(explored.cuts > 20, "{explored:?}");
         Ok(())
     }
 }

@@ -129,6 +129,8 @@ impl IngressClient {
             source: error.into(),
         })?;
         *message.headers_mut() = self.inner.headers.clone();
+        #[cfg(feature = "opentelemetry")]
+        crate::inject_trace_context(message.headers_mut());
         // Repeated names of one request stay; together they take the place of the client's own.
         for name in exchange.headers.keys() {
             message.headers_mut().remove(name);

@@ -111,6 +111,11 @@ pub type IngressFuture<T> = Pin<Box<dyn Future<Output = Result<T, IngressError>>
 /// Inputs and outputs go through [`Encode`] and [`Decode`](crate::Decode), as in handlers: serde types
 /// are JSON, [`Raw`](crate::Raw) is bytes. The content type is the input's, unless a header says another.
 ///
+/// # Tracing
+///
+/// With the feature `opentelemetry` each request carries the trace context that is current when it is sent (unless a
+/// header of the request says another), and the attempts of the invocation join that trace.
+///
 /// # TLS
 ///
 /// reqwest comes without TLS. For an address that begins with `https`, enable a TLS feature of `reqwest` in

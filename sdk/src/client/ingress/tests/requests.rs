@@ -324,3 +324,39 @@ async fn a_refused_connection_is_tried_again() {
     assert!(matches!(error, IngressError::Transport { .. }), "{error:?}");
     assert!(started.elapsed() >= Duration::from_millis(60));
 }
+
+#[cfg(feature = "opentelemetry")]
+#[tokio::test]
+async fn requests_carry_the_trace_context() {
+    use opentelemetry::{
+        Context,
+        trace::{
+            FutureExt as _, SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId,
+            TraceState,
+        },
+    };
+
+    let span = SpanContext::new(
+        TraceId::from(0xabc),
+        SpanId::from(0xdef),
+        TraceFlags::SAMPLED,
+        false,
+        TraceState::default(),
+    );
+    let context = Context::new().with_remote_span_context(span);
+    let script = Script::new([outputs("\"hi\"")]);
+    let ingress = script.client();
+    let plain = greet(&ingress).call();
+    plain.with_context(context.clone()).await.unwrap();
+    let own = "00-00000000000000000000000000000001-0000000000000002-01";
+    let traced = greet(&ingress).header("traceparent", own).call();
+    traced.with_context(context).await.unwrap();
+    greet(&ingress).call().await.unwrap();
+
+    let seen = script.seen();
+    let traceparent = |n: usize| seen[n].request.headers().get("traceparent").cloned();
+    let expected = "00-00000000000000000000000000000abc-0000000000000def-01";
+    assert_eq!(traceparent(0).unwrap(), expected);
+    assert_eq!(traceparent(1).unwrap(), own);
+    assert_eq!(traceparent(2), None);
+}
