@@ -214,7 +214,7 @@ fn awaiting_on_comes_after_a_cancelled_run_that_is_still_held() {
     .awaiting()
     .expect(["Run #1 `r`"])
     .send([wire::cancel()])
-    .expect(["Sleep #2", "AwaitingOn c2"])
+    .expect(["Sleep #2", "AwaitingOn c2 and no CANCEL"])
     .run();
 }
 

@@ -7,7 +7,7 @@ use prost::Message as _;
 use super::{Entry, World};
 use crate::{
     fuzz::{operations::MARK, output::Output},
-    journal::{Change, Issued, Journal, Notifications, Source},
+    journal::{CANCEL, Change, Issued, Journal, Notifications, Source},
     protocol::message::{Incoming, NotificationId, Start},
 };
 
@@ -88,7 +88,8 @@ impl World {
                 break;
             };
             assert_eq!(live.take(&source), again.take(&source));
-            if matches!(source, Source::Completion(_)) {
+            // Invocation ids and the news of a CANCEL stay for whoever asks again.
+            if matches!(source, Source::Completion(_) | Source::Signal(CANCEL)) {
                 sources.remove(&source);
             }
         }
