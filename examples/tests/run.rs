@@ -162,6 +162,45 @@ async fn ledger() -> Result {
 }
 
 #[tokio::test]
+async fn subscription() -> Result {
+    shows(
+        env!("CARGO_BIN_EXE_subscription"),
+        &[
+            "dora  Cancelled",
+            "A new card comes by Kafka",
+            "the server is gone",
+            "the server is back, with everything that is due",
+            "cleo  Cancelled, months paid: 0",
+            "ada   Cancelled",
+            "bob   Cancelled",
+            "cleo  your subscription is suspended",
+            "cleo  your subscription has ended",
+            "each month was paid once, and none too early; cleo was asked 3 times",
+        ],
+    )
+    .await
+}
+
+#[tokio::test]
+async fn order_saga() -> Result {
+    shows(
+        env!("CARGO_BIN_EXE_order_saga"),
+        &[
+            "order-1  → parcel 77",
+            "8 teapots on the shelf, 2400 cents charged",
+            "order-2  → 402: the card is not good for that",
+            "order-3  → 409: cancelled",
+            "8 teapots on the shelf, 2400 cents charged",
+            "nobody is there to hear it",
+            "order-4  → 410: the carrier has lost it",
+            "times for the refund of 4800, and paid 4800",
+            "of the others nothing is left, and nothing was undone twice",
+        ],
+    )
+    .await
+}
+
+#[tokio::test]
 async fn backlog() -> Result {
     shows(
         env!("CARGO_BIN_EXE_backlog"),
@@ -222,6 +261,18 @@ async fn they_serve_for_a_server_elsewhere() -> Result {
         (env!("CARGO_BIN_EXE_webhook"), "serve", "", &["Payment"]),
         (env!("CARGO_BIN_EXE_postpone"), "serve", "", &["Cart"]),
         (env!("CARGO_BIN_EXE_ledger"), "serve", "", &["Ledger"]),
+        (
+            env!("CARGO_BIN_EXE_subscription"),
+            "serve",
+            "",
+            &["Subscription"],
+        ),
+        (
+            env!("CARGO_BIN_EXE_order_saga"),
+            "serve",
+            "",
+            &["Fulfilment", "Stockroom"],
+        ),
         (
             env!("CARGO_BIN_EXE_quickstart"),
             "serve",
