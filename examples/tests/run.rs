@@ -162,6 +162,26 @@ async fn ledger() -> Result {
 }
 
 #[tokio::test]
+async fn subscription() -> Result {
+    shows(
+        env!("CARGO_BIN_EXE_subscription"),
+        &[
+            "dora  Cancelled",
+            "A new card comes by Kafka",
+            "the server is gone",
+            "the server is back, with everything that is due",
+            "cleo  Cancelled, months paid: 0",
+            "ada   Cancelled",
+            "bob   Cancelled",
+            "cleo  your subscription is suspended",
+            "cleo  your subscription has ended",
+            "each month was paid once, and none too early; cleo was asked 3 times",
+        ],
+    )
+    .await
+}
+
+#[tokio::test]
 async fn order_saga() -> Result {
     shows(
         env!("CARGO_BIN_EXE_order_saga"),
@@ -241,6 +261,12 @@ async fn they_serve_for_a_server_elsewhere() -> Result {
         (env!("CARGO_BIN_EXE_webhook"), "serve", "", &["Payment"]),
         (env!("CARGO_BIN_EXE_postpone"), "serve", "", &["Cart"]),
         (env!("CARGO_BIN_EXE_ledger"), "serve", "", &["Ledger"]),
+        (
+            env!("CARGO_BIN_EXE_subscription"),
+            "serve",
+            "",
+            &["Subscription"],
+        ),
         (
             env!("CARGO_BIN_EXE_order_saga"),
             "serve",
