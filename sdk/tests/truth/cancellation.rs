@@ -176,9 +176,22 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
                 failures: 1,
                 attempts: None,
             },
+            double(),
+        ];
+        let id = w.start(w.free(steps)).await;
+        w.noted("a").await;
+        w.see("cancel", w.cancel(&id).await);
+        w.see("attach", w.attach(&id).await);
+    });
+
+    // One that is suspended in its clean-up hears of another CANCEL when it goes on.
+    suite.attempting("cancelled_twice", async |w| {
+        let steps = [
+            Step::Note(w.key("a")),
+            tried(Step::Sleep(HOUR)),
             Step::Note(w.key("b")),
             tried(Step::Signal("never".into())),
-            double(),
+            Step::Call(w.wanted(Ask::to("Free", "double").json(4))),
         ];
         let id = w.start(w.free(steps)).await;
         w.noted("a").await;

@@ -80,7 +80,7 @@ impl Suite<On> {
     }
 
     /// Adds one in which something is always attempted, or in which it counts how often: what suspends
-    /// cannot be paused, and begins to count anew.
+    /// cannot be paused, begins to count anew, and hears of a second CANCEL when it goes on.
     #[track_caller]
     fn attempting(
         &mut self,
