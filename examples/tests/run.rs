@@ -233,6 +233,23 @@ async fn burst() -> Result {
 }
 
 #[tokio::test]
+async fn routing() -> Result {
+    shows(
+        env!("CARGO_BIN_EXE_routing"),
+        &[
+            "target   wanted  requests  delivered  dead letters",
+            "search       24        24         24             0",
+            "partner      24        26         24             0",
+            "legacy       24         1          0            24",
+            "mail was done first: it waited for nobody",
+            "the partner asked for a pause 2 times, and had it each time",
+            "each event reached each target once, also those that came twice",
+        ],
+    )
+    .await
+}
+
+#[tokio::test]
 async fn quickstart() -> Result {
     shows(
         env!("CARGO_BIN_EXE_quickstart"),
@@ -276,6 +293,12 @@ async fn they_serve_for_a_server_elsewhere() -> Result {
         ),
         (env!("CARGO_BIN_EXE_webhook"), "serve", "", &["Payment"]),
         (env!("CARGO_BIN_EXE_burst"), "serve", "", &["Photos"]),
+        (
+            env!("CARGO_BIN_EXE_routing"),
+            "serve",
+            "",
+            &["DeadLetters", "Lane", "Router"],
+        ),
         (env!("CARGO_BIN_EXE_postpone"), "serve", "", &["Cart"]),
         (env!("CARGO_BIN_EXE_ledger"), "serve", "", &["Ledger"]),
         (
