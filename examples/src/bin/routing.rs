@@ -471,6 +471,8 @@ mod tests {
         }
         runtime.run_until_idle_async().await;
         assert!(runtime.now() - begin >= MERCY);
+        let partner = street.house("partner").requests;
+        assert_eq!(partner, 9 + 1, "refused once, and asked again");
         for (target, delivered) in [("mail", 5), ("search", 9), ("partner", 9), ("legacy", 0)] {
             let house = street.house(target);
             assert_eq!(house.delivered.len(), delivered, "{target}");
