@@ -7,6 +7,7 @@
 //! A real service needs none of this: its `main` is the three lines in [`serve`].
 
 mod apart;
+mod balancer;
 mod kafka;
 mod postgres;
 
@@ -19,12 +20,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use durably::ingress::IngressClient;
-use durably::test_server::{Ingress, RestateServer, TestServerError};
+use durably::test_server::{Ingress, RestateServer, RestateServerBuilder, TestServerError};
 use durably::{Endpoint, HttpServer};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
 pub use self::apart::run_apart;
+pub use self::balancer::Balancer;
 pub use self::kafka::record;
 pub use self::postgres::Postgres;
 
@@ -239,13 +241,33 @@ impl Demo {
     /// # }
     /// ```
     pub async fn start_server(heading: &str) -> anyhow::Result<Self> {
+        Self::start_server_with(heading, RestateServer::builder()).await
+    }
+
+    /// Starts a server with these settings and nothing else, under this heading.
+    ///
+    /// # Errors
+    ///
+    /// The server cannot be installed or started.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use durably::test_server::RestateServer;
+    /// # async fn example() -> anyhow::Result<()> {
+    /// let settings = RestateServer::builder().always_suspend();
+    /// let demo = durably_examples::Demo::start_server_with("Start a server", settings).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn start_server_with(
+        heading: &str,
+        settings: RestateServerBuilder,
+    ) -> anyhow::Result<Self> {
         log("warn");
         step_line(1, heading);
-        let server = or_say_why_it_takes_long(
-            "the Restate server (npm, 80 MB)",
-            RestateServer::builder().start(),
-        )
-        .await?;
+        let server =
+            or_say_why_it_takes_long("the Restate server (npm, 80 MB)", settings.start()).await?;
         let demo = Self {
             server,
             steps: AtomicU32::new(1),

@@ -217,6 +217,39 @@ async fn backlog() -> Result {
 }
 
 #[tokio::test]
+async fn burst() -> Result {
+    shows(
+        env!("CARGO_BIN_EXE_burst"),
+        &[
+            "change of the subscription: Created",
+            "subscribed kafka://photos/uploads → service://Photos/on_upload",
+            "and nothing can get lost any more",
+            "change of the subscription: Nothing",
+            "the first process is killed (kill -9)",
+            "all 2000 thumbnails are there, each once",
+        ],
+    )
+    .await
+}
+
+#[tokio::test]
+async fn routing() -> Result {
+    shows(
+        env!("CARGO_BIN_EXE_routing"),
+        &[
+            "target   wanted  requests  delivered  dead letters",
+            "search       24        24         24             0",
+            "partner      24        26         24             0",
+            "legacy       24         1          0            24",
+            "mail was done first: it waited for nobody",
+            "the partner asked for a pause 2 times, and had it each time",
+            "each event reached each target once, also those that came twice",
+        ],
+    )
+    .await
+}
+
+#[tokio::test]
 async fn quickstart() -> Result {
     shows(
         env!("CARGO_BIN_EXE_quickstart"),
@@ -259,6 +292,13 @@ async fn they_serve_for_a_server_elsewhere() -> Result {
             &["Channel", "Posters"],
         ),
         (env!("CARGO_BIN_EXE_webhook"), "serve", "", &["Payment"]),
+        (env!("CARGO_BIN_EXE_burst"), "serve", "", &["Photos"]),
+        (
+            env!("CARGO_BIN_EXE_routing"),
+            "serve",
+            "",
+            &["DeadLetters", "Lane", "Router"],
+        ),
         (env!("CARGO_BIN_EXE_postpone"), "serve", "", &["Cart"]),
         (env!("CARGO_BIN_EXE_ledger"), "serve", "", &["Ledger"]),
         (
@@ -351,6 +391,7 @@ async fn an_unknown_argument_is_refused() -> Result {
     for program in [
         env!("CARGO_BIN_EXE_greeter"),
         env!("CARGO_BIN_EXE_backlog"),
+        env!("CARGO_BIN_EXE_burst"),
         env!("CARGO_BIN_EXE_quickstart"),
     ] {
         let output = tokio::process::Command::new(program)
