@@ -127,9 +127,7 @@ use std::time::Instant;
 use anyhow::{Context as _, bail, ensure};
 use axum::{Json, Router, extract::Path, routing::put};
 use durably::test_server::{KafkaBroker, ProcessUnderTest, RestateServer, free_port};
-use durably_examples::{
-    Balancer, Demo, eventually, or_ctrl_c, or_say_why_it_takes_long, print, record,
-};
+use durably_examples::{Balancer, Demo, eventually, or_ctrl_c, or_say_why_it_takes_long, record};
 use tokio::net::TcpListener;
 
 const PHOTOS: usize = 2_000;
@@ -244,7 +242,7 @@ async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
     demo.step(format!(
         "Thumbnails per {INTERVAL:?}, by process (█ = {CHARACTER})"
     ));
-    let mut chart = Chart::new(&shelf);
+    let mut chart = Chart::new(demo, &shelf);
     chart.add(&first)?;
     let one = chart.draw_until(PHOTOS / 5).await?;
     let second = fleet.start_process(demo).await?;
@@ -286,7 +284,7 @@ async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
         "all {PHOTOS} thumbnails are there, each once; one subscription, made by whoever came first"
     ));
     demo.say(format!(
-        "{} of those that the dead process worked on were stored, but not recorded: stored again, by name",
+        "{} steps of the dead process were stored, but not recorded: stored once more, under their names",
         books.repeated
     ));
     Ok(())
@@ -339,17 +337,17 @@ impl Fleet {
 
 /// Draws what the processes do, while they do it.
 struct Chart<'a> {
+    demo: &'a Demo,
     shelf: &'a Shelf,
-    begin: Instant,
     /// The processes, and how many thumbnails each had made at the last line.
     columns: Vec<(u32, usize)>,
 }
 
 impl<'a> Chart<'a> {
-    fn new(shelf: &'a Shelf) -> Self {
+    fn new(demo: &'a Demo, shelf: &'a Shelf) -> Self {
         Self {
+            demo,
             shelf,
-            begin: Instant::now(),
             columns: Vec::new(),
         }
     }
@@ -374,8 +372,7 @@ impl<'a> Chart<'a> {
             ensure!(!in_vain, "{made} of {goal} thumbnails are made");
             tokio::time::sleep(INTERVAL).await;
             let left = PHOTOS - self.shelf.made();
-            let seconds = self.begin.elapsed().as_secs_f64();
-            let mut line = format!("   {seconds:5.1}s {left:5} left");
+            let mut line = format!("{left:4} left");
             for (process, drawn) in &mut self.columns {
                 let made = self.shelf.made_by(*process);
                 let new = made - *drawn;
@@ -383,7 +380,7 @@ impl<'a> Chart<'a> {
                 let bar = "█".repeat(new.div_ceil(CHARACTER));
                 line += &format!("  {process} {bar:12}{new:4}");
             }
-            print(line);
+            self.demo.say_when(line);
         }
         let new = self.shelf.made() - at_first;
         Ok(new as f64 / begin.elapsed().as_secs_f64())
