@@ -12,8 +12,8 @@ use crate::ast::{Options, Retry, ServiceKind, Spanned};
 use crate::errors::Errors;
 use crate::kafka::kafka;
 use crate::values::{
-    Argument, Value, arguments, attempts, duration, factor, flag, metadata, on_max_attempts, path,
-    text,
+    Argument, Seen, Value, arguments, attempts, duration, factor, flag, metadata, on_max_attempts,
+    path, text,
 };
 
 /// Where options are written.
@@ -117,7 +117,7 @@ pub(crate) fn handler_options(
 }
 
 fn read_options(options: &mut Options, level: Level, args: TokenStream, errors: &mut Errors) {
-    let mut seen = Vec::new();
+    let mut seen = Seen::new();
     for argument in arguments(args, errors) {
         let name = argument.name.unraw().to_string();
         let Some(row) = OPTIONS.iter().find(|row| row.name == name) else {
@@ -128,15 +128,9 @@ fn read_options(options: &mut Options, level: Level, args: TokenStream, errors: 
             errors.on(&argument.name, message);
             continue;
         }
-        if seen.contains(&row.key) {
-            errors.on(
-                &argument.name,
-                format!("the option `{name}` is given twice; remove one"),
-            );
-            continue;
+        if seen.is_first(row.key, &argument, errors) {
+            read_option(options, row.key, &argument, errors);
         }
-        seen.push(row.key);
-        read_option(options, row.key, &argument, errors);
     }
 }
 
@@ -209,14 +203,10 @@ fn retry(argument: &Argument, errors: &mut Errors) -> Option<Retry> {
         return None;
     };
     let mut retry = Retry::default();
-    let mut seen: Vec<String> = Vec::new();
+    let mut seen = Seen::new();
     for argument in arguments(tokens.clone(), errors) {
         let name = argument.name.unraw().to_string();
-        if seen.contains(&name) {
-            errors.on(
-                &argument.name,
-                format!("the option `{name}` is given twice; remove one"),
-            );
+        if !seen.is_first(name.clone(), &argument, errors) {
             continue;
         }
         match name.as_str() {
@@ -233,7 +223,6 @@ fn retry(argument: &Argument, errors: &mut Errors) -> Option<Retry> {
                 );
             }
         }
-        seen.push(name);
     }
     Some(retry)
 }

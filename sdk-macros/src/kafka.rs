@@ -11,7 +11,7 @@ use syn::ext::IdentExt as _;
 use crate::ast::{DeadLetters, Kafka, RecordFailure, Spanned};
 use crate::errors::Errors;
 use crate::names;
-use crate::values::{Argument, Value, arguments, text};
+use crate::values::{Argument, Seen, Value, arguments, text};
 
 /// Reads the option.
 pub(crate) fn kafka(argument: &Argument, errors: &mut Errors) -> Option<Kafka> {
@@ -24,18 +24,18 @@ pub(crate) fn kafka(argument: &Argument, errors: &mut Errors) -> Option<Kafka> {
         }
     };
     let mut kafka = Kafka::default();
-    let mut seen: Vec<String> = Vec::new();
+    let mut named = false;
+    let mut seen = Seen::new();
     for argument in arguments(tokens, errors) {
         let name = argument.name.unraw().to_string();
-        if seen.contains(&name) {
-            errors.on(
-                &argument.name,
-                format!("the option `{name}` is given twice; remove one"),
-            );
+        if !seen.is_first(name.clone(), &argument, errors) {
             continue;
         }
         match name.as_str() {
-            "dead_letter" => kafka.dead_letter = dead_letter(&argument, errors),
+            "dead_letter" => {
+                named = true;
+                kafka.dead_letter = dead_letter(&argument, errors);
+            }
             "on_decode_failure" => kafka.on_decode_failure = failure(&argument, errors),
             "on_terminal_failure" => kafka.on_terminal_failure = failure(&argument, errors),
             _ => errors.on(
@@ -46,9 +46,7 @@ pub(crate) fn kafka(argument: &Argument, errors: &mut Errors) -> Option<Kafka> {
                 ),
             ),
         }
-        seen.push(name);
     }
-    let named = seen.iter().any(|name| name == "dead_letter");
     check_dead_letters(&kafka, named, argument.name.span(), errors);
     Some(kafka)
 }

@@ -64,6 +64,29 @@ pub(crate) fn arguments(tokens: TokenStream, errors: &mut Errors) -> Vec<Argumen
     }
 }
 
+/// The options of a list that were given so far.
+pub(crate) struct Seen<K>(Vec<K>);
+
+impl<K: PartialEq> Seen<K> {
+    pub(crate) fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Whether this option is given for the first time. If not, that is reported.
+    pub(crate) fn is_first(&mut self, key: K, argument: &Argument, errors: &mut Errors) -> bool {
+        if self.0.contains(&key) {
+            let name = argument.name.unraw();
+            errors.on(
+                &argument.name,
+                format!("the option `{name}` is given twice; remove one"),
+            );
+            return false;
+        }
+        self.0.push(key);
+        true
+    }
+}
+
 /// `metadata("key" = "value", …)`.
 pub(crate) fn metadata(argument: &Argument, errors: &mut Errors) -> Vec<(String, String)> {
     struct Pair {
