@@ -11,7 +11,7 @@ const FIRST_COMPLETED: u64 = 1;
 /// The sources that a handler waits for; any of them lets it go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AwaitSet {
-    /// CANCEL is awaited as well, unless one is there that waits to be delivered.
+    /// CANCEL is awaited as well, unless one has come.
     cancel: bool,
     completions: Vec<u32>,
     signals: Vec<u32>,
@@ -44,7 +44,7 @@ impl AwaitSet {
         set
     }
 
-    /// Without CANCEL: one is there already, and the runtime would take that for a reason to go on at once.
+    /// Without CANCEL: one has come already, and the runtime would take that for a reason to go on at once.
     pub(crate) fn without_cancel(mut self) -> Self {
         self.cancel = false;
         self

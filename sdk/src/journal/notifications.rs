@@ -210,9 +210,7 @@ impl Notifications {
 
     /// Whether a CANCEL has come, delivered or not.
     pub(crate) fn has_cancel(&self) -> bool {
-        self.signals
-            .as_ref()
-            .is_some_and(|signals| signals.cancelled.is_some())
+        self.order(&Source::Signal(CANCEL)).is_some()
     }
 
     /// The first CANCEL is delivered.
