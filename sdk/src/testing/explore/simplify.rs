@@ -29,26 +29,29 @@ impl<P> Search<'_, P> {
         while let Some(at) = decisions.pop_front() {
             let mut fewer = order.clone();
             fewer.remove(&at);
-            if let Some(simpler) = self.fails(&fewer, best.cut, base, until).await {
+            let is_cut = best.cut.is_some();
+            if let Some(simpler) = self.fails(&fewer, is_cut, base, until).await {
                 best = simpler;
                 order = fewer;
                 decisions = order.keys().copied().collect();
             }
         }
         if let Some(cut) = best.cut {
-            let before = Cut { at: cut.at, ..cut };
-            if let Some(earlier) = self.fails_before(&order, before, base, until).await {
+            let plain = self.run::<R>(&order, None, None).await;
+            if fault(&plain).is_none()
+                && let Some(earlier) = self.fails_cut(&order, plain, cut.at, base, until).await
+            {
                 best = earlier;
             }
         }
         best
     }
 
-    /// Whether this order fails as well, uncut or cut near there.
+    /// Whether this order fails as well: uncut or, if the failure is that of a cut, cut somewhere.
     async fn fails<R>(
         &mut self,
         order: &Order,
-        cut: Option<Cut>,
+        is_cut: bool,
         base: &Run<R>,
         until: u64,
     ) -> Option<Found<R>>
@@ -63,17 +66,19 @@ impl<P> Search<'_, P> {
         if let Some(wrong) = fault(&run).or_else(|| self.order_matters(base, &run)) {
             return Some(Found::alone(wrong, run));
         }
-        let cut = cut?;
+        if !is_cut {
+            return None;
+        }
         let points = run.course.points.len();
-        let past = Cut { at: points, ..cut };
-        self.fails_before(order, past, base, until).await
+        self.fails_cut(order, run, points, base, until).await
     }
 
-    /// The first cut before this one that fails.
-    async fn fails_before<R>(
+    /// The first cut that fails, of this order's uncut run before one of its points.
+    async fn fails_cut<R>(
         &mut self,
         order: &Order,
-        cut: Cut,
+        plain: Run<R>,
+        before: usize,
         base: &Run<R>,
         until: u64,
     ) -> Option<Found<R>>
@@ -81,14 +86,10 @@ impl<P> Search<'_, P> {
         P: AsyncFn(&mut TestRuntime) -> R,
         R: PartialEq + Debug,
     {
-        let plain = self.run::<R>(order, None, None).await;
-        if fault(&plain).is_some() {
-            return None;
-        }
         let log = Arc::new(plain.course.log.clone());
         let mut keys = HashSet::new();
         let points = plain.course.points.clone();
-        for (at, point) in points.iter().enumerate().take(cut.at) {
+        for (at, point) in points.iter().enumerate().take(before) {
             if self.runs >= until {
                 return None;
             }
