@@ -5,9 +5,11 @@
 
 mod invocations;
 mod kafka;
+#[path = "../suite/patience.rs"]
+mod patience;
 mod registration;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use durably::{
     Endpoint, HttpServer,
@@ -15,6 +17,7 @@ use durably::{
     prelude::*,
     test_server::{RestateServer, free_port},
 };
+use patience::{eventually, in_time};
 use tokio::{net::TcpListener, task::JoinHandle};
 
 type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
@@ -54,26 +57,6 @@ impl Keyed {
     async fn greet(&self, _ctx: &ObjectContext, name: String) -> HandlerResult<String> {
         Ok(name)
     }
-}
-
-/// Asks until there is an answer.
-async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
-    let start = Instant::now();
-    loop {
-        match ask().await {
-            Ok(Some(answer)) => return Ok(answer),
-            other if start.elapsed() > Duration::from_secs(30) => {
-                other?;
-                return Err(format!("never came: {what}").into());
-            }
-            _ => tokio::time::sleep(Duration::from_millis(50)).await,
-        }
-    }
-}
-
-/// Nothing here takes long, unless it hangs.
-async fn in_time(test: impl Future<Output = Result>) -> Result {
-    tokio::time::timeout(Duration::from_secs(90), test).await?
 }
 
 /// Serves an endpoint at a port until it is aborted.

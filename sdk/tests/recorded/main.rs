@@ -7,12 +7,10 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod journey;
+#[path = "../suite/patience.rs"]
+mod patience;
 
-use std::{
-    env, fs,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{env, fs, path::Path, time::Duration};
 
 use durably::{
     Endpoint,
@@ -21,6 +19,7 @@ use durably::{
     testing::{ExportError, RecordedJournal, ReplayFailureKind as Kind},
 };
 use journey::{Change, Guide, Journey};
+use patience::{eventually, in_time};
 
 type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
@@ -91,26 +90,6 @@ fn check(journal: &RecordedJournal) -> Result {
     let gone = Endpoint::builder().bind(Guide).build()?;
     assert_eq!(journal.replay(&gone).unwrap_err().kind(), Kind::HandlerGone);
     Ok(())
-}
-
-/// Asks until there is an answer.
-async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
-    let start = Instant::now();
-    loop {
-        match ask().await {
-            Ok(Some(answer)) => return Ok(answer),
-            other if start.elapsed() > Duration::from_secs(30) => {
-                other?;
-                return Err(format!("never came: {what}").into());
-            }
-            _ => tokio::time::sleep(Duration::from_millis(50)).await,
-        }
-    }
-}
-
-/// Invocations that fail are tried again for ever, so a test must not wait for them as long.
-async fn in_time(test: impl Future<Output = Result>) -> Result {
-    tokio::time::timeout(Duration::from_secs(90), test).await?
 }
 
 async fn export_both(builder: RestateServerBuilder, name: &str) -> Result {

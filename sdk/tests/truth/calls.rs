@@ -3,13 +3,9 @@
 use serde_json::json;
 
 use crate::On;
-use crate::program::Step;
+use crate::program::{Step, tried};
 use crate::table::Suite;
 use crate::world::{Ask, World};
-
-fn tried(step: Step) -> Step {
-    Step::Try(Box::new(step))
-}
 
 fn call(w: &World, ask: Ask) -> Step {
     Step::Call(w.wanted(ask))

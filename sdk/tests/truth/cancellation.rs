@@ -5,25 +5,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::On;
-use crate::program::Step;
+use crate::program::{HOUR, Step, tried};
 use crate::table::Suite;
-use crate::world::{Ask, World};
-
-const HOUR: u64 = 3_600_000;
-
-fn tried(step: Step) -> Step {
-    Step::Try(Box::new(step))
-}
-
-/// An invocation that waits, and what it notes.
-async fn waiting(w: &World, name: &str, step: Step) -> String {
-    let id = w
-        .start(w.free([Step::Note(w.key(name)), tried(step)]))
-        .await;
-    w.noted(name).await;
-    w.rest().await;
-    id
-}
+use crate::world::Ask;
 
 pub(crate) fn scenarios(suite: &mut Suite<On>) {
     suite.scenario("cancelled_waits", async |w| {
@@ -36,7 +20,7 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
             ("call", Step::Call(w.wanted(unending))),
             ("attach", Step::Attach(other.clone())),
         ] {
-            let id = waiting(w, name, step).await;
+            let id = w.waiting(name, step).await;
             w.is(name, w.cancel(&id).await, json!({"Ok": null}));
             w.see(name, w.attach(&id).await);
         }
@@ -124,7 +108,7 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
             .await;
         let awakeable = w.noted("wait").await;
         let queued = w.wanted(w.object("a", [Step::Note(w.key("queued"))]));
-        let id = waiting(w, "caller", Step::Call(queued)).await;
+        let id = w.waiting("caller", Step::Call(queued)).await;
         w.see("cancel", w.cancel(&id).await);
         w.see("caller", w.attach(&id).await);
         w.see("resolve", w.resolve(&awakeable, json!(1)).await);

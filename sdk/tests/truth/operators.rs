@@ -5,25 +5,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::On;
-use crate::program::Step;
+use crate::program::{HOUR, Step, tried};
 use crate::table::Suite;
 use crate::world::{Ask, Operation, World};
-
-const HOUR: u64 = 3_600_000;
-
-fn tried(step: Step) -> Step {
-    Step::Try(Box::new(step))
-}
-
-/// An invocation that waits, and what it notes.
-async fn waiting(w: &World, name: &str, step: Step) -> String {
-    let id = w
-        .start(w.free([Step::Note(w.key(name)), tried(step)]))
-        .await;
-    w.noted(name).await;
-    w.rest().await;
-    id
-}
 
 pub(crate) fn scenarios(suite: &mut Suite<On>) {
     suite.scenario("a_killed_workflow_and_its_key", async |w| {
@@ -180,7 +164,7 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
             Step::Note(w.key("middle")),
             tried(Step::Call(w.wanted(leaf))),
         ]);
-        let id = waiting(w, "root", Step::Call(w.wanted(middle))).await;
+        let id = w.waiting("root", Step::Call(w.wanted(middle))).await;
         let leaf = w.noted("leaf").await;
         let middle = w.noted("middle").await;
         w.see("kill", w.kill(&id).await);

@@ -12,6 +12,14 @@ use serde_json::{Value, json};
 
 use crate::world::Ask;
 
+/// Longer than any scenario takes, in milliseconds.
+pub(crate) const HOUR: u64 = 3_600_000;
+
+/// A step whose failure is a result.
+pub(crate) fn tried(step: Step) -> Step {
+    Step::Try(Box::new(step))
+}
+
 /// One step of a program.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Step {

@@ -5,13 +5,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::On;
-use crate::program::Step;
+use crate::program::{Step, tried};
 use crate::table::Suite;
 use crate::world::Ask;
-
-fn tried(step: Step) -> Step {
-    Step::Try(Box::new(step))
-}
 
 fn run(name: &str, failures: usize, attempts: Option<u32>) -> Step {
     Step::Run {

@@ -3,13 +3,9 @@
 use serde_json::json;
 
 use crate::On;
-use crate::program::Step;
+use crate::program::{Step, tried};
 use crate::table::Suite;
 use crate::world::{Ask, Handle, Operation, World};
-
-fn tried(step: Step) -> Step {
-    Step::Try(Box::new(step))
-}
 
 fn handle(w: &World, key: &str) -> Handle {
     Handle::Workflow("Flow".into(), w.key(key))

@@ -12,7 +12,7 @@ use futures::future::LocalBoxFuture;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::program::{Step, Wanted, notes};
+use crate::program::{Step, Wanted, notes, tried};
 
 /// A runtime that can play the scenarios. (A third one would be a third implementation.)
 pub(crate) trait Backend {
@@ -365,6 +365,16 @@ impl World {
     }
 
     // ---- waiting -----------------------------------------------------------------------------
+
+    /// An invocation that waits, and has noted so; a failure of what it waits for is its result.
+    pub(crate) async fn waiting(&self, name: &str, step: Step) -> String {
+        let id = self
+            .start(self.free([Step::Note(self.key(name)), tried(step)]))
+            .await;
+        self.noted(name).await;
+        self.rest().await;
+        id
+    }
 
     /// Lets some time go by: whatever does not take long has happened then.
     pub(crate) async fn rest(&self) {
