@@ -39,6 +39,9 @@ impl<E: fmt::Display> From<E> for Failure {
 /// How long one case may take in one mode. On a busy machine the servers alone take a while.
 const LIMIT: Duration = Duration::from_secs(120);
 
+/// The same for a case that moves some hundred megabytes: where the disk is slow, most of it is waiting.
+const HEAVY_LIMIT: Duration = Duration::from_secs(400);
+
 /// How long [`eventually`] asks.
 const PATIENCE: Duration = Duration::from_secs(45);
 
@@ -79,18 +82,20 @@ pub(crate) async fn invocation(
         .unwrap_or_default())
 }
 
-async fn env(mode: Mode) -> &'static Env {
+async fn start(mode: Mode) -> Env {
+    let server = mode.server().start().await.expect("the server starts");
+    let served = serve_in(mode, &server, crate::services()).await;
+    Env {
+        mode,
+        _served: served.expect("the services are registered"),
+        server,
+    }
+}
+
+/// The server that the cases of a mode share.
+async fn shared(mode: Mode) -> &'static Env {
     static ENVS: [OnceCell<Env>; ALL.len()] = [const { OnceCell::const_new() }; ALL.len()];
-    let start = async || {
-        let server = mode.server().start().await.expect("the server starts");
-        let served = serve_in(mode, &server, crate::services()).await;
-        Env {
-            mode,
-            _served: served.expect("the services are registered"),
-            server,
-        }
-    };
-    ENVS[mode as usize].get_or_init(start).await
+    ENVS[mode as usize].get_or_init(|| start(mode)).await
 }
 
 /// Serves handlers that talk in this mode.
@@ -114,22 +119,26 @@ impl Suite {
         modes: &'static [Mode],
         case: impl AsyncFn(&'static Env) -> Result + Send + Sync + 'static,
     ) {
-        self.add(name, modes, move |mode| block_on(on_shared(mode, &case)));
+        self.add(name, modes, move |mode| {
+            block_on(async { run_on(shared(mode).await, LIMIT, &case).await })
+        });
     }
 
-    /// Adds a case that takes some hundred megabytes in server and handlers: few of them run at once.
+    /// Adds a case that takes some hundred megabytes in server and handlers: they run one after
+    /// another, each on a server that ends with it. (What such payloads leave in a store slows down
+    /// all that comes later.)
     #[track_caller]
     pub(crate) fn heavy(
         &mut self,
         name: &str,
         modes: &'static [Mode],
-        case: impl AsyncFn(&'static Env) -> Result + Send + Sync + 'static,
+        case: impl AsyncFn(&Env) -> Result + Send + Sync + 'static,
     ) {
-        static TURNS: Semaphore = Semaphore::const_new(2);
+        static TURN: Semaphore = Semaphore::const_new(1);
         self.add(name, modes, move |mode| {
             block_on(async {
-                let _turn = TURNS.acquire().await;
-                on_shared(mode, &case).await
+                let _turn = TURN.acquire().await;
+                run_on(&start(mode).await, HEAVY_LIMIT, &case).await
             })
         });
     }
@@ -151,14 +160,14 @@ impl Suite {
     }
 }
 
-/// Runs a case on the server that all share.
-async fn on_shared(
-    mode: Mode,
-    case: &impl AsyncFn(&'static Env) -> Result,
+/// Runs a case on a server; a failure shows the end of its log.
+async fn run_on<'a>(
+    env: &'a Env,
+    limit: Duration,
+    case: &impl AsyncFn(&'a Env) -> Result,
 ) -> std::result::Result<(), String> {
     record_log();
-    let env = env(mode).await;
-    let outcome = outcome(LIMIT, case(env)).await;
+    let outcome = outcome(limit, case(env)).await;
     with_logs(outcome, || {
         let log = tail(&env.server.log());
         format!("--- the end of the server's log ---\n{log}\n")

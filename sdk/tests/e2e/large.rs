@@ -215,17 +215,13 @@ pub(crate) fn cases(suite: &mut Suite) {
         "the_limit_may_be_raised_to_the_servers_own",
         DEFAULT,
         async |env| {
-            let mode = env.mode;
-            let server = mode.server().start().await?;
+            let server = &env.server;
             let raised =
                 |builder: EndpointBuilder| builder.bind(Big).max_outgoing_message_size(2 * LIMIT);
-            let _served = serve_in(mode, &server, endpoint(raised)).await?;
+            let _served = serve_in(env.mode, server, endpoint(raised)).await?;
             let largest = LIMIT + (256 << 10) - 1 - 13;
-            assert_eq!(
-                via(&server, Via::State, largest).await?,
-                largest.to_string()
-            );
-            let failure = failure(&server, Via::State, largest + 1).await?;
+            assert_eq!(via(server, Via::State, largest).await?, largest.to_string());
+            let failure = failure(server, Via::State, largest + 1).await?;
             let says = "hit message size limit: 33816576 >= 33816576";
             assert!(failure.contains(says), "{failure}");
             Ok(())
