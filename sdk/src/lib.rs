@@ -213,6 +213,8 @@ mod client;
 mod combinators;
 mod context;
 mod endpoint;
+#[cfg(any(test, feature = "testing", feature = "local"))]
+mod engine;
 mod error;
 mod executor;
 #[cfg(any(test, fuzzing))]
@@ -243,6 +245,8 @@ mod service;
 pub mod test_server;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+#[cfg(any(test, feature = "testing", feature = "local"))]
+mod wire;
 
 #[cfg(feature = "admin")]
 pub use client::admin;

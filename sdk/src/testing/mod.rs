@@ -113,14 +113,12 @@
 const BEGINNING: u64 = 1_767_225_600_000;
 
 mod client;
-pub(crate) mod engine;
 pub(crate) mod explore;
 #[cfg(feature = "testing")]
 mod mock;
 #[cfg(feature = "testing")]
 mod recorded;
 mod runtime;
-pub(crate) mod wire;
 
 #[cfg(feature = "testing")]
 pub use self::mock::{

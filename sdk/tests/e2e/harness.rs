@@ -135,7 +135,7 @@ impl Suite {
         case: impl AsyncFn(&Env) -> Result + Send + Sync + 'static,
     ) {
         static TURN: Semaphore = Semaphore::const_new(1);
-        self.add(name, modes, move |mode| {
+        self.add_spread(name, modes, move |mode| {
             block_on(async {
                 let _turn = TURN.acquire().await;
                 run_on(&start(mode).await, HEAVY_LIMIT, &case).await

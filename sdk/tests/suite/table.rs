@@ -39,6 +39,8 @@ struct Case<C: Column> {
     name: String,
     columns: &'static [C],
     run: Run<C>,
+    /// They are not to run side by side: see [`Suite::add_spread`].
+    spread: bool,
 }
 
 /// What became of one case in each column, and how long it took.
@@ -64,12 +66,31 @@ impl<C: Column> Suite<C> {
         columns: &'static [C],
         run: impl Fn(C) -> Result<(), String> + Send + Sync + 'static,
     ) {
+        self.add_case(name, columns, Arc::new(run), false);
+    }
+
+    /// As [`add`](Self::add), for cases that wait for each other: they are spread among all, so that
+    /// they do not hold up the threads together, or come one by one at the end.
+    #[track_caller]
+    #[allow(dead_code, reason = "not each suite has such cases")]
+    pub(crate) fn add_spread(
+        &mut self,
+        name: &str,
+        columns: &'static [C],
+        run: impl Fn(C) -> Result<(), String> + Send + Sync + 'static,
+    ) {
+        self.add_case(name, columns, Arc::new(run), true);
+    }
+
+    #[track_caller]
+    fn add_case(&mut self, name: &str, columns: &'static [C], run: Run<C>, spread: bool) {
         let module = Path::new(Location::caller().file()).file_stem();
         let module = module.unwrap_or_default().to_string_lossy();
         self.cases.push(Case {
             name: format!("{module}::{name}"),
             columns,
-            run: Arc::new(run),
+            run,
+            spread,
         });
     }
 
@@ -85,12 +106,17 @@ impl<C: Column> Suite<C> {
 
         let outcomes = vec![vec![None; C::ALL.len()]; self.cases.len()];
         let outcomes = Arc::new(Mutex::new(outcomes));
-        let mut trials = Vec::new();
+        let (mut trials, mut spread) = (Vec::new(), Vec::new());
         for (at, case) in self.cases.iter().enumerate() {
             for column in case.columns {
                 let (column, run, outcomes) = (*column, case.run.clone(), outcomes.clone());
                 let name = format!("{}::{}", case.name, column.name());
-                trials.push(Trial::test(name, move || {
+                let list = if case.spread {
+                    &mut spread
+                } else {
+                    &mut trials
+                };
+                list.push(Trial::test(name, move || {
                     let start = Instant::now();
                     let result = std::panic::catch_unwind(AssertUnwindSafe(|| run(column)));
                     let result = result.unwrap_or_else(|panic| Err(panicked(&*panic)));
@@ -101,6 +127,10 @@ impl<C: Column> Suite<C> {
                     result.map_err(Failed::from)
                 }));
             }
+        }
+        let stride = trials.len() / spread.len().max(1) + 1;
+        for (n, trial) in spread.into_iter().enumerate() {
+            trials.insert((n * stride).min(trials.len()), trial);
         }
         let start = Instant::now();
         let conclusion = libtest_mimic::run(&arguments, trials);

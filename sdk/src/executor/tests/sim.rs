@@ -21,6 +21,7 @@ use super::{
 use crate::{
     WorkflowContext,
     context::FromAttempt as _,
+    engine::is_awaited,
     executor::{Attempt, AttemptRequest, Clock, ForeignHook},
     protocol::{
         MessageType, ProtocolVersion,
@@ -32,7 +33,7 @@ use crate::{
     },
     random::Rng,
     service::HandlerFn,
-    testing::{engine::is_awaited, wire::Awaited},
+    wire::Awaited,
 };
 
 /// An entry of the stored journal.

@@ -1,4 +1,4 @@
-//! Messages for scripted attempts, over the runtime's side of the wire in [`crate::testing::wire`].
+//! Messages for scripted attempts, over the runtime's side of the wire in [`crate::wire`].
 
 use bytes::Bytes;
 
@@ -9,7 +9,7 @@ use crate::protocol::{
         StateKeys, Value, Void,
     },
 };
-pub(crate) use crate::testing::wire::*;
+pub(crate) use crate::wire::*;
 
 pub(crate) const RAW_ID: [u8; 24] = [7; 24];
 

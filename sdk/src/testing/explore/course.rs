@@ -13,14 +13,12 @@ use std::{
 
 use super::plan::{Cut, CutKind, Order};
 use crate::{
-    random::Rng,
-    testing::{
-        engine::{
-            Engine, Fnv, Timer,
-            invocation::{AttemptId, Index, What},
-        },
-        wire::{CommandMessage, Outgoing},
+    engine::{
+        Engine, Fnv, Timer,
+        invocation::{AttemptId, Index, What},
     },
+    random::Rng,
+    wire::{CommandMessage, Outgoing},
 };
 
 /// Something that an attempt said.

@@ -6,15 +6,13 @@ use std::{collections::BTreeMap, fmt};
 use bytes::Bytes;
 
 use crate::{
-    protocol::message::Failure,
-    testing::{
-        engine::{
-            Engine,
-            invocation::{self, Invocation, Status, What},
-        },
-        runtime::show,
-        wire::{CANCEL, CommandMessage},
+    engine::words::show,
+    engine::{
+        Engine,
+        invocation::{self, Invocation, Status, What},
     },
+    protocol::message::Failure,
+    wire::{CANCEL, CommandMessage},
 };
 
 /// Headers that say where a request comes from, not what it is.

@@ -4,12 +4,13 @@
 use std::fmt::{self, Write as _};
 
 use super::{outcome::normal, search::Run};
-use crate::testing::{
+use crate::{
     engine::{
         Engine,
         invocation::{Invocation, Record, What},
+        words::describe_command,
     },
-    runtime::{Journal, JournalEvent, JournalEventKind, describe_command},
+    testing::runtime::{Journal, JournalEvent, JournalEventKind},
     wire::CommandMessage,
 };
 
@@ -222,7 +223,7 @@ impl<'a> Parting<'a> {
 }
 
 /// What two records must share to be the same.
-fn texts(record: &Record) -> Option<&crate::testing::wire::Msg> {
+fn texts(record: &Record) -> Option<&crate::wire::Msg> {
     match &record.what {
         What::Command(msg, _) | What::Notification(msg, _) => Some(msg),
         _ => None,

@@ -23,11 +23,9 @@ use super::{
     report::{self, Report},
 };
 use crate::{
+    engine::{Engine, invocation::Invocation},
     random::Rng,
-    testing::{
-        TestRuntime,
-        engine::{Engine, invocation::Invocation},
-    },
+    testing::TestRuntime,
 };
 
 /// A run that was made.

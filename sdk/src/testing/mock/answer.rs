@@ -15,7 +15,7 @@ use crate::{
         MessageType,
         message::{EphemeralState, Header, NotificationResult, StateKeys, Value, Void},
     },
-    testing::wire::{
+    wire::{
         Attach, Call, CommandMessage, CompletePromise, Error, Ids, KeyedRead, Msg, OneWayCall,
         Outgoing, SendSignal,
     },
@@ -305,7 +305,7 @@ impl Drive<'_> {
 
     fn send_signal(&mut self, signal: SendSignal) {
         let mut record = self.world.record.borrow_mut();
-        if signal.idx == Some(crate::testing::wire::CANCEL) {
+        if signal.idx == Some(crate::wire::CANCEL) {
             record.story.push(format!("→ cancel {}", signal.target));
             record.cancelled.push(signal.target);
             return;

@@ -35,7 +35,7 @@ use crate::{
         frame::Limits,
         message::{NotificationId, NotificationResult, Void},
     },
-    testing::wire::{Msg, OutgoingDecoder},
+    wire::{Msg, OutgoingDecoder},
 };
 
 /// Polls in a row in which nothing happens before whoever drives the mock gets the thread back.
@@ -257,7 +257,7 @@ impl<'t> Drive<'t> {
                 result.into(),
             ),
             SignalId::Cancel => (
-                NotificationId::Signal(crate::testing::wire::CANCEL),
+                NotificationId::Signal(crate::wire::CANCEL),
                 NotificationResult::Void(Void {}),
             ),
         };

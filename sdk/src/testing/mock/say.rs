@@ -9,13 +9,13 @@ use crate::{
         MessageType,
         message::{Failure, Header, InputCommand, Start, StateEntry, Value},
     },
-    testing::wire::Msg,
+    wire::Msg,
 };
 
 /// The raw id of the invocation under test.
 const RAW_ID: [u8; 24] = [1; 24];
 /// The first signal id of an awakeable.
-pub(super) const FIRST_AWAKEABLE: u32 = crate::testing::wire::FIRST_AWAKEABLE;
+pub(super) const FIRST_AWAKEABLE: u32 = crate::wire::FIRST_AWAKEABLE;
 
 /// A signal to the handler.
 #[derive(Debug)]

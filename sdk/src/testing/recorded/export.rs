@@ -16,11 +16,9 @@ use serde_json::Value;
 use super::{RecordedJournal, format, id};
 use crate::{
     admin::{AdminClient, AdminError, literal},
+    engine::invocation::RawId,
     protocol::message::NotificationId,
-    testing::{
-        engine::invocation::RawId,
-        wire::{Awaited, Msg},
-    },
+    wire::{Awaited, Msg},
 };
 
 /// How often the tables are read until nothing has changed meanwhile.

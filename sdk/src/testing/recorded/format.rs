@@ -9,11 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{RecordedJournal, RecordedJournalError as Error, id::raw_id, listing::Listing};
 use crate::{
+    engine::words::show,
     protocol::{MessageType, ProtocolVersion},
-    testing::{
-        runtime::story::show,
-        wire::{Awaited, Msg},
-    },
+    wire::{Awaited, Msg},
 };
 
 /// The version of this format.

@@ -2,7 +2,7 @@
 //! invocation's own number in 22, both in base 62 and as little-endian numbers of their bytes. Seen on
 //! server 1.7.12.
 
-use crate::testing::engine::invocation::RawId;
+use crate::engine::invocation::RawId;
 
 const PREFIX: &str = "inv_1";
 const DIGITS: &[u8; 62] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";

@@ -6,11 +6,9 @@ use prost::Message as _;
 
 use super::RecordedJournal;
 use crate::{
+    engine::words::{describe_awaited, describe_command, describe_notification, show},
     protocol::{MessageType, message::InputCommand},
-    testing::{
-        runtime::story::{describe_awaited, describe_command, describe_notification, show},
-        wire::{Awaited, CommandMessage},
-    },
+    wire::{Awaited, CommandMessage},
 };
 
 /// Lines that are shown before the one that matters, and behind it.

@@ -26,11 +26,12 @@ use bytes::Bytes;
 pub use self::export::ExportError;
 use self::listing::Listing;
 pub use self::outcome::{ReplayFailure, ReplayFailureKind, Replayed};
-use super::{
+use crate::{
+    Endpoint, TerminalError,
     engine::invocation::RawId,
+    protocol::ProtocolVersion,
     wire::{Awaited, CommandMessage, Msg},
 };
-use crate::{Endpoint, TerminalError, protocol::ProtocolVersion};
 
 /// What a server stored of one invocation, as a test fixture.
 ///

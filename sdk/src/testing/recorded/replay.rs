@@ -21,16 +21,14 @@ use super::{
 use crate::{
     Endpoint, EndpointBody, TerminalError,
     context::terminal,
+    engine::words::{describe_issued, show},
     executor::{Clock, ForeignHook},
     journal::Source,
     protocol::{
         MessageType,
         message::{Start, StateEntry},
     },
-    testing::{
-        runtime::story::{describe_issued, show},
-        wire::{Awaited, CANCEL, CommandMessage, Error, Msg, Outgoing, OutgoingDecoder},
-    },
+    wire::{Awaited, CANCEL, CommandMessage, Error, Msg, Outgoing, OutgoingDecoder},
 };
 
 /// Milliseconds since the Unix epoch at which a replay happens: 2020-01-01, as everywhere in the test kit.

@@ -9,10 +9,8 @@ use crate::{
         MessageType,
         message::{InputCommand, NotificationId, NotificationResult, Value, Void},
     },
-    testing::{
-        recorded::ReplayFailureKind as Kind,
-        wire::{Ids, Output, StateWrite},
-    },
+    testing::recorded::ReplayFailureKind as Kind,
+    wire::{Ids, Output, StateWrite},
 };
 
 const ID: &str = "inv_115oNPF1D1aq0OKbfpqDzDDTgV3Vi3MwgT";

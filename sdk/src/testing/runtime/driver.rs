@@ -19,16 +19,14 @@ mod explored;
 use super::body::{AttemptWaker, Feed, RequestBody, Woken};
 use crate::{
     Endpoint, EndpointBody,
+    engine::{
+        Effect, Engine,
+        invocation::{AttemptId, CallerId, Index, Outcome},
+    },
     executor::{Clock, ForeignHook},
     protocol::ProtocolVersion,
-    testing::{
-        engine::{
-            Effect, Engine,
-            invocation::{AttemptId, CallerId, Index, Outcome},
-        },
-        explore::{Course, Said},
-        wire::{Msg, OutgoingDecoder},
-    },
+    testing::explore::{Course, Said},
+    wire::{Msg, OutgoingDecoder},
 };
 
 /// Polls of one attempt in a row, without a message, after which it is said to spin.

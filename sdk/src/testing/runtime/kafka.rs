@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{TestRuntime, encoded, parse_target};
 use crate::{
     Encode, InvocationId, KafkaEvent, KafkaEventBuilder, Raw, Target,
-    testing::engine::{Origin, Submission, catalog::ServiceType},
+    engine::{Origin, Submission, catalog::ServiceType},
 };
 
 /// Who reads which topic, and how far the topics are.

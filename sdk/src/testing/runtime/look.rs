@@ -6,7 +6,7 @@ use super::{TestRuntime, encoded, story::Journal};
 use crate::{
     Decode, Encode, InvocationId, TerminalError,
     context::terminal,
-    testing::engine::{
+    engine::{
         does_not_exist,
         invocation::{Index, Outcome, Status},
     },

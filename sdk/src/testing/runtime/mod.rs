@@ -14,7 +14,6 @@ use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 
-pub(in crate::testing) use self::story::{describe_command, show};
 pub use self::{
     builder::TestRuntimeBuilder,
     look::{InvocationStatus, InvocationSummary},
@@ -24,14 +23,14 @@ use self::{driver::Driver, kafka::Subscriptions, waiting::Time};
 use crate::{
     Decode, Encode, Endpoint, InvocationId, Request, Target, TerminalError,
     context::{RequestParts, terminal},
-    protocol::message::Failure,
-    testing::BEGINNING,
-    testing::engine::{
+    engine::{
         Engine, Origin, Submission, already_invoked,
         catalog::{Catalog, HandlerType},
         invocation::{CallerId, Index, Outcome, Waiter},
         not_found,
     },
+    protocol::message::Failure,
+    testing::BEGINNING,
     testing::explore::Course,
 };
 
@@ -364,7 +363,7 @@ impl TestRuntime {
         let unknown = || TerminalError::new("invocation not found").with_code(404);
         let index = index.ok_or_else(unknown)?;
         match &self.driver.engine.invocations[index].status {
-            crate::testing::engine::invocation::Status::Completed(outcome) => {
+            crate::engine::invocation::Status::Completed(outcome) => {
                 let outcome = outcome.clone();
                 self.decode(outcome, id.as_str()).map(Some)
             }

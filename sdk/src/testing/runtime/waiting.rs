@@ -11,8 +11,8 @@ use super::{
     TestRuntime,
     body::Unpark,
     driver::{Fault, Step},
-    story::describe_status,
 };
+use crate::engine::words::describe_status;
 
 /// Steps without an end after which the world is said never to come to rest.
 const STEPS: u64 = 20_000_000;

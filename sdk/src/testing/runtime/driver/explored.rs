@@ -2,13 +2,13 @@
 //! cut.
 
 use super::{Driver, Fault, Step};
-use crate::testing::{
+use crate::{
     engine::{
         Timer,
         invocation::{AttemptId, Index},
+        words::describe_command,
     },
-    explore::{Course, CutKind, Event, Next, Said, Stopped, words},
-    runtime::describe_command,
+    testing::explore::{Course, CutKind, Event, Next, Said, Stopped, words},
     wire::Outgoing,
 };
 

@@ -17,6 +17,7 @@ mod submit;
 #[cfg(test)]
 mod tests;
 mod timers;
+pub(crate) mod words;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -44,7 +45,7 @@ use crate::{
         message::{Failure, Notification, NotificationId, NotificationResult, Value, Void},
     },
     random::Rng,
-    testing::wire::{Awaited, CommandMessage, Msg},
+    wire::{Awaited, CommandMessage, Msg},
 };
 
 /// What is to be done outside.
@@ -204,7 +205,7 @@ impl Engine {
         id: u32,
         result: NotificationResult,
     ) {
-        let ty = crate::testing::wire::completion_type(command);
+        let ty = crate::wire::completion_type(command);
         self.notify(index, ty, NotificationId::Completion(id), result);
     }
 

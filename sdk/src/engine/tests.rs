@@ -12,7 +12,7 @@ use crate::{
         MessageType, ProtocolVersion,
         message::{NotificationId, NotificationResult, Value},
     },
-    testing::wire::{
+    wire::{
         Awaited, CANCEL, Call, Error, Ids, KeyedRead, Msg, Outgoing, OutgoingDecoder, Output,
         Sleep, StateWrite,
     },

@@ -15,7 +15,7 @@ use crate::{
         MessageType,
         message::{Failure, Header, InputCommand, Start, StateEntry, Value},
     },
-    testing::wire::{Awaited, Error, Msg, Outgoing},
+    wire::{Awaited, Error, Msg, Outgoing},
 };
 
 impl Engine {

@@ -20,9 +20,7 @@ use crate::{
             EphemeralState, Failure, NotificationId, NotificationResult, StateKeys, Value, Void,
         },
     },
-    testing::wire::{
-        Attach, CANCEL, Call, CommandMessage, EphemeralRead, Msg, OneWayCall, SendSignal,
-    },
+    wire::{Attach, CANCEL, Call, CommandMessage, EphemeralRead, Msg, OneWayCall, SendSignal},
 };
 
 /// Where an invocation is looked for, and whom a failure to find it is told.

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::catalog::{HandlerInfo, HandlerType};
 use crate::{
     protocol::message::{Failure, Notification, NotificationId},
-    testing::wire::{Awaited, CommandMessage, Error, Msg},
+    wire::{Awaited, CommandMessage, Error, Msg},
 };
 
 /// An invocation by its place in the store, which is never given to another one.

@@ -10,7 +10,7 @@ use crate::{
         MessageType,
         message::{Failure, NotificationId},
     },
-    testing::wire::CANCEL,
+    wire::CANCEL,
 };
 
 impl Engine {
