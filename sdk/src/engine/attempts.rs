@@ -124,8 +124,8 @@ impl Engine {
                 self.record(index, record);
                 if let Err(refusal) = self.react(index, command) {
                     // What cannot be carried out is not stored.
+                    self.take_back(index);
                     let invocation = &mut self.invocations[index];
-                    invocation.records.pop();
                     (invocation.failures, invocation.stored_at) = before;
                     let error = Error {
                         code: 500,

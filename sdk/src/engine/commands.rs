@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::{
     Effect, Engine, VOID,
     catalog::{HandlerType, ServiceType},
+    changes::Change,
     failure,
     ids::{is_invocation_id, parse_awakeable},
     invocation::{AttemptId, Index, Outcome, Status, Waiter},
@@ -62,16 +63,20 @@ impl Engine {
             C::SetState(write) => {
                 let place = self.writable_place(index)?;
                 let content = write.value.unwrap_or_default().content;
+                let name = Bytes::from(write.key);
                 let state = &mut self.keyed_mut(place).state;
-                state.insert(Bytes::from(write.key), content);
+                state.insert(name.clone(), content.clone());
+                self.state_changed(index, name, Some(content));
             }
             C::ClearState(write) => {
                 let place = self.writable_place(index)?;
                 self.keyed_mut(place).state.remove(write.key.as_bytes());
+                self.state_changed(index, Bytes::from(write.key), None);
             }
             C::ClearAllState(_) => {
                 let place = self.writable_place(index)?;
                 self.keyed_mut(place).state.clear();
+                self.changed_at_key(index, |service, key| Change::StateCleared { service, key });
             }
             C::GetPromise(read) => {
                 let promise = self.promise(index, &read.key)?;
@@ -96,8 +101,16 @@ impl Engine {
                     NotificationResult::Failure(Box::new(failure))
                 } else {
                     let told = of_outcome(&outcome);
-                    promise.result = Some(outcome);
-                    for (waiter, id) in std::mem::take(&mut promise.waiters) {
+                    promise.result = Some(outcome.clone());
+                    let waiters = std::mem::take(&mut promise.waiters);
+                    let name = message.key;
+                    self.changed_at_key(index, |service, key| Change::Promise {
+                        service,
+                        key,
+                        name,
+                        outcome,
+                    });
+                    for (waiter, id) in waiters {
                         self.complete_with(waiter, MessageType::GET_PROMISE, id, told.clone());
                     }
                     VOID
@@ -259,6 +272,15 @@ impl Engine {
         }
     }
 
+    fn state_changed(&mut self, index: Index, name: Bytes, value: Option<Bytes>) {
+        self.changed_at_key(index, |service, key| Change::State {
+            service,
+            key,
+            name,
+            value,
+        });
+    }
+
     // ---- calls -------------------------------------------------------------------------------
 
     /// The empty key is none, except for services that have keys.
@@ -282,6 +304,7 @@ impl Engine {
             scope: call.scope,
             limit_key: call.limit_key,
             invoke_time: call.invoke_time,
+            source: None,
         };
         let submitted = self
             .submit(submission, Origin::Handler(index))
@@ -302,10 +325,21 @@ impl Engine {
 
     /// The invocation that an attach is about; `Err` if it is no id that a server could read.
     fn attach_target(&mut self, attach: Attach) -> Result<Found, String> {
-        let found = if let Some(id) = attach.invocation {
-            if !is_invocation_id(&id) {
-                return Err(format!("`{id}` is not an invocation id"));
-            }
+        if let Some(id) = &attach.invocation
+            && !is_invocation_id(id)
+        {
+            return Err(format!("`{id}` is not an invocation id"));
+        }
+        if attach.invocation.is_none() && attach.idempotent.is_none() && attach.workflow.is_none() {
+            return Err("an attach without a target".to_owned());
+        }
+        let found = self.found(attach);
+        Ok(found.map_or_else(|| Found::Nobody(not_found()), Found::Index))
+    }
+
+    /// The invocation that an attach is about, if there is one.
+    pub(super) fn found(&mut self, attach: Attach) -> Option<Index> {
+        if let Some(id) = attach.invocation {
             self.find(&id)
         } else if let Some(target) = attach.idempotent {
             let key = target.key.filter(|key| !key.is_empty());
@@ -319,9 +353,8 @@ impl Engine {
         } else if let Some(target) = attach.workflow {
             self.find_workflow(&target.workflow, &target.key)
         } else {
-            return Err("an attach without a target".to_owned());
-        };
-        Ok(found.map_or_else(|| Found::Nobody(not_found()), Found::Index))
+            None
+        }
     }
 
     pub(crate) fn find_workflow(&mut self, workflow: &str, key: &str) -> Option<Index> {
@@ -330,6 +363,7 @@ impl Engine {
     }
 
     /// Whose awakeable this is, and which.
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn awakeable_of(&self, id: &str) -> Option<(Index, u32)> {
         let (raw, signal) = parse_awakeable(id).ok()??;
         Some((*self.by_raw.get(&raw)?, signal))

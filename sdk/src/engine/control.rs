@@ -40,6 +40,9 @@ impl Engine {
         }
         let mut left = vec![index];
         while let Some(index) = left.pop() {
+            if self.invocations.get(index).is_none() {
+                continue;
+            }
             let outcome = Err(failure(409, "killed"));
             match &self.invocations[index].status {
                 Status::Completed(_) => continue,

@@ -2,7 +2,10 @@
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 
-use super::{Engine, Origin, Submission, invocation::RawId};
+use super::{
+    Engine, Origin, Submission,
+    invocation::{Index, RawId},
+};
 use crate::random::Rng;
 
 const DIGITS: &[u8; 62] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
@@ -82,10 +85,14 @@ impl Engine {
 
     /// An id that nobody has; that of an invocation by its key is the same, as on the server, when what was
     /// forgotten is done again.
-    pub(super) fn new_raw_id(&self, rng: &mut Rng, by_key: bool) -> RawId {
+    pub(super) fn new_raw_id(&self, rng: &mut Rng, by_key: bool, index: Index) -> RawId {
         loop {
             let mut raw = [0; 24];
             rng.fill_bytes(&mut raw);
+            if self.archive.is_some() && !by_key {
+                // Not all ids are in memory: the number makes it one that nobody has.
+                raw[16..].copy_from_slice(&(index as u64).to_be_bytes());
+            }
             if by_key || !self.by_raw.contains_key(&raw) {
                 return raw;
             }

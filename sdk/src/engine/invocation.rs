@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 
-use super::catalog::{HandlerInfo, HandlerType};
+use super::{
+    catalog::{HandlerInfo, HandlerType},
+    submit::IdempotencyKey,
+};
 use crate::{
     protocol::message::{Failure, Notification, NotificationId},
     wire::{Awaited, CommandMessage, Error, Msg},
@@ -57,9 +60,25 @@ pub(crate) struct Invocation {
     pub(crate) last_error: Option<Error>,
     /// Ended before it began, or retained no longer: nobody finds it by its id.
     pub(crate) forgotten: bool,
+    /// Its place in the line of those that waited for their turn.
+    pub(crate) turn: u64,
+    /// The subscription that it came by.
+    pub(crate) source: Option<String>,
 }
 
 impl Invocation {
+    /// What it is found by, if it was requested with an idempotency key.
+    pub(crate) fn idempotent(&self) -> Option<IdempotencyKey> {
+        let idempotency_key = self.idempotency_key.clone()?;
+        Some((
+            self.service.clone(),
+            self.key.clone(),
+            self.handler.clone(),
+            idempotency_key,
+            self.scope.clone(),
+        ))
+    }
+
     /// The stored journal without the Input command.
     pub(crate) fn entries(&self) -> impl Iterator<Item = &Msg> {
         self.records.iter().filter_map(|record| match &record.what {
@@ -81,12 +100,17 @@ impl Invocation {
 
     /// It has ended, and its result is kept no longer.
     pub(crate) fn is_expired(&self, now: u64) -> bool {
+        self.is_over() && self.expires_at() <= now
+    }
+
+    /// Until when the result of one that has ended is kept.
+    pub(crate) fn expires_at(&self) -> u64 {
         let retention = match self.info.ty {
             HandlerType::Workflow => self.info.workflow_retention,
             // Also without an idempotency key.
             _ => self.info.idempotency_retention,
         };
-        self.is_over() && self.completed_at.saturating_add(retention) <= now
+        self.completed_at.saturating_add(retention)
     }
 
     /// It waits for its time, or for its turn.

@@ -6,12 +6,16 @@ use bytes::Bytes;
 
 use super::{
     Engine,
+    changes::Change,
     invocation::{Index, Outcome},
+    paging::Lookup,
 };
 
 /// One object or workflow.
 #[derive(Debug, Default)]
 pub(crate) struct Keyed {
+    pub(crate) service: String,
+    pub(crate) key: String,
     pub(crate) state: BTreeMap<Bytes, Bytes>,
     pub(crate) promises: BTreeMap<String, Promise>,
     /// The exclusive invocation whose turn it is; of a workflow, its run.
@@ -19,6 +23,8 @@ pub(crate) struct Keyed {
     pub(crate) queue: VecDeque<Index>,
     /// The run of the workflow, also when it is over.
     pub(crate) run: Option<Index>,
+    /// How many invocations in memory belong to it.
+    pub(super) users: usize,
 }
 
 /// A durable promise of a workflow.
@@ -32,11 +38,25 @@ pub(crate) struct Promise {
 impl Engine {
     /// The place of a key, made if it is new. What a workflow left is gone when its time is up.
     pub(crate) fn place(&mut self, service: &str, key: &str) -> usize {
-        if let Some(place) = self.find_place(service, key) {
+        match self.find_place(service, key) {
+            Some(place) => place,
+            None => self.place_unchecked(service, key),
+        }
+    }
+
+    /// As [`place`](Self::place), without a look at whether the time of its workflow is up.
+    pub(super) fn place_unchecked(&mut self, service: &str, key: &str) -> usize {
+        if let Some(place) = self.known_place(service, key) {
             return place;
         }
-        let place = self.keyed.len();
-        self.keyed.push(Keyed::default());
+        let archive = self.archive.as_ref();
+        let keyed = archive.map_or_else(Keyed::default, |archive| archive.keyed(service, key));
+        let place = self.keyed.push(Keyed {
+            service: service.to_owned(),
+            key: key.to_owned(),
+            ..keyed
+        });
+        self.unused.extend(self.archive.is_some().then_some(place));
         self.places
             .entry(service.to_owned())
             .or_default()
@@ -44,12 +64,25 @@ impl Engine {
         place
     }
 
+    fn known_place(&self, service: &str, key: &str) -> Option<usize> {
+        self.places.get(service)?.get(key).copied()
+    }
+
     pub(crate) fn find_place(&mut self, service: &str, key: &str) -> Option<usize> {
-        let place = *self.places.get(service)?.get(key)?;
-        if let Some(run) = self.keyed[place].run
-            && self.invocations[run].is_expired(self.now)
-        {
-            self.forget(run);
+        let place = match self.known_place(service, key) {
+            Some(place) => place,
+            None if self.archive.is_some() => self.place_unchecked(service, key),
+            None => return None,
+        };
+        if let Some(run) = self.keyed[place].run {
+            if self.invocations.get(run).is_none() {
+                self.fetch(Lookup::Index(run));
+            }
+            match self.invocations.get(run) {
+                Some(invocation) if !invocation.is_expired(self.now) => {}
+                Some(_) => self.forget(run),
+                None => self.keyed[place].run = None,
+            }
         }
         Some(place)
     }
@@ -58,12 +91,27 @@ impl Engine {
     pub(crate) fn forget(&mut self, index: Index) {
         let invocation = &mut self.invocations[index];
         invocation.forgotten = true;
-        if let Some(place) = invocation.place
+        let (place, idempotent) = (invocation.place, invocation.idempotent());
+        if let Some(place) = place
             && self.keyed[place].run == Some(index)
         {
-            self.keyed[place] = Keyed::default();
+            let keyed = &mut self.keyed[place];
+            let (service, key) = (keyed.service.clone(), keyed.key.clone());
+            *keyed = Keyed {
+                service: service.clone(),
+                key: key.clone(),
+                users: keyed.users,
+                ..Keyed::default()
+            };
+            self.changed(|| Change::KeyForgotten { service, key });
         }
-        self.by_idempotency_key.retain(|_, known| *known != index);
+        if let Some(key) = idempotent
+            && self.by_idempotency_key.get(&key) == Some(&index)
+        {
+            self.by_idempotency_key.remove(&key);
+        }
+        self.changed(|| Change::Forgotten(index));
+        self.leave(index);
     }
 
     /// All objects and workflows, with their services and keys, sorted.

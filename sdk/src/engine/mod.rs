@@ -6,13 +6,28 @@
 //! here, and everything is a function of the seed and the events: whoever drives the engine decides
 //! what happens when.
 
+#[cfg_attr(
+    not(feature = "local"),
+    allow(dead_code, reason = "for what is kept on disk")
+)]
+mod arena;
 mod attempts;
 pub(crate) mod catalog;
+#[cfg_attr(
+    not(feature = "local"),
+    allow(dead_code, reason = "for what is kept on disk")
+)]
+pub(crate) mod changes;
 mod commands;
 mod control;
 mod ids;
 pub(crate) mod invocation;
-mod keyed;
+pub(crate) mod keyed;
+#[cfg_attr(
+    not(feature = "local"),
+    allow(dead_code, reason = "for what is kept on disk")
+)]
+pub(crate) mod paging;
 mod submit;
 #[cfg(test)]
 mod tests;
@@ -24,11 +39,14 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use bytes::Bytes;
 
 use self::{
+    arena::Arena,
     catalog::{Catalog, HandlerType},
+    changes::{Change, Changes},
     invocation::{
         AttemptId, CallerId, Index, Invocation, Outcome, RawId, Record, Status, Waiter, What,
     },
     keyed::Keyed,
+    paging::{Archive, Lookup},
     submit::IdempotencyKey,
     timers::Timers,
 };
@@ -87,17 +105,27 @@ pub(crate) struct Engine {
     made: u64,
     /// What is due waits to be told that it happens: see [`Engine::fire_due`].
     pub(crate) stepwise: bool,
-    pub(crate) invocations: Vec<Invocation>,
+    pub(crate) invocations: Arena<Invocation>,
     by_id: HashMap<String, Index>,
     by_raw: HashMap<RawId, Index>,
     by_idempotency_key: HashMap<IdempotencyKey, Index>,
     attempts: HashMap<AttemptId, Index>,
     next_attempt: AttemptId,
-    keyed: Vec<Keyed>,
+    keyed: Arena<Keyed>,
     /// Service → key → place in `keyed`. Ordered, for lists.
     places: BTreeMap<String, BTreeMap<String, usize>>,
     timers: Timers,
     effects: VecDeque<Effect>,
+    /// How many have waited for their turn.
+    turns: u64,
+    /// If somebody wants to know.
+    changes: Option<Changes>,
+    /// Where the past is, if not in memory.
+    archive: Option<Box<dyn Archive>>,
+    /// See [`Engine::take_leaving`].
+    leaving: Vec<Index>,
+    /// Objects and workflows that maybe nobody uses.
+    unused: Vec<usize>,
 }
 
 impl Engine {
@@ -110,16 +138,21 @@ impl Engine {
             rng: Rng::new(seed),
             made: 0,
             stepwise: false,
-            invocations: Vec::new(),
+            invocations: Arena::default(),
             by_id: HashMap::new(),
             by_raw: HashMap::new(),
             by_idempotency_key: HashMap::new(),
             attempts: HashMap::new(),
             next_attempt: 1,
-            keyed: Vec::new(),
+            keyed: Arena::default(),
             places: BTreeMap::new(),
             timers: Timers::default(),
             effects: VecDeque::new(),
+            turns: 0,
+            changes: None,
+            archive: None,
+            leaving: Vec::new(),
+            unused: Vec::new(),
         }
     }
 
@@ -131,8 +164,9 @@ impl Engine {
         self.effects.pop_front()
     }
 
-    pub(crate) fn find(&self, id: &str) -> Option<Index> {
-        let index = *self.by_id.get(id)?;
+    pub(crate) fn find(&mut self, id: &str) -> Option<Index> {
+        let known = self.by_id.get(id).copied();
+        let index = known.or_else(|| self.fetch(Lookup::Id(id)))?;
         let invocation = &self.invocations[index];
         (!invocation.forgotten && !invocation.is_expired(self.now)).then_some(index)
     }
@@ -155,6 +189,9 @@ impl Engine {
         let invocation = &mut self.invocations[index];
         let attempt = invocation.attempts;
         invocation.records.push(Record { at, attempt, what });
+        let number = invocation.records.len() - 1;
+        self.changed(|| Change::Recorded(index, number));
+        self.touch(index);
     }
 
     // ---- notifications -----------------------------------------------------------------------
@@ -167,7 +204,8 @@ impl Engine {
         id: NotificationId,
         result: NotificationResult,
     ) {
-        if self.invocations[index].is_over() {
+        let is_live = |one: &Invocation| !one.is_over();
+        if !self.invocations.get(index).is_some_and(is_live) {
             return;
         }
         let message = Msg::notification(ty, id.clone(), result.clone());
@@ -234,6 +272,7 @@ impl Engine {
             self.tell_outcome(waiter, &outcome);
         }
         self.release(index);
+        self.leave(index);
     }
 
     fn tell_outcome(&mut self, waiter: Waiter, outcome: &Outcome) {

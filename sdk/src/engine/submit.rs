@@ -5,9 +5,11 @@ use bytes::Bytes;
 use super::{
     Engine,
     catalog::{HandlerInfo, HandlerType, ServiceType},
+    changes::Change,
     failure,
     ids::invocation_id,
     invocation::{Index, Invocation, Status, Waiter},
+    paging::Lookup,
     timers::Timer,
 };
 use crate::protocol::message::Failure;
@@ -35,6 +37,8 @@ pub(crate) struct Submission {
     pub(crate) limit_key: Option<String>,
     /// Not before this time; 0: now.
     pub(crate) invoke_time: u64,
+    /// The subscription that it came by.
+    pub(crate) source: Option<String>,
 }
 
 /// What became of it.
@@ -47,6 +51,19 @@ pub(crate) struct Submitted {
 
 /// Service, key, handler, idempotency key, scope.
 pub(crate) type IdempotencyKey = (String, Option<String>, String, String, Option<String>);
+
+impl Submission {
+    fn idempotent(&self) -> Option<IdempotencyKey> {
+        let idempotency_key = self.idempotency_key.clone()?;
+        Some((
+            self.service.clone(),
+            self.key.clone(),
+            self.handler.clone(),
+            idempotency_key,
+            self.scope.clone(),
+        ))
+    }
+}
 
 impl Engine {
     /// Accepts a request. The failure is what the server answers.
@@ -68,22 +85,14 @@ impl Engine {
             return Ok(Submitted { index, already });
         }
         let by_key = submission.idempotency_key.is_some() || info.ty == HandlerType::Workflow;
-        let idempotency_key = submission.idempotency_key.clone().map(|idempotency_key| {
-            (
-                submission.service.clone(),
-                submission.key.clone(),
-                submission.handler.clone(),
-                idempotency_key,
-                submission.scope.clone(),
-            )
-        });
+        let idempotency_key = submission.idempotent();
         if let Some(key) = &idempotency_key
             && let Some(index) = self.find_idempotent(key)
         {
             let already = true;
             return Ok(Submitted { index, already });
         }
-        let index = self.invocations.len();
+        let index = self.invocations.next();
         if let Some(place) = place
             && info.ty == HandlerType::Workflow
         {
@@ -93,12 +102,15 @@ impl Engine {
             self.by_idempotency_key.insert(key, index);
         }
         let mut rng = self.rng_of(&submission, origin, by_key);
-        let raw = self.new_raw_id(&mut rng, by_key);
+        let raw = self.new_raw_id(&mut rng, by_key, index);
         let id = invocation_id(&raw);
         self.by_id.insert(id.clone(), index);
         self.by_raw.insert(raw, index);
         let seed = rng.next_u64();
         let now = self.now();
+        if let Some(place) = place {
+            self.keyed_mut(place).users += 1;
+        }
         self.invocations.push(Invocation {
             id,
             raw,
@@ -127,7 +139,11 @@ impl Engine {
             waiters: Vec::new(),
             last_error: None,
             forgotten: false,
+            turn: 0,
+            source: submission.source,
         });
+        self.changed(|| Change::Created(index));
+        self.touch(index);
         if submission.invoke_time > now {
             self.timers.add(submission.invoke_time, Timer::Begin(index));
         } else {
@@ -198,7 +214,8 @@ impl Engine {
 
     /// The invocation of an idempotency key, as long as it is kept.
     pub(crate) fn find_idempotent(&mut self, key: &IdempotencyKey) -> Option<Index> {
-        let index = *self.by_idempotency_key.get(key)?;
+        let known = self.by_idempotency_key.get(key).copied();
+        let index = known.or_else(|| self.fetch(Lookup::IdempotencyKey(key)))?;
         if self.invocations[index].is_expired(self.now()) {
             self.forget(index);
             return None;
@@ -218,7 +235,12 @@ impl Engine {
         if begins {
             self.begin(index);
         } else {
-            self.invocations[index].status = Status::Queued;
+            let turn = self.turns;
+            self.turns += 1;
+            let invocation = &mut self.invocations[index];
+            invocation.status = Status::Queued;
+            invocation.turn = turn;
+            self.touch(index);
         }
     }
 

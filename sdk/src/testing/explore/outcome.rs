@@ -168,9 +168,9 @@ impl Outcome {
                 }
             }
         }
-        let mut asked: Vec<_> = engine.invocations.iter().map(asked).collect();
+        let mut asked: Vec<_> = engine.invocations.values().map(asked).collect();
         asked.sort_unstable();
-        let records = engine.invocations.iter().flat_map(|one| &one.records);
+        let records = engine.invocations.values().flat_map(|one| &one.records);
         let mut sent: Vec<_> = records
             .filter_map(|record| match &record.what {
                 What::Command(_, command) => sent(engine, command),

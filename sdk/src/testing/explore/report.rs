@@ -193,7 +193,7 @@ pub(super) fn parting<'a>(
         let here = &plain.invocations[plain.find_any(&there.id)?];
         Some(Parting::new(here, Some(there)))
     };
-    let mut all = plain.invocations.iter().map(|here| {
+    let mut all = plain.invocations.values().map(|here| {
         let there = failed.find_any(&here.id);
         Parting::new(here, there.map(|index| &failed.invocations[index]))
     });
@@ -335,7 +335,7 @@ pub(super) fn mismatch_of<R>(run: &Run<R>) -> Option<u32> {
 
 /// What the handlers of one run did otherwise than those of another although the same had come to them.
 pub(super) fn other_commands(first: &Engine, second: &Engine) -> Option<String> {
-    first.invocations.iter().find_map(|here| {
+    first.invocations.values().find_map(|here| {
         let there = second.find_any(&here.id)?;
         let there = &second.invocations[there];
         let mut pairs = entries(here).zip(entries(there));

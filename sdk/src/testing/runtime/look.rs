@@ -80,7 +80,7 @@ impl TestRuntime {
     pub fn invocations(&self) -> Vec<InvocationSummary> {
         let invocations = &self.driver.engine.invocations;
         invocations
-            .iter()
+            .values()
             .map(|invocation| InvocationSummary {
                 id: InvocationId::known(invocation.id.clone()),
                 target: invocation.target(),
@@ -342,7 +342,7 @@ impl TestRuntime {
         self.driver.engine.purge(index).map_err(terminal)
     }
 
-    fn to_operate(&self, id: &InvocationId) -> Result<Index, TerminalError> {
+    fn to_operate(&mut self, id: &InvocationId) -> Result<Index, TerminalError> {
         let found = self.driver.engine.find(id.as_str());
         found.ok_or_else(|| terminal(does_not_exist(id.as_str())))
     }

@@ -305,6 +305,7 @@ impl TestRuntime {
             } else {
                 engine.now().saturating_add(delay)
             },
+            source: None,
         };
         let submitted = engine
             .submit(submission, Origin::Outside)
@@ -502,7 +503,7 @@ impl TestRuntime {
         }
     }
 
-    fn find(&self, id: &InvocationId) -> Result<Index, TerminalError> {
+    fn find(&mut self, id: &InvocationId) -> Result<Index, TerminalError> {
         let found = self.driver.engine.find(id.as_str());
         found.ok_or_else(|| terminal(not_found()))
     }

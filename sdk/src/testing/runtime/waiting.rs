@@ -135,7 +135,7 @@ impl TestRuntime {
         let mut text = reason.to_owned();
         let engine = &self.driver.engine;
         let executing: Vec<_> = self.driver.executing().collect();
-        let open = engine.invocations.iter().enumerate();
+        let open = engine.invocations.iter();
         for (index, invocation) in open.filter(|(_, invocation)| !invocation.is_over()) {
             let status = if executing.contains(&index) {
                 "executes a run".to_owned()
