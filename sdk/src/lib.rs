@@ -214,6 +214,10 @@ mod combinators;
 mod context;
 mod endpoint;
 #[cfg(any(test, feature = "testing", feature = "local"))]
+#[cfg_attr(
+    not(all(feature = "testing", feature = "local")),
+    allow(dead_code, unused_imports, reason = "each runtime uses its part")
+)]
 mod engine;
 mod error;
 mod executor;
@@ -227,6 +231,8 @@ mod journal;
 mod kafka;
 #[cfg(feature = "lambda")]
 pub mod lambda;
+#[cfg(feature = "local")]
+pub mod local;
 #[cfg(any(
     feature = "metrics",
     feature = "opentelemetry",
@@ -246,6 +252,10 @@ pub mod test_server;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(any(test, feature = "testing", feature = "local"))]
+#[cfg_attr(
+    not(all(feature = "testing", feature = "local")),
+    allow(dead_code, unused_imports, reason = "each runtime uses its part")
+)]
 mod wire;
 
 #[cfg(feature = "admin")]

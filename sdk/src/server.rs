@@ -9,6 +9,8 @@ mod connection;
 mod open;
 mod patience;
 mod shutdown;
+#[cfg(feature = "local")]
+pub(crate) use shutdown::signalled;
 #[cfg(feature = "tls")]
 mod tls;
 

@@ -36,6 +36,8 @@ use http_body::Body;
 
 pub use body::EndpointBody;
 pub use builder::EndpointBuilder;
+#[cfg(feature = "local")]
+pub(crate) use clock::system as system_clock;
 use drain::{Drain, DrainWatch};
 use error::RequestError;
 pub(crate) use error::printable;
@@ -272,8 +274,27 @@ impl Endpoint {
         Self::respond(answer, body, None)
     }
 
+    /// As [`handle`](Self::handle), for a runtime in the same process, whose requests are trusted: attempts
+    /// live by its clock.
+    #[cfg(feature = "local")]
+    pub(crate) fn handle_in_process<B>(
+        &self,
+        request: Request<B>,
+        clock: &Clock,
+    ) -> Response<EndpointBody<B>>
+    where
+        B: Body<Data = Bytes>,
+    {
+        let (parts, body) = request.into_parts();
+        let mut answer = self.route(parts, ProtocolMode::BidiStream);
+        if let Ok(Answer::Attempt(request, _)) = &mut answer {
+            request.clock = clock.clone();
+        }
+        Self::respond(answer, body, None)
+    }
+
     /// The endpoint manifest in its newest version, as the runtime gets it.
-    #[cfg(any(test, feature = "testing"))]
+    #[cfg(any(test, feature = "testing", feature = "local"))]
     pub(crate) fn manifest(&self) -> &Result<Bytes, String> {
         let manifests = &self.shared.manifests;
         manifests.get(ManifestVersion::V4, ProtocolMode::BidiStream)

@@ -170,6 +170,19 @@ impl Catalog {
     }
 }
 
+impl Default for HandlerInfo {
+    /// Of a handler that nobody serves any more: the server's defaults.
+    fn default() -> Self {
+        let nothing = HandlerEntry {
+            name: String::new(),
+            ty: None,
+            options: Options::default(),
+            input: None,
+        };
+        nothing.info(&Options::default())
+    }
+}
+
 impl HandlerEntry {
     fn info(&self, service: &Options) -> HandlerInfo {
         macro_rules! option {

@@ -37,11 +37,7 @@ impl Engine {
         use CommandMessage as C;
         match command {
             C::Output(output) => {
-                let outcome = match output.failure {
-                    Some(failure) => Err(failure),
-                    None => Ok(output.value.unwrap_or_default().content),
-                };
-                self.invocations[index].output = Some(outcome);
+                self.invocations[index].output = Some(output.outcome());
             }
             C::GetLazyState(read) => {
                 let place = self.state_place(index)?;

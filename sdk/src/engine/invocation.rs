@@ -23,7 +23,7 @@ pub(crate) type Outcome = Result<Bytes, Failure>;
 /// The bytes of an invocation's id: 8 of the partition key, 16 of its own.
 pub(crate) type RawId = [u8; 24];
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Invocation {
     pub(crate) id: String,
     pub(crate) raw: RawId,
@@ -77,6 +77,14 @@ impl Invocation {
             idempotency_key,
             self.scope.clone(),
         ))
+    }
+
+    /// The key of the workflow that it is the run of.
+    pub(crate) fn run_of(&self) -> Option<&str> {
+        match self.info.ty {
+            HandlerType::Workflow => self.key.as_deref(),
+            _ => None,
+        }
     }
 
     /// The stored journal without the Input command.

@@ -28,7 +28,7 @@ pub(crate) mod keyed;
     allow(dead_code, reason = "for what is kept on disk")
 )]
 pub(crate) mod paging;
-mod submit;
+pub(crate) mod submit;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -38,6 +38,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use bytes::Bytes;
 
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use self::ids::Fnv;
 use self::{
     arena::Arena,
     catalog::{Catalog, HandlerType},
@@ -53,7 +55,6 @@ use self::{
 pub(crate) use self::{
     commands::{already_invoked, not_found},
     control::does_not_exist,
-    ids::Fnv,
     submit::{Origin, Submission},
     timers::Timer,
 };

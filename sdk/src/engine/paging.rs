@@ -41,7 +41,7 @@ impl Engine {
         self.made = made;
     }
 
-    pub(super) fn fetch(&mut self, by: Lookup<'_>) -> Option<Index> {
+    pub(crate) fn fetch(&mut self, by: Lookup<'_>) -> Option<Index> {
         let (index, invocation) = self.archive.as_ref()?.invocation(by)?;
         if self.invocations.get(index).is_none() {
             self.insert(index, invocation);

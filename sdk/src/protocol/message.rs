@@ -10,7 +10,7 @@ use super::{MessageType, frame::Frame, reader::Reader};
 use crate::error::TerminalError;
 
 /// `Start` as a runtime writes it: for tests, since an SDK reads it with [`super::start`].
-#[cfg(any(test, fuzzing, feature = "testing"))]
+#[cfg(any(test, fuzzing, feature = "testing", feature = "local"))]
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Start {
     #[prost(bytes = "bytes", tag = "1")]
@@ -40,7 +40,7 @@ pub(crate) struct Start {
 }
 
 /// One entry of the eager state.
-#[cfg(any(test, fuzzing, feature = "testing"))]
+#[cfg(any(test, fuzzing, feature = "testing", feature = "local"))]
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct StateEntry {
     #[prost(bytes = "bytes", tag = "1")]

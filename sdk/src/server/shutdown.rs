@@ -30,6 +30,12 @@ impl Triggers {
     }
 }
 
+/// Ends at the next SIGTERM or ctrl-c.
+#[cfg(feature = "local")]
+pub(crate) async fn signalled() {
+    signal(true).await;
+}
+
 /// Ends at the next SIGTERM or ctrl-c; never if signals are not handled or cannot be.
 async fn signal(handle: bool) {
     if handle {

@@ -167,3 +167,14 @@ messages! {
         #[prost(uint32, tag = "1")] pub(crate) id: u32,
     }
 }
+
+impl Output {
+    /// The result that the handler gives.
+    pub(crate) fn outcome(&self) -> Result<Bytes, Failure> {
+        match (&self.failure, &self.value) {
+            (Some(failure), _) => Err(failure.clone()),
+            (None, Some(value)) => Ok(value.content.clone()),
+            (None, None) => Ok(Bytes::new()),
+        }
+    }
+}

@@ -245,7 +245,7 @@ impl TestRuntime {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn cancel(&mut self, id: &InvocationId) -> Result<(), TerminalError> {
-        let index = self.to_operate(id)?;
+        let index = self.operated(id)?;
         self.driver.engine.cancel(index).map_err(terminal)
     }
 
@@ -259,7 +259,7 @@ impl TestRuntime {
     ///
     /// As [`cancel`](Self::cancel).
     pub fn kill(&mut self, id: &InvocationId) -> Result<(), TerminalError> {
-        let index = self.to_operate(id)?;
+        let index = self.operated(id)?;
         self.driver.engine.kill(index).map_err(terminal)
     }
 
@@ -274,7 +274,7 @@ impl TestRuntime {
     ///
     /// See [`resume`](Self::resume).
     pub fn pause(&mut self, id: &InvocationId) -> Result<(), TerminalError> {
-        let index = self.to_operate(id)?;
+        let index = self.operated(id)?;
         self.driver.engine.pause(index).map_err(terminal)
     }
 
@@ -308,7 +308,7 @@ impl TestRuntime {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn resume(&mut self, id: &InvocationId) -> Result<(), TerminalError> {
-        let index = self.to_operate(id)?;
+        let index = self.operated(id)?;
         self.driver.engine.resume(index).map_err(terminal)
     }
 
@@ -338,11 +338,11 @@ impl TestRuntime {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn purge(&mut self, id: &InvocationId) -> Result<(), TerminalError> {
-        let index = self.to_operate(id)?;
+        let index = self.operated(id)?;
         self.driver.engine.purge(index).map_err(terminal)
     }
 
-    fn to_operate(&mut self, id: &InvocationId) -> Result<Index, TerminalError> {
+    fn operated(&mut self, id: &InvocationId) -> Result<Index, TerminalError> {
         let found = self.driver.engine.find(id.as_str());
         found.ok_or_else(|| terminal(does_not_exist(id.as_str())))
     }

@@ -1,0 +1,636 @@
+//! How the engine lies in the store: one row an invocation, one for how it stands, one a record, and the
+//! tables by which things are found.
+//!
+//! In: what has changed. Out: writes. And back: rows to invocations. The rows are protobuf messages, so that
+//! fields can be added.
+
+use bytes::Bytes;
+use prost::Message;
+
+use super::store::{Table, Write};
+use crate::{
+    engine::{
+        Engine,
+        catalog::HandlerInfo,
+        changes::{Change, Changes},
+        invocation::{Index, Invocation, Next, Outcome, Record, Running, Status, What},
+        submit::IdempotencyKey,
+    },
+    protocol::{
+        MessageType,
+        message::{Failure, Header},
+    },
+    wire::{Awaited, CommandMessage, Error, Msg, Suspension},
+};
+
+/// What never changes of an invocation.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct InvocationRow {
+    #[prost(bytes = "bytes", tag = "1")]
+    raw: Bytes,
+    #[prost(uint64, tag = "2")]
+    seed: u64,
+    #[prost(string, tag = "3")]
+    service: String,
+    #[prost(string, tag = "4")]
+    handler: String,
+    #[prost(string, optional, tag = "5")]
+    key: Option<String>,
+    #[prost(bytes = "bytes", tag = "6")]
+    input: Bytes,
+    #[prost(message, repeated, tag = "7")]
+    headers: Vec<Header>,
+    #[prost(string, optional, tag = "8")]
+    idempotency_key: Option<String>,
+    #[prost(string, optional, tag = "9")]
+    scope: Option<String>,
+    #[prost(string, optional, tag = "10")]
+    limit_key: Option<String>,
+    #[prost(uint64, tag = "11")]
+    created_at: u64,
+    #[prost(string, optional, tag = "12")]
+    source: Option<String>,
+    #[prost(string, tag = "13")]
+    id: String,
+}
+
+/// How an invocation stands.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct StatusRow {
+    #[prost(enumeration = "Kind", tag = "1")]
+    kind: i32,
+    /// When it begins, or tries again.
+    #[prost(uint64, tag = "2")]
+    at: u64,
+    #[prost(uint32, tag = "3")]
+    attempts: u32,
+    #[prost(uint32, tag = "4")]
+    failures: u32,
+    #[prost(uint32, tag = "5")]
+    retries: u32,
+    #[prost(uint64, tag = "6")]
+    stored_at: u64,
+    /// How many invocations it has made.
+    #[prost(uint64, tag = "7")]
+    made: u64,
+    #[prost(uint64, tag = "8")]
+    turn: u64,
+    #[prost(uint64, tag = "9")]
+    completed_at: u64,
+    #[prost(uint64, tag = "10")]
+    expires_at: u64,
+    #[prost(message, optional, tag = "11")]
+    awaited: Option<Suspension>,
+    #[prost(message, optional, tag = "12")]
+    outcome: Option<OutcomeRow>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+enum Kind {
+    Scheduled = 0,
+    Queued = 1,
+    Running = 2,
+    Suspended = 3,
+    BackingOff = 4,
+    Paused = 5,
+    Completed = 6,
+}
+
+/// A result. Without a failure it is the value.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct OutcomeRow {
+    #[prost(bytes = "bytes", tag = "1")]
+    value: Bytes,
+    #[prost(message, optional, tag = "2")]
+    failure: Option<Failure>,
+}
+
+/// Something that happened to an invocation.
+#[derive(Clone, PartialEq, Message)]
+struct RecordRow {
+    #[prost(uint64, tag = "1")]
+    at: u64,
+    #[prost(uint32, tag = "2")]
+    attempt: u32,
+    #[prost(enumeration = "Happened", tag = "3")]
+    what: i32,
+    /// Of commands and notifications: the message.
+    #[prost(uint32, tag = "4")]
+    ty: u32,
+    #[prost(bytes = "bytes", tag = "5")]
+    payload: Bytes,
+    #[prost(message, optional, tag = "6")]
+    awaited: Option<Suspension>,
+    #[prost(message, optional, tag = "7")]
+    error: Option<Error>,
+    /// After a failure: the pause before the next attempt; without one, it was paused or ended.
+    #[prost(uint64, optional, tag = "8")]
+    retry: Option<u64>,
+    #[prost(bool, tag = "9")]
+    ended: bool,
+    #[prost(message, optional, tag = "10")]
+    outcome: Option<OutcomeRow>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+enum Happened {
+    Began = 0,
+    Command = 1,
+    Notification = 2,
+    Closed = 3,
+    Suspended = 4,
+    Failed = 5,
+    Paused = 6,
+    Resumed = 7,
+    Ended = 8,
+}
+
+/// A row that this version cannot read.
+#[derive(Debug, thiserror::Error)]
+#[error("a row of the table `{table}` cannot be read: {reason}")]
+pub(super) struct BadRow {
+    table: &'static str,
+    reason: String,
+}
+
+impl BadRow {
+    fn new(table: Table, reason: impl ToString) -> Self {
+        Self {
+            table: table.name(),
+            reason: reason.to_string(),
+        }
+    }
+}
+
+// ---- keys ------------------------------------------------------------------------------------
+
+fn number(index: Index) -> [u8; 8] {
+    (index as u64).to_be_bytes()
+}
+
+pub(super) fn index_of(key: &[u8]) -> Option<Index> {
+    let number = key.last_chunk::<8>()?;
+    usize::try_from(u64::from_be_bytes(*number)).ok()
+}
+
+pub(super) fn invocation_key(index: Index) -> Vec<u8> {
+    number(index).to_vec()
+}
+
+/// Live invocations stand before those that have ended.
+pub(super) fn status_key(is_over: bool, index: Index) -> Vec<u8> {
+    let mut key = vec![u8::from(is_over)];
+    key.extend(number(index));
+    key
+}
+
+fn record_key(index: Index, number_of: usize) -> Vec<u8> {
+    let mut key = number(index).to_vec();
+    key.extend(u32::try_from(number_of).unwrap_or(u32::MAX).to_be_bytes());
+    key
+}
+
+pub(super) fn expiry_key(at: u64, index: Index) -> Vec<u8> {
+    let mut key = at.to_be_bytes().to_vec();
+    key.extend(number(index));
+    key
+}
+
+/// Pieces one after another, each with its length, so that no two lists give the same key.
+pub(super) fn composed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut key = Vec::new();
+    for piece in pieces {
+        key.extend(u32::try_from(piece.len()).unwrap_or(u32::MAX).to_be_bytes());
+        key.extend(piece);
+    }
+    key
+}
+
+/// The last piece of a key that was [`composed`] of so many bytes before it.
+pub(super) fn last_piece(key: &[u8], before: usize) -> Bytes {
+    Bytes::copy_from_slice(key.get(before + 4..).unwrap_or_default())
+}
+
+pub(super) fn place_key(service: &str, key: &str) -> Vec<u8> {
+    composed([service.as_bytes(), key.as_bytes()])
+}
+
+fn named_key(service: &str, key: &str, name: &[u8]) -> Vec<u8> {
+    composed([service.as_bytes(), key.as_bytes(), name])
+}
+
+pub(super) fn idempotency_key(key: &IdempotencyKey) -> Vec<u8> {
+    let (service, object, handler, idempotency_key, scope) = key;
+    let optional = |piece: &Option<String>| match piece {
+        Some(piece) => [b"+", piece.as_bytes()].concat(),
+        None => Vec::new(),
+    };
+    composed([
+        service.as_bytes(),
+        &optional(object),
+        handler.as_bytes(),
+        idempotency_key.as_bytes(),
+        &optional(scope),
+    ])
+}
+
+// ---- writing ---------------------------------------------------------------------------------
+
+fn put(table: Table, key: Vec<u8>, row: &impl Message) -> Write {
+    let value = row.encode_to_vec().into();
+    Write::Put { table, key, value }
+}
+
+fn put_index(table: Table, key: Vec<u8>, index: Index) -> Write {
+    let value = Bytes::copy_from_slice(&number(index));
+    Write::Put { table, key, value }
+}
+
+/// What is to be written for these changes; the engine still is as it was after the last of them.
+pub(super) fn writes(engine: &Engine, changes: Changes) -> Vec<Write> {
+    let mut writes = Vec::with_capacity(changes.list.len() + changes.touched.len());
+    for change in changes.list {
+        write(engine, change, &mut writes);
+    }
+    for index in changes.touched {
+        let Some(invocation) = engine.invocations.get(index) else {
+            continue;
+        };
+        if invocation.forgotten {
+            continue;
+        }
+        let over = invocation.is_over();
+        if over {
+            let live = status_key(false, index);
+            writes.push(Write::Delete {
+                table: Table::Status,
+                key: live,
+            });
+            let due = expiry_key(invocation.expires_at(), index);
+            writes.push(put_index(Table::Expiry, due, index));
+        }
+        let row = StatusRow::of(invocation);
+        writes.push(put(Table::Status, status_key(over, index), &row));
+    }
+    writes
+}
+
+fn write(engine: &Engine, change: Change, writes: &mut Vec<Write>) {
+    match change {
+        Change::Created(index) => {
+            let Some(invocation) = engine.invocations.get(index) else {
+                return;
+            };
+            let row = InvocationRow::of(invocation);
+            writes.push(put(Table::Invocations, invocation_key(index), &row));
+            let id = invocation.id.clone().into_bytes();
+            writes.push(put_index(Table::Ids, id, index));
+            if let Some(key) = invocation.idempotent() {
+                writes.push(put_index(Table::Idempotency, idempotency_key(&key), index));
+            }
+            if let Some(key) = invocation.run_of() {
+                let key = place_key(&invocation.service, key);
+                writes.push(put_index(Table::Runs, key, index));
+            }
+        }
+        Change::Recorded(index, number) => {
+            let record = engine.invocations.get(index);
+            if let Some(record) = record.and_then(|one| one.records.get(number)) {
+                let row = RecordRow::of(record);
+                writes.push(put(Table::Records, record_key(index, number), &row));
+            }
+        }
+        Change::Forgotten(index) => {
+            let Some(invocation) = engine.invocations.get(index) else {
+                return;
+            };
+            let mut delete = |table, key| writes.push(Write::Delete { table, key });
+            delete(Table::Invocations, invocation_key(index));
+            delete(Table::Status, status_key(false, index));
+            delete(Table::Status, status_key(true, index));
+            delete(Table::Ids, invocation.id.clone().into_bytes());
+            if let Some(key) = invocation.idempotent() {
+                delete(Table::Idempotency, idempotency_key(&key));
+            }
+            delete(Table::Expiry, expiry_key(invocation.expires_at(), index));
+            writes.push(Write::DeletePrefix {
+                table: Table::Records,
+                prefix: number(index).to_vec(),
+            });
+        }
+        Change::State {
+            service,
+            key,
+            name,
+            value,
+        } => {
+            let (table, key) = (Table::State, named_key(&service, &key, &name));
+            writes.push(match value {
+                Some(value) => Write::Put { table, key, value },
+                None => Write::Delete { table, key },
+            });
+        }
+        Change::StateCleared { service, key } => writes.push(Write::DeletePrefix {
+            table: Table::State,
+            prefix: place_key(&service, &key),
+        }),
+        Change::Promise {
+            service,
+            key,
+            name,
+            outcome,
+        } => {
+            let key = named_key(&service, &key, name.as_bytes());
+            writes.push(put(Table::Promises, key, &OutcomeRow::of(&outcome)));
+        }
+        Change::KeyForgotten { service, key } => {
+            let key = place_key(&service, &key);
+            for table in [Table::State, Table::Promises] {
+                let prefix = key.clone();
+                writes.push(Write::DeletePrefix { table, prefix });
+            }
+            let table = Table::Runs;
+            writes.push(Write::Delete { table, key });
+        }
+    }
+}
+
+impl InvocationRow {
+    fn of(invocation: &Invocation) -> Self {
+        let headers = invocation.headers.iter().map(|(key, value)| Header {
+            key: key.clone(),
+            value: value.clone(),
+        });
+        Self {
+            raw: Bytes::copy_from_slice(&invocation.raw),
+            seed: invocation.seed,
+            service: invocation.service.clone(),
+            handler: invocation.handler.clone(),
+            key: invocation.key.clone(),
+            input: invocation.input.clone(),
+            headers: headers.collect(),
+            idempotency_key: invocation.idempotency_key.clone(),
+            scope: invocation.scope.clone(),
+            limit_key: invocation.limit_key.clone(),
+            created_at: invocation.created_at,
+            source: invocation.source.clone(),
+            id: invocation.id.clone(),
+        }
+    }
+}
+
+impl StatusRow {
+    fn of(invocation: &Invocation) -> Self {
+        let mut row = Self {
+            attempts: invocation.attempts,
+            failures: invocation.failures,
+            retries: invocation.retries,
+            stored_at: invocation.stored_at,
+            made: invocation.made,
+            turn: invocation.turn,
+            ..Self::default()
+        };
+        let kind = match &invocation.status {
+            Status::Scheduled(at) => {
+                row.at = *at;
+                Kind::Scheduled
+            }
+            Status::Queued => Kind::Queued,
+            Status::Running(_) => Kind::Running,
+            Status::Suspended(awaited) => {
+                row.awaited = Some(suspension(awaited));
+                Kind::Suspended
+            }
+            Status::BackingOff(at) => {
+                row.at = *at;
+                Kind::BackingOff
+            }
+            Status::Paused => Kind::Paused,
+            Status::Completed(outcome) => {
+                row.completed_at = invocation.completed_at;
+                row.expires_at = invocation.expires_at();
+                row.outcome = Some(OutcomeRow::of(outcome));
+                Kind::Completed
+            }
+        };
+        row.set_kind(kind);
+        row
+    }
+}
+
+impl OutcomeRow {
+    fn of(outcome: &Outcome) -> Self {
+        match outcome {
+            Ok(value) => Self {
+                value: value.clone(),
+                failure: None,
+            },
+            Err(failure) => Self {
+                value: Bytes::new(),
+                failure: Some(failure.clone()),
+            },
+        }
+    }
+
+    fn outcome(self) -> Outcome {
+        match self.failure {
+            Some(failure) => Err(failure),
+            None => Ok(self.value),
+        }
+    }
+}
+
+fn suspension(awaited: &Awaited) -> Suspension {
+    Suspension {
+        completions: awaited.completions.clone(),
+        signals: awaited.signals.clone(),
+        named: awaited.named.clone(),
+        tree: None,
+    }
+}
+
+impl RecordRow {
+    fn of(record: &Record) -> Self {
+        let mut row = Self {
+            at: record.at,
+            attempt: record.attempt,
+            ..Self::default()
+        };
+        let what = match &record.what {
+            What::Began => Happened::Began,
+            What::Command(message, _) => {
+                (row.ty, row.payload) = (u32::from(message.ty.0), message.payload.clone());
+                Happened::Command
+            }
+            What::Notification(message, _) => {
+                (row.ty, row.payload) = (u32::from(message.ty.0), message.payload.clone());
+                Happened::Notification
+            }
+            What::Closed => Happened::Closed,
+            What::Suspended(awaited) => {
+                row.awaited = Some(suspension(awaited));
+                Happened::Suspended
+            }
+            What::Failed(error, next) => {
+                row.error = Some(error.clone());
+                match next {
+                    Next::Retry(delay) => row.retry = Some(*delay),
+                    Next::Pause => {}
+                    Next::End => row.ended = true,
+                }
+                Happened::Failed
+            }
+            What::Paused => Happened::Paused,
+            What::Resumed => Happened::Resumed,
+            // Only the exploration of tests cuts, in memory.
+            What::Cut(_) => Happened::Closed,
+            What::Ended(outcome) => {
+                row.outcome = Some(OutcomeRow::of(outcome));
+                Happened::Ended
+            }
+        };
+        row.set_what(what);
+        row
+    }
+
+    fn record(self) -> Result<Record, BadRow> {
+        let bad = |reason: String| BadRow::new(Table::Records, reason);
+        let ty = u16::try_from(self.ty).map(MessageType);
+        let message = || {
+            let ty = ty.map_err(|_| bad(format!("there is no message type {}", self.ty)))?;
+            Ok::<_, BadRow>(Msg::raw(ty, self.payload.clone()))
+        };
+        let awaited = || Awaited::of(self.awaited.clone().unwrap_or_default());
+        let known = Happened::try_from(self.what);
+        let what = match known.map_err(|error| bad(error.to_string()))? {
+            Happened::Began => What::Began,
+            Happened::Command => {
+                let message = message()?;
+                let command = CommandMessage::decode(message.ty, &message.payload);
+                let command = command.map_err(|error| bad(error.to_string()))?;
+                What::Command(message, Box::new(command))
+            }
+            Happened::Notification => {
+                let message = message()?;
+                let notification = message.as_notification();
+                let notification =
+                    notification.ok_or_else(|| bad("it is no notification".to_owned()))?;
+                What::Notification(message, notification)
+            }
+            Happened::Closed => What::Closed,
+            Happened::Suspended => What::Suspended(awaited()),
+            Happened::Failed => {
+                let next = match (self.retry, self.ended) {
+                    (Some(delay), _) => Next::Retry(delay),
+                    (None, true) => Next::End,
+                    (None, false) => Next::Pause,
+                };
+                What::Failed(self.error.clone().unwrap_or_default(), next)
+            }
+            Happened::Paused => What::Paused,
+            Happened::Resumed => What::Resumed,
+            Happened::Ended => What::Ended(self.outcome.clone().unwrap_or_default().outcome()),
+        };
+        Ok(Record {
+            at: self.at,
+            attempt: self.attempt,
+            what,
+        })
+    }
+}
+
+// ---- reading ---------------------------------------------------------------------------------
+
+/// A promise's result.
+pub(super) fn read_outcome(bytes: Bytes) -> Result<Outcome, BadRow> {
+    let row = OutcomeRow::decode(bytes).map_err(|error| BadRow::new(Table::Promises, error))?;
+    Ok(row.outcome())
+}
+
+pub(super) fn read_record(bytes: Bytes) -> Result<Record, BadRow> {
+    let row = RecordRow::decode(bytes).map_err(|error| BadRow::new(Table::Records, error))?;
+    row.record()
+}
+
+/// An invocation from its rows. `info` gives what is known today of its handler.
+pub(super) fn read_invocation(
+    row: Bytes,
+    status: Bytes,
+    records: Vec<Record>,
+    info: impl FnOnce(&str, &str) -> HandlerInfo,
+) -> Result<Invocation, BadRow> {
+    let row = InvocationRow::decode(row).map_err(|error| BadRow::new(Table::Invocations, error))?;
+    let bad = |reason: String| BadRow::new(Table::Status, reason);
+    let stands = StatusRow::decode(status).map_err(|error| bad(error.to_string()))?;
+    let awaited = Awaited::of(stands.awaited.clone().unwrap_or_default());
+    let kind = Kind::try_from(stands.kind).map_err(|error| bad(error.to_string()))?;
+    let status = match kind {
+        Kind::Scheduled => Status::Scheduled(stands.at),
+        Kind::Queued => Status::Queued,
+        // Its attempt is gone: this one stands for it until the next begins.
+        Kind::Running => Status::Running(Running {
+            attempt: 0,
+            closed_at: None,
+            active_at: 0,
+            awaiting: None,
+        }),
+        Kind::Suspended => Status::Suspended(awaited),
+        Kind::BackingOff => Status::BackingOff(stands.at),
+        Kind::Paused => Status::Paused,
+        Kind::Completed => Status::Completed(stands.outcome.clone().unwrap_or_default().outcome()),
+    };
+    let raw = row.raw.as_ref().try_into();
+    let raw = raw.map_err(|_| BadRow::new(Table::Invocations, "its id has another length"))?;
+    let mut info = info(&row.service, &row.handler);
+    if kind == Kind::Completed {
+        // How long it is kept was decided when it ended.
+        let retention = stands.expires_at.saturating_sub(stands.completed_at);
+        (info.idempotency_retention, info.workflow_retention) = (retention, retention);
+    }
+    let mut invocation = Invocation {
+        id: row.id,
+        raw,
+        seed: row.seed,
+        service: row.service,
+        handler: row.handler,
+        key: row.key,
+        info,
+        input: row.input,
+        headers: row.headers.into_iter().map(|h| (h.key, h.value)).collect(),
+        idempotency_key: row.idempotency_key,
+        scope: row.scope,
+        limit_key: row.limit_key,
+        place: None,
+        status,
+        records: Vec::new(),
+        created_at: row.created_at,
+        completed_at: stands.completed_at,
+        attempts: stands.attempts,
+        output: None,
+        failures: stands.failures,
+        retries: stands.retries,
+        stored_at: stands.stored_at,
+        children: Vec::new(),
+        made: stands.made,
+        waiters: Vec::new(),
+        last_error: None,
+        forgotten: false,
+        turn: stands.turn,
+        source: row.source,
+    };
+    for record in &records {
+        match &record.what {
+            What::Command(_, command) => {
+                if let CommandMessage::Output(output) = &**command {
+                    invocation.output = Some(output.outcome());
+                }
+            }
+            What::Failed(error, _) => invocation.last_error = Some(error.clone()),
+            _ => {}
+        }
+    }
+    invocation.records = records;
+    Ok(invocation)
+}

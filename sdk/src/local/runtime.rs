@@ -1,0 +1,364 @@
+//! [`LocalRuntime`]: how it is set up, started and stopped.
+
+use std::{
+    fmt, io,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+};
+
+use super::{
+    archive::{ReadError, Reader},
+    attempt::Host,
+    commit::Committer,
+    core::{self, Core},
+    handle::Handle,
+    http::{admin, ingress},
+    store::{Fsync, Store, StoreError, Table, Write},
+};
+use crate::{
+    Endpoint,
+    engine::{Engine, catalog::Catalog},
+    protocol::ProtocolVersion,
+};
+
+/// Where the journal lies unless [`LocalRuntimeBuilder::path`] says otherwise.
+const DEFAULT_PATH: &str = "durably-data";
+
+/// The real server's ports.
+const INGRESS_PORT: u16 = 8080;
+const ADMIN_PORT: u16 = 9070;
+
+/// Inputs that wait for the engine, and batches that wait to be written.
+const INPUTS: usize = 4096;
+const BATCHES: usize = 4;
+
+/// How often the store is asked to give space back.
+const TIDY: Duration = Duration::from_secs(2);
+
+/// What the seed of all ids is kept under.
+const SEED: &[u8] = b"seed";
+
+/// Handlers at work in this process, their journal on disk; see the [module](crate::local).
+///
+/// It runs until [`shutdown`](Self::shutdown), or until it is dropped: either may come at any moment, as may
+/// the end of the process, and the next one on the same path goes on.
+#[derive(Debug)]
+pub struct LocalRuntime {
+    ingress: SocketAddr,
+    admin: SocketAddr,
+    stop: watch::Sender<bool>,
+    /// Why it has failed, once it has.
+    failure: watch::Receiver<Option<Arc<str>>>,
+    tasks: Vec<JoinHandle<()>>,
+    /// Drops when the thread that writes has ended.
+    thread_ended: oneshot::Receiver<()>,
+    handle: Handle,
+}
+
+/// Options of a [`LocalRuntime`].
+#[must_use = "a runtime is begun by `start` or `run`"]
+pub struct LocalRuntimeBuilder {
+    endpoint: Endpoint,
+    path: PathBuf,
+    ingress: SocketAddr,
+    admin: SocketAddr,
+    fsync: Fsync,
+    always_suspend: bool,
+}
+
+/// Why a [`LocalRuntime`] cannot start, or cannot go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LocalError {
+    /// The endpoint's manifest cannot be made.
+    #[error("the endpoint cannot be served: {0}")]
+    Endpoint(String),
+    /// The journal cannot be opened, read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The journal holds something that this version cannot read.
+    #[error("the journal cannot be read: {0}")]
+    Journal(String),
+    /// A port cannot be opened.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address that was asked for.
+        address: SocketAddr,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// It ran, and had to stop: what was acknowledged is on disk.
+    #[error("the runtime has stopped: {0}")]
+    Stopped(String),
+}
+
+impl From<ReadError> for LocalError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Store(error) => Self::Store(error),
+            ReadError::Row(error) => Self::Journal(error.to_string()),
+        }
+    }
+}
+
+impl fmt::Debug for LocalRuntimeBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalRuntimeBuilder")
+            .field("endpoint", &self.endpoint)
+            .field("path", &self.path)
+            .field("ingress", &self.ingress)
+            .field("admin", &self.admin)
+            .field("fsync", &self.fsync)
+            .finish_non_exhaustive()
+    }
+}
+
+impl LocalRuntimeBuilder {
+    /// The folder that the journal lies in, made if it is not there. Default: `durably-data` in the present folder.
+    pub fn path(mut self, path: impl Into<PathBuf>) -> Self {
+        self.path = path.into();
+        self
+    }
+
+    /// Where requests for handlers are taken. Port 0 takes a free one. Default: `127.0.0.1:8080`.
+    pub fn ingress(mut self, address: impl Into<SocketAddr>) -> Self {
+        self.ingress = address.into();
+        self
+    }
+
+    /// Where operators and the page are served. Port 0 takes a free one. Default: `127.0.0.1:9070`.
+    pub fn admin(mut self, address: impl Into<SocketAddr>) -> Self {
+        self.admin = address.into();
+        self
+    }
+
+    /// When a commit counts as written. Default: [`Fsync::Always`].
+    pub fn fsync(mut self, fsync: Fsync) -> Self {
+        self.fsync = fsync;
+        self
+    }
+
+    /// Handlers suspend whenever they wait, as with an inactivity timeout of zero: so each wait is followed by a
+    /// replay. For tests.
+    pub fn always_suspend(mut self) -> Self {
+        self.always_suspend = true;
+        self
+    }
+
+    /// Starts it: what was interrupted goes on at once.
+    ///
+    /// # Errors
+    ///
+    /// The endpoint's manifest cannot be made, the journal cannot be opened (another process may use it), or a port
+    /// cannot.
+    pub async fn start(self) -> Result<LocalRuntime, LocalError> {
+        let manifest = self.endpoint.manifest().clone();
+        let manifest = manifest.map_err(LocalError::Endpoint)?;
+        let catalog = || {
+            let read = Catalog::read(&manifest, self.always_suspend);
+            read.map_err(|error| LocalError::Endpoint(error.to_string()))
+        };
+        let store = Store::open(&self.path, self.fsync)?;
+        let clock = core::clock();
+        let seed = seed_of(&store, clock.now())?;
+        let reader = Reader::new(store.clone(), Arc::new(catalog()?));
+        let version = ProtocolVersion::MAX;
+        let mut engine = Engine::new(catalog()?, version, seed, clock.now());
+        engine.collect_changes();
+        // No earlier run can have made as many: ids do not come twice.
+        let made = clock.now() << 20;
+        engine.attach_archive(Box::new(reader.clone()), reader.next_index()?, made);
+        engine.restore(reader.live()?);
+
+        let listen = async |address| match TcpListener::bind(address).await {
+            Ok(listener) => {
+                let bound = listener.local_addr();
+                bound.map(|bound| (listener, bound))
+            }
+            Err(source) => Err(source),
+        };
+        let failed = |address| move |source| LocalError::Listen { address, source };
+        let (ingress_listener, ingress) =
+            listen(self.ingress).await.map_err(failed(self.ingress))?;
+        let (admin_listener, admin) = listen(self.admin).await.map_err(failed(self.admin))?;
+
+        let (inputs, taken) = mpsc::channel(INPUTS);
+        let (batches, waiting) = mpsc::channel(BATCHES);
+        let (written, gone) = mpsc::unbounded_channel();
+        let (stop, stopping) = watch::channel(false);
+        let (fail, failure) = watch::channel(None);
+        let host = Host {
+            endpoint: self.endpoint,
+            version,
+            clock: clock.clone(),
+            inputs: inputs.downgrade(),
+            runtime: tokio::runtime::Handle::current(),
+        };
+        let committer = Committer::new(store.clone(), Arc::new(host));
+        let failing = fail.clone();
+        let (ended, thread_ended) = oneshot::channel::<()>();
+        let thread = thread::Builder::new().name("durably-journal".to_owned());
+        let spawned = thread.spawn(move || {
+            if let Err(error) = committer.run(waiting, &written) {
+                tracing::error!(%error, "the journal cannot be written");
+                failing.send_replace(Some(error.to_string().into()));
+            }
+            drop(ended);
+        });
+        spawned.map_err(|error| LocalError::Stopped(error.to_string()))?;
+        let handle = Handle::new(inputs);
+        let core = Core::new(engine, reader, clock);
+        let stopped = stopping.clone();
+        let mut tasks = vec![tokio::spawn(async move {
+            if let Err(reason) = core.run(taken, batches, gone, stopped).await {
+                fail.send_if_modified(|failure| {
+                    let first = failure.is_none();
+                    failure.get_or_insert_with(|| reason.into());
+                    first
+                });
+            }
+        })];
+        tasks.push(tokio::spawn(tidy(store, stopping.clone())));
+        tasks.push(tokio::spawn(ingress::serve(
+            ingress_listener,
+            handle.clone(),
+            stopping.clone(),
+        )));
+        tasks.push(tokio::spawn(admin::serve(
+            admin_listener,
+            handle.clone(),
+            stopping,
+        )));
+        tracing::info!(%ingress, %admin, path = %self.path.display(), "the local runtime runs");
+        Ok(LocalRuntime {
+            ingress,
+            admin,
+            stop,
+            failure,
+            tasks,
+            thread_ended,
+            handle,
+        })
+    }
+
+    /// Starts it and runs until Ctrl-C (or SIGTERM, on Unix).
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start); and [`LocalError::Stopped`] if the journal cannot be written any more.
+    pub async fn run(self) -> Result<(), LocalError> {
+        let runtime = self.start().await?;
+        tokio::select! {
+            failed = runtime.failed() => Err(failed),
+            () = crate::server::signalled() => runtime.shutdown().await,
+        }
+    }
+}
+
+impl LocalRuntime {
+    /// A runtime for these handlers, to be set up and started.
+    pub fn builder(endpoint: Endpoint) -> LocalRuntimeBuilder {
+        LocalRuntimeBuilder {
+            endpoint,
+            path: DEFAULT_PATH.into(),
+            ingress: (Ipv4Addr::LOCALHOST, INGRESS_PORT).into(),
+            admin: (Ipv4Addr::LOCALHOST, ADMIN_PORT).into(),
+            fsync: Fsync::default(),
+            always_suspend: false,
+        }
+    }
+
+    /// Where requests for handlers go.
+    #[must_use]
+    pub fn ingress_url(&self) -> String {
+        format!("http://{}", self.ingress)
+    }
+
+    /// Where operators ask, and the page is.
+    #[must_use]
+    pub fn admin_url(&self) -> String {
+        format!("http://{}", self.admin)
+    }
+
+    /// Ready once the runtime cannot go on: the journal cannot be written or read. What was acknowledged is on disk.
+    pub async fn failed(&self) -> LocalError {
+        let mut failure = self.failure.clone();
+        let reason = match failure.wait_for(Option::is_some).await {
+            Ok(reason) => reason.as_deref().unwrap_or_default().to_owned(),
+            Err(_) => "it was shut down".to_owned(),
+        };
+        LocalError::Stopped(reason)
+    }
+
+    /// Stops: requests are taken no more, attempts end where they are, and go on with the next start.
+    ///
+    /// # Errors
+    ///
+    /// [`LocalError::Stopped`] if it had failed before.
+    pub async fn shutdown(self) -> Result<(), LocalError> {
+        let Self {
+            stop,
+            failure,
+            tasks,
+            thread_ended,
+            handle,
+            ..
+        } = self;
+        stop.send_replace(true);
+        drop(handle);
+        for task in tasks {
+            // One that panicked has said so.
+            drop(task.await);
+        }
+        // Nothing is ever sent: the journal is closed when the sender goes.
+        drop(thread_ended.await);
+        let failed = failure.borrow().clone();
+        match failed {
+            Some(reason) => Err(LocalError::Stopped(reason.to_string())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The seed of this journal's ids, made when it is new.
+fn seed_of(store: &Store, now: u64) -> Result<u64, LocalError> {
+    let known = store.get(Table::Settings, SEED)?;
+    let known = known.as_deref().and_then(|seed| seed.try_into().ok());
+    if let Some(seed) = known.map(u64::from_be_bytes) {
+        return Ok(seed);
+    }
+    // Two journals made in one millisecond by one process may share it: ids are unique within one.
+    let seed = now ^ (u64::from(std::process::id()) << 44);
+    let value = Bytes::copy_from_slice(&seed.to_be_bytes());
+    store.commit(&[Write::Put {
+        table: Table::Settings,
+        key: SEED.to_vec(),
+        value,
+    }])?;
+    Ok(seed)
+}
+
+/// Lets the store give space back, now and then.
+async fn tidy(store: Store, mut stop: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            () = tokio::time::sleep(TIDY) => {}
+        }
+        let store = store.clone();
+        let tidied = tokio::task::spawn_blocking(move || store.tidy()).await;
+        if let Ok(Err(error)) = tidied {
+            tracing::warn!(%error, "the journal cannot be tidied up");
+        }
+    }
+}
