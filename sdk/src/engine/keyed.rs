@@ -24,7 +24,7 @@ pub(crate) struct Keyed {
     /// The run of the workflow, also when it is over.
     pub(crate) run: Option<Index>,
     /// How many invocations in memory belong to it.
-    pub(super) users: usize,
+    pub(crate) users: usize,
 }
 
 /// A durable promise of a workflow.
