@@ -1,0 +1,137 @@
+//! The folder of a store: made where it is missing, locked against a second process, and remembered, so that
+//! a store whose database has vanished is not taken for a new one.
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, Read, Write as _},
+    path::{Path, PathBuf},
+};
+
+use super::StoreError;
+
+const DATABASE: &str = "store.db";
+const LOCK: &str = "lock";
+/// What the lock file says once the database has been made.
+const CREATED: &[u8] = b"a store of durably\n";
+
+pub(super) struct Folder {
+    path: PathBuf,
+    /// Locked for as long as it is open.
+    lock: File,
+    created: bool,
+}
+
+impl Folder {
+    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        let error = |error| io_error(path, error);
+        make(path).map_err(error)?;
+        let mut lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path.join(LOCK))
+            .map_err(error)?;
+        lock.try_lock().map_err(|refusal| match refusal {
+            TryLockError::WouldBlock => StoreError::InUse {
+                path: path.to_owned(),
+            },
+            TryLockError::Error(refusal) => io_error(path, refusal),
+        })?;
+        let mut says = Vec::new();
+        lock.read_to_end(&mut says).map_err(error)?;
+        let folder = Self {
+            path: path.to_owned(),
+            lock,
+            created: says == CREATED,
+        };
+        if folder.created {
+            let database = folder.database();
+            if fs::metadata(&database).map_or(0, |found| found.len()) == 0 {
+                return Err(StoreError::Damaged {
+                    path: database,
+                    what: "it was made once, and is missing or empty now".to_owned(),
+                });
+            }
+        }
+        Ok(folder)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The database file.
+    pub(super) fn database(&self) -> PathBuf {
+        self.path.join(DATABASE)
+    }
+
+    /// The log beside it: the database names it so.
+    pub(super) fn log(&self) -> PathBuf {
+        self.path.join(format!("{DATABASE}-wal"))
+    }
+
+    /// Remembers that the database is there; and the folder that the files are.
+    pub(super) fn say_created(&self) -> Result<(), StoreError> {
+        if self.created {
+            return Ok(());
+        }
+        let say = || {
+            sync_folder(&self.path)?;
+            (&self.lock).write_all(CREATED)?;
+            self.lock.sync_all()
+        };
+        say().map_err(|error| self.error(error))
+    }
+
+    pub(super) fn size(&self) -> Result<u64, StoreError> {
+        let mut size = 0;
+        for file in [self.database(), self.log()] {
+            match fs::metadata(&file) {
+                Ok(found) => size += found.len(),
+                // The log comes with the first commit after opening.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(io_error(&file, error)),
+            }
+        }
+        Ok(size)
+    }
+
+    pub(super) fn error(&self, error: io::Error) -> StoreError {
+        io_error(&self.path, error)
+    }
+}
+
+/// Makes a folder and those above it, so that a power cut does not take them.
+fn make(path: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = path
+        .ancestors()
+        .take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists())
+        .collect();
+    fs::create_dir_all(path)?;
+    for folder in missing.into_iter().rev() {
+        match folder.parent() {
+            Some(above) if !above.as_os_str().is_empty() => sync_folder(above)?,
+            _ => sync_folder(Path::new("."))?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+// Elsewhere a folder cannot be opened like a file, nor does it need to be.
+#[cfg(not(unix))]
+fn sync_folder(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+pub(super) fn io_error(path: &Path, source: io::Error) -> StoreError {
+    StoreError::Io {
+        path: path.to_owned(),
+        source,
+    }
+}

@@ -1,0 +1,3 @@
+//! What the store promises, against a model, against kill -9, and against damage.
+
+mod model;
