@@ -97,10 +97,15 @@ impl Engine {
         {
             let keyed = &mut self.keyed[place];
             let (service, key) = (keyed.service.clone(), keyed.key.clone());
+            let before = std::mem::take(keyed);
+            // Who still waits for a promise may get it from the next run.
+            let open = before.promises.into_iter();
+            let open = open.filter(|(_, promise)| promise.result.is_none());
             *keyed = Keyed {
                 service: service.clone(),
                 key: key.clone(),
-                users: keyed.users,
+                promises: open.collect(),
+                users: before.users,
                 ..Keyed::default()
             };
             self.changed(|| Change::KeyForgotten { service, key });

@@ -74,6 +74,13 @@ impl Engine {
         }
     }
 
+    /// All timers, for tests.
+    #[cfg(test)]
+    pub(crate) fn pending(&self) -> Vec<(u64, Timer)> {
+        let all = self.timers.by_time.iter();
+        all.map(|((at, _), timer)| (*at, timer.clone())).collect()
+    }
+
     /// What is due and has not happened yet, in the order of times.
     pub(crate) fn due(&self) -> Vec<Timer> {
         let due = self.timers.by_time.range(..=(self.now, u64::MAX));

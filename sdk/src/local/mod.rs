@@ -10,6 +10,8 @@ mod look;
 mod rows;
 mod runtime;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub use self::{
     runtime::{LocalError, LocalRuntime, LocalRuntimeBuilder},
