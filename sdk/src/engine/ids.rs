@@ -112,24 +112,23 @@ impl Engine {
     /// asks for what, never on who asks first: so the same invocation is called the same in each
     /// order of events. Of workflows and idempotency keys, the key says which invocation it is.
     pub(super) fn rng_of(&mut self, submission: &Submission, origin: Origin, by_key: bool) -> Rng {
-        let mut hash = Fnv::new(self.seed);
         if by_key {
             let (key, scope) = (submission.key.as_deref(), submission.scope.as_deref());
             let idempotency_key = submission.idempotency_key.as_deref();
             let (service, handler) = (&submission.service, &submission.handler);
             return self.rng_by_key(service, key, handler, idempotency_key, scope);
-        } else {
-            let made = match origin {
-                Origin::Outside | Origin::Kafka => &mut self.made,
-                Origin::Handler(index) => {
-                    let parent = &mut self.invocations[index];
-                    hash.add(&parent.raw);
-                    &mut parent.made
-                }
-            };
-            *made += 1;
-            hash.add(&made.to_be_bytes());
         }
+        let mut hash = Fnv::new(self.seed);
+        let made = match origin {
+            Origin::Outside | Origin::Kafka => &mut self.made,
+            Origin::Handler(index) => {
+                let parent = &mut self.invocations[index];
+                hash.add(&parent.raw);
+                &mut parent.made
+            }
+        };
+        *made += 1;
+        hash.add(&made.to_be_bytes());
         Rng::new(hash.get())
     }
 
