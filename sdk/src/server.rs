@@ -472,6 +472,35 @@ impl Service<Request<Incoming>> for EndpointService {
     }
 }
 
+/// Serves something other than an endpoint with what an [`HttpServer`] surrounds one with, until `stop` ends.
+/// What is open then has a moment to end.
+#[cfg(feature = "local")]
+pub(crate) async fn serve_other<S, B>(
+    listener: TcpListener,
+    service: S,
+    stop: impl Future<Output = ()> + Send + 'static,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let settings = Settings {
+        drain_deadline: Duration::from_secs(2),
+        // Its clients send few and large frames.
+        stream_window: 1024 * 1024,
+        connection_window: 64 * 1024 * 1024,
+        max_header_size: 512 * 1024,
+        ..Settings::default()
+    };
+    let triggers = shutdown::Triggers {
+        signals: false,
+        shutdown: Some(Box::pin(stop)),
+    };
+    serve(listener, service, Drain::default(), settings, triggers).await;
+}
+
 /// Accepts until told to stop, then drains.
 async fn serve<S, B>(
     listener: TcpListener,

@@ -9,7 +9,7 @@ const SECOND: u64 = 1000;
 const DAY: u64 = 24 * 60 * 60 * SECOND;
 
 /// All services of an endpoint.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Catalog(BTreeMap<String, ServiceInfo>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -38,7 +38,7 @@ pub(crate) enum HandlerType {
     Workflow,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ServiceInfo {
     pub(crate) ty: ServiceType,
     pub(crate) handlers: BTreeMap<String, HandlerInfo>,
@@ -53,6 +53,9 @@ pub(crate) struct HandlerInfo {
     /// No body is refused.
     pub(crate) input_required: bool,
     pub(crate) content_type: Option<String>,
+    /// Of what it returns, and whether an empty body has it too.
+    pub(crate) output_type: Option<String>,
+    pub(crate) output_type_if_empty: bool,
     pub(crate) inactivity_timeout: u64,
     pub(crate) abort_timeout: u64,
     pub(crate) idempotency_retention: u64,
@@ -102,6 +105,7 @@ struct HandlerEntry {
     #[serde(flatten)]
     options: Options,
     input: Option<InputEntry>,
+    output: Option<OutputEntry>,
 }
 
 #[derive(Deserialize)]
@@ -110,6 +114,14 @@ struct InputEntry {
     #[serde(default)]
     required: bool,
     content_type: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OutputEntry {
+    content_type: Option<String>,
+    #[serde(default)]
+    set_content_type_if_empty: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -165,6 +177,18 @@ impl Catalog {
         self.0.get(name)
     }
 
+    /// The names of all services, sorted.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(|name| &**name)
+    }
+
+    /// The handler that is the run of a workflow.
+    pub(crate) fn run_of(&self, workflow: &str) -> Option<&str> {
+        let mut handlers = self.0.get(workflow)?.handlers.iter();
+        let run = handlers.find(|(_, info)| info.ty == HandlerType::Workflow);
+        run.map(|(name, _)| &**name)
+    }
+
     pub(crate) fn handler(&self, service: &str, handler: &str) -> Option<&HandlerInfo> {
         self.0.get(service)?.handlers.get(handler)
     }
@@ -178,6 +202,7 @@ impl Default for HandlerInfo {
             ty: None,
             options: Options::default(),
             input: None,
+            output: None,
         };
         nothing.info(&Options::default())
     }
@@ -199,6 +224,12 @@ impl HandlerEntry {
                 .input
                 .as_ref()
                 .and_then(|input| input.content_type.clone()),
+            output_type: match &self.output {
+                Some(output) => output.content_type.clone(),
+                None => Some("application/json".to_owned()),
+            },
+            output_type_if_empty: (self.output.as_ref())
+                .is_some_and(|output| output.set_content_type_if_empty),
             inactivity_timeout: option!(inactivity_timeout).unwrap_or(60 * SECOND),
             abort_timeout: option!(abort_timeout).unwrap_or(600 * SECOND),
             idempotency_retention: option!(idempotency_retention).unwrap_or(DAY),

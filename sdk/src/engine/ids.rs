@@ -1,10 +1,13 @@
 //! Ids of invocations and awakeables, as the server writes them.
 
+use std::borrow::Cow;
+
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 
 use super::{
     Engine, Origin, Submission,
     invocation::{Index, RawId},
+    submit::IdempotencyKey,
 };
 use crate::random::Rng;
 
@@ -29,29 +32,78 @@ pub(super) fn invocation_id(raw: &RawId) -> String {
     id
 }
 
+/// The kinds of resources that have ids.
+const KINDS: [&str; 6] = ["inv", "sign", "prom", "dp", "sub", "snap"];
+
+const BAD_LENGTH: &str = "bad length";
+const BAD_DIGITS: &str = "base62 decode error";
+const WRONG_KIND: &str = "id doesn't match the expected type";
+
+/// The kind of an id, and what follows its version. The failures have the server's words.
+fn kind_of(id: &str) -> Result<(&str, &str), Cow<'static, str>> {
+    let Some((kind, rest)) = id.split_once('_') else {
+        let why = if id.is_empty() {
+            BAD_LENGTH
+        } else {
+            "bad format"
+        };
+        return Err(why.into());
+    };
+    if !KINDS.contains(&kind) {
+        return Err(format!("unrecognized resource type: {kind}").into());
+    }
+    let (version, rest) = rest.split_at_checked(1).ok_or(BAD_LENGTH)?;
+    if version != "1" {
+        return Err("unrecognized codec version".into());
+    }
+    Ok((kind, rest))
+}
+
 /// The invocation and the signal that an awakeable's id names; `None` for an id in the form that came
 /// before signals.
-pub(super) fn parse_awakeable(id: &str) -> Result<Option<(RawId, u32)>, &'static str> {
-    let parts = id.split_once("_1");
-    let Some((kind @ ("sign" | "prom"), encoded)) = parts else {
-        return Err("bad format");
-    };
-    let bytes = BASE64_URL_SAFE_NO_PAD.decode(encoded.trim_end_matches('='));
-    let bytes = bytes.map_err(|_| "bad format")?;
-    let signal = bytes.split_first_chunk::<24>();
-    let signal =
-        signal.and_then(|(raw, rest)| Some((*raw, u32::from_be_bytes(rest.try_into().ok()?))));
-    match (kind, signal) {
-        (_, None) => Err("id doesn't match the expected type"),
+pub(super) fn parse_awakeable(id: &str) -> Result<Option<(RawId, u32)>, Cow<'static, str>> {
+    let (kind, encoded) = kind_of(id)?;
+    let decoded = BASE64_URL_SAFE_NO_PAD.decode(encoded.trim_end_matches('='));
+    let decoded = decoded.ok().and_then(|bytes| {
+        let (raw, signal) = bytes.split_first_chunk::<24>()?;
+        Some((*raw, u32::from_be_bytes(signal.try_into().ok()?)))
+    });
+    match (kind, decoded) {
+        ("sign", Some(parsed)) => Ok(Some(parsed)),
+        ("prom", _) if encoded.len() != 38 => Err(BAD_LENGTH.into()),
         ("prom", Some(_)) => Ok(None),
-        (_, Some(parsed)) => Ok(Some(parsed)),
+        ("prom", None) => Err(BAD_DIGITS.into()),
+        _ => Err(WRONG_KIND.into()),
     }
 }
 
 /// Whether the server could read this as an invocation's id.
 pub(super) fn is_invocation_id(id: &str) -> bool {
-    id.strip_prefix("inv_1").is_some_and(|digits| {
-        digits.len() == 33 && digits.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    check_invocation_id(id).is_ok()
+}
+
+/// Why the server could not read this as an invocation's id, in its words.
+pub(crate) fn check_invocation_id(id: &str) -> Result<(), Cow<'static, str>> {
+    let (kind, digits) = kind_of(id)?;
+    if kind != "inv" {
+        return Err(WRONG_KIND.into());
+    }
+    if digits.len() != 33 {
+        return Err(BAD_LENGTH.into());
+    }
+    let (partition, rest) = digits.split_at_checked(11).ok_or(BAD_DIGITS)?;
+    let partition = number_of(partition).and_then(|number| u64::try_from(number).ok());
+    match (partition, number_of(rest)) {
+        (Some(_), Some(_)) => Ok(()),
+        _ => Err(BAD_DIGITS.into()),
+    }
+}
+
+/// A number of base 62.
+fn number_of(digits: &str) -> Option<u128> {
+    digits.bytes().try_fold(0_u128, |number, digit| {
+        let value = DIGITS.iter().position(|known| *known == digit)?;
+        number.checked_mul(62)?.checked_add(value as u128)
     })
 }
 
@@ -60,35 +112,64 @@ impl Engine {
     /// asks for what, never on who asks first: so the same invocation is called the same in each
     /// order of events. Of workflows and idempotency keys, the key says which invocation it is.
     pub(super) fn rng_of(&mut self, submission: &Submission, origin: Origin, by_key: bool) -> Rng {
-        let mut hash = Fnv::new(self.seed);
         if by_key {
-            hash.add(submission.service.as_bytes());
-            hash.add(submission.key.as_deref().unwrap_or_default().as_bytes());
-            hash.add(submission.handler.as_bytes());
-            let key = submission.idempotency_key.as_deref();
-            hash.add(key.unwrap_or_default().as_bytes());
-            hash.add(submission.scope.as_deref().unwrap_or_default().as_bytes());
-        } else {
-            let made = match origin {
-                Origin::Outside | Origin::Kafka => &mut self.made,
-                Origin::Handler(index) => {
-                    let parent = &mut self.invocations[index];
-                    hash.add(&parent.raw);
-                    &mut parent.made
-                }
-            };
-            *made += 1;
-            hash.add(&made.to_be_bytes());
+            let (key, scope) = (submission.key.as_deref(), submission.scope.as_deref());
+            let idempotency_key = submission.idempotency_key.as_deref();
+            let (service, handler) = (&submission.service, &submission.handler);
+            return self.rng_by_key(service, key, handler, idempotency_key, scope);
         }
+        let mut hash = Fnv::new(self.seed);
+        let made = match origin {
+            Origin::Outside | Origin::Kafka => &mut self.made,
+            Origin::Handler(index) => {
+                let parent = &mut self.invocations[index];
+                hash.add(&parent.raw);
+                &mut parent.made
+            }
+        };
+        *made += 1;
+        hash.add(&made.to_be_bytes());
         Rng::new(hash.get())
+    }
+
+    fn rng_by_key(
+        &self,
+        service: &str,
+        key: Option<&str>,
+        handler: &str,
+        idempotency_key: Option<&str>,
+        scope: Option<&str>,
+    ) -> Rng {
+        let mut hash = Fnv::new(self.seed);
+        hash.add(service.as_bytes());
+        hash.add(key.unwrap_or_default().as_bytes());
+        hash.add(handler.as_bytes());
+        hash.add(idempotency_key.unwrap_or_default().as_bytes());
+        hash.add(scope.unwrap_or_default().as_bytes());
+        Rng::new(hash.get())
+    }
+
+    /// The id that the invocation of an idempotency key has, or would have.
+    pub(crate) fn id_by_idempotency_key(&self, by: &IdempotencyKey) -> String {
+        let (service, key, handler, idempotency_key, scope) = by;
+        let (key, scope) = (key.as_deref(), scope.as_deref());
+        let mut rng = self.rng_by_key(service, key, handler, Some(idempotency_key), scope);
+        invocation_id(&raw_id(&mut rng))
+    }
+
+    /// The id that the run of a workflow has, or would have.
+    pub(crate) fn id_of_run(&self, workflow: &str, key: &str, scope: Option<&str>) -> String {
+        // What is no workflow has no run; the server takes the usual name then.
+        let run = self.catalog.run_of(workflow).unwrap_or("run");
+        let mut rng = self.rng_by_key(workflow, Some(key), run, None, scope);
+        invocation_id(&raw_id(&mut rng))
     }
 
     /// An id that nobody has; that of an invocation by its key is the same, as on the server, when what was
     /// forgotten is done again.
     pub(super) fn new_raw_id(&self, rng: &mut Rng, by_key: bool, index: Index) -> RawId {
         loop {
-            let mut raw = [0; 24];
-            rng.fill_bytes(&mut raw);
+            let mut raw = raw_id(rng);
             if self.archive.is_some() && !by_key {
                 // Not all ids are in memory: the number makes it one that nobody has.
                 raw[16..].copy_from_slice(&(index as u64).to_be_bytes());
@@ -98,6 +179,12 @@ impl Engine {
             }
         }
     }
+}
+
+fn raw_id(rng: &mut Rng) -> RawId {
+    let mut raw = [0; 24];
+    rng.fill_bytes(&mut raw);
+    raw
 }
 
 /// A hash that is the same everywhere and for ever: FNV-1a.

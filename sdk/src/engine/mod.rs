@@ -55,6 +55,7 @@ use self::{
 pub(crate) use self::{
     commands::{already_invoked, not_found},
     control::does_not_exist,
+    ids::check_invocation_id,
     submit::{Origin, Submission},
     timers::Timer,
 };
