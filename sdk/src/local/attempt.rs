@@ -3,6 +3,10 @@
 use std::{
     convert::Infallible,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -56,6 +60,23 @@ impl Head {
     }
 }
 
+/// The task of an attempt.
+#[derive(Debug)]
+pub(super) struct Task {
+    /// It has said its last, and does what is left to do once its request has ended.
+    ended: Arc<AtomicBool>,
+    abort: AbortHandle,
+}
+
+impl Task {
+    /// Stops it where it is, unless it has ended by itself.
+    pub(super) fn stop(&self) {
+        if !self.ended.load(Ordering::Acquire) {
+            self.abort.abort();
+        }
+    }
+}
+
 /// Where attempts run.
 #[derive(Debug)]
 pub(super) struct Host {
@@ -73,7 +94,7 @@ impl Host {
         attempt: AttemptId,
         head: &Head,
         body: mpsc::UnboundedReceiver<Bytes>,
-    ) -> AbortHandle {
+    ) -> Task {
         let mut request = Request::new(RequestBody(body));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = Uri::try_from(&*head.path).unwrap_or_default();
@@ -86,23 +107,30 @@ impl Host {
         }
         let (endpoint, clock) = (self.endpoint.clone(), self.clock.clone());
         let inputs = self.inputs.clone();
+        let ended = Arc::new(AtomicBool::new(false));
+        let has_ended = Arc::clone(&ended);
         let task = self.runtime.spawn(async move {
             let response = endpoint.handle_in_process(request, &clock);
-            let end = follow(attempt, response, &inputs).await;
+            let end = follow(attempt, response, &inputs, &has_ended).await;
             if let (Err(reason), Some(inputs)) = (end, inputs.upgrade()) {
                 // Nobody to tell: the runtime has stopped.
                 drop(inputs.send(Input::Broken(attempt, reason)).await);
             }
         });
-        task.abort_handle()
+        Task {
+            ended,
+            abort: task.abort_handle(),
+        }
     }
 }
 
-/// Passes on what an attempt says, until it has said its last.
+/// Passes on what an attempt says. `ended` becomes true before its last message is passed on; the response
+/// ends when the request does.
 async fn follow<B>(
     attempt: AttemptId,
     response: http::Response<B>,
     inputs: &mpsc::WeakSender<Input>,
+    ended: &AtomicBool,
 ) -> Result<(), String>
 where
     B: Body<Data = Bytes, Error = Infallible>,
@@ -113,7 +141,6 @@ where
     }
     let mut body = std::pin::pin!(response.into_body());
     let mut decoder = OutgoingDecoder::default();
-    let mut last = None;
     while let Some(frame) = body.frame().await {
         let frame = match frame {
             Ok(frame) => frame,
@@ -131,19 +158,16 @@ where
             )
         };
         if said.iter().any(ends) {
-            // It is told when the attempt is over altogether: what is told may abort this task.
-            last = Some(said);
-        } else if !said.is_empty() {
+            ended.store(true, Ordering::Release);
+        }
+        if !said.is_empty() {
             tell(inputs, attempt, said).await;
         }
     }
-    match last {
-        Some(said) => {
-            tell(inputs, attempt, said).await;
-            Ok(())
-        }
-        None => Err("the response ended without End, Error or Suspension".to_owned()),
+    if ended.load(Ordering::Acquire) {
+        return Ok(());
     }
+    Err("the response ended without End, Error or Suspension".to_owned())
 }
 
 async fn tell(inputs: &mpsc::WeakSender<Input>, attempt: AttemptId, said: Vec<Outgoing>) {

@@ -6,10 +6,10 @@
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use bytes::Bytes;
-use tokio::{sync::mpsc, task::AbortHandle};
+use tokio::sync::mpsc;
 
 use super::{
-    attempt::{Head, Host},
+    attempt::{Head, Host, Task},
     store::{Store, StoreError, Write},
 };
 use crate::engine::invocation::{AttemptId, Index};
@@ -53,7 +53,7 @@ impl fmt::Debug for Release {
 struct Live {
     /// Where its request's bytes go, until the request ends.
     feed: Option<mpsc::UnboundedSender<Bytes>>,
-    task: AbortHandle,
+    task: Task,
 }
 
 pub(super) struct Committer {
@@ -129,8 +129,9 @@ impl Committer {
                 }
             }
             Release::Drop(attempt) => {
+                // With it, its request ends.
                 if let Some(live) = self.live.remove(&attempt) {
-                    live.task.abort();
+                    live.task.stop();
                 }
             }
             Release::Reply(reply) => reply(),
@@ -141,7 +142,7 @@ impl Committer {
 impl Drop for Committer {
     fn drop(&mut self) {
         for live in self.live.values() {
-            live.task.abort();
+            live.task.stop();
         }
     }
 }
