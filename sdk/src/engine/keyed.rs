@@ -90,7 +90,10 @@ impl Engine {
     /// What is left of an invocation that is over goes: nobody finds it, and its keys are free.
     pub(crate) fn forget(&mut self, index: Index) {
         let invocation = &mut self.invocations[index];
-        invocation.forgotten = true;
+        if std::mem::replace(&mut invocation.forgotten, true) {
+            // Its id and keys may be another one's by now.
+            return;
+        }
         let (place, idempotent) = (invocation.place, invocation.idempotent());
         if let Some(place) = place
             && self.keyed[place].run == Some(index)

@@ -1,6 +1,9 @@
 //! What the engine finds in the store: invocations that have ended, objects, and at the start all that is live.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    ops::Bound,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use bytes::Bytes;
 
@@ -121,7 +124,7 @@ impl Reader {
     ) -> Result<Vec<(Index, Bytes)>, ReadError> {
         let mut range = Scan::prefix(vec![1]).reverse().limit(limit);
         if let Some(before) = before {
-            range.to = std::ops::Bound::Excluded(rows::status_key(true, before));
+            range.to = Bound::Excluded(rows::status_key(true, before));
         }
         let found = self.store.scan(Table::Status, range)?.into_iter();
         Ok(found
@@ -137,13 +140,22 @@ impl Reader {
         Ok(last.map_or(0, |last| last + 1))
     }
 
-    /// Those whose time is up.
-    pub(super) fn expired(&self, now: u64, limit: usize) -> Vec<Index> {
+    /// Those whose time is up, and where the next of them are looked for if there may be more.
+    pub(super) fn expired(
+        &self,
+        after: Option<Vec<u8>>,
+        now: u64,
+        limit: usize,
+    ) -> (Vec<Index>, Option<Vec<u8>>) {
         let mut range = Scan::all().limit(limit);
-        range.to = std::ops::Bound::Excluded(rows::expiry_key(now.saturating_add(1), 0));
+        range.from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        range.to = Bound::Excluded(rows::expiry_key(now.saturating_add(1), 0));
         let found = self.kept(|| Ok(self.store.scan(Table::Expiry, range)?));
+        let next = found.last().filter(|_| found.len() == limit);
+        let next = next.map(|(key, _)| key.clone());
         let found = found.iter();
-        found.filter_map(|(key, _)| rows::index_of(key)).collect()
+        let found = found.filter_map(|(key, _)| rows::index_of(key));
+        (found.collect(), next)
     }
 
     /// The result, or nothing, and the fault is kept.

@@ -63,6 +63,8 @@ pub(super) struct Core {
     clock: Clock,
     callers: HashMap<CallerId, Caller>,
     next_caller: CallerId,
+    /// How far the present round has come that forgets what is kept no longer.
+    purged: Option<Vec<u8>>,
     /// What the present turn writes besides the engine's changes.
     writes: Vec<Write>,
     releases: Vec<Release>,
@@ -85,6 +87,7 @@ impl Core {
             clock,
             callers: HashMap::new(),
             next_caller: 1,
+            purged: None,
             writes: Vec::new(),
             releases: Vec::new(),
         }
@@ -139,11 +142,13 @@ impl Core {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => return Ok(()),
                 Some(gone) = written.recv() => self.engine.evict(&gone),
+                _ = purge.tick() => if self.purge() {
+                    purge.reset_immediately();
+                },
                 count = inputs.recv_many(&mut taken, TURN) => if count == 0 {
                     return Ok(());
                 },
                 () = alarm => {}
-                _ = purge.tick() => self.purge(),
             }
             self.engine.advance_to(self.clock.now());
             for input in taken.drain(..) {
@@ -173,13 +178,18 @@ impl Core {
         }
     }
 
-    /// Forgets what is kept no longer.
-    fn purge(&mut self) {
-        for index in self.reader.expired(self.engine.now(), PURGED) {
+    /// Forgets some of what is kept no longer, and says whether there may be more.
+    fn purge(&mut self) -> bool {
+        let (expired, next) = self
+            .reader
+            .expired(self.purged.take(), self.engine.now(), PURGED);
+        for index in expired {
             if self.engine.fetch(Lookup::Index(index)).is_some() {
                 self.engine.forget(index);
             }
         }
+        self.purged = next;
+        self.purged.is_some()
     }
 
     /// What the present turn came to, if anything.

@@ -374,7 +374,8 @@ impl World {
     }
 
     fn purge_expired(&mut self) {
-        for index in self.reader.expired(self.now, 100) {
+        let (expired, _) = self.reader.expired(None, self.now, 100);
+        for index in expired {
             if self.engine.fetch(Lookup::Index(index)).is_some() {
                 self.engine.forget(index);
             }
