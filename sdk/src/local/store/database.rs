@@ -28,10 +28,14 @@ const APPLICATION: u32 = 0x6475_7261;
 const PAGE_BYTES: u32 = 8192;
 /// A log this long is moved to its places, 16 MiB: long enough that a page is moved once for many commits.
 const LONG_LOG: u32 = 2048;
-/// A log this long makes commits wait for that, 128 MiB.
+/// A log this long makes a commit wait for that, 128 MiB.
 const TOO_LONG_LOG: u32 = 8 * LONG_LOG;
 /// How long a statement waits for another connection's lock: they are held for a moment only.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a commit waits for readers of the log before it begins anew: another commit may do so as well.
+const SHORT_PATIENCE: Duration = Duration::from_millis(20);
+/// The same when the log is too long.
+const LONG_PATIENCE: Duration = Duration::from_secs(1);
 /// Connections for reading that are kept open.
 const READERS: usize = 8;
 /// Free pages that stay in the file for what comes next, 8 MiB.
@@ -41,24 +45,40 @@ const TIDY_PAGES: i64 = 2048;
 
 pub(super) struct Database {
     path: PathBuf,
-    log: PathBuf,
-    writer: Mutex<Writer>,
+    pub(super) log: PathBuf,
+    pub(super) writer: Mutex<Writer>,
     readers: Mutex<Vec<Connection>>,
     checkpointer: Mutex<Connection>,
     /// Pages in the log since it was last begun anew.
     log_pages: Arc<AtomicU32>,
+    moving: Mutex<Moving>,
 }
 
-struct Writer {
-    connection: Connection,
+/// How far it is with moving the pages of a long log.
+#[derive(Clone, Copy, PartialEq)]
+enum Moving {
+    No,
+    /// It is being done while commits go on.
+    UnderWay,
+    /// Most of it is done. The next commit does the rest: only between two of them is there an end to it.
+    AlmostDone,
+}
+
+pub(super) struct Writer {
+    pub(super) connection: Connection,
     /// Why nothing is written any more.
-    failed: Option<String>,
+    pub(super) failed: Option<String>,
 }
 
 impl Database {
     pub(super) fn open(folder: &Folder, fsync: Fsync) -> Result<Self, StoreError> {
         let path = folder.database();
-        let error = |error| StoreError::from_database(&path, error);
+        let error = |error: rusqlite::Error| {
+            if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) && !folder.created() {
+                return StoreError::NotAStore { path: path.clone() };
+            }
+            StoreError::from_database(&path, error)
+        };
         let mut connection = connect(&path).map_err(error)?;
         // These two only count before the first table is made.
         connection
@@ -95,6 +115,7 @@ impl Database {
             readers: Mutex::default(),
             checkpointer: Mutex::new(checkpointer),
             log_pages,
+            moving: Mutex::new(Moving::No),
             path,
         };
         database.create()?;
@@ -143,17 +164,19 @@ impl Database {
         create().map_err(|e| self.error(e))
     }
 
-    /// Makes the changes, or none; tells whether the log has become long.
+    /// Makes the changes, or none; tells whether the pages of the log are to be moved now.
     pub(super) fn commit(&self, writes: &[Write]) -> Result<bool, StoreError> {
-        if self.log_pages.load(Ordering::Relaxed) > TOO_LONG_LOG {
-            self.checkpoint()?;
-        }
         let mut writer = lock(&self.writer);
         if let Some(why) = &writer.failed {
             return Err(StoreError::Failed {
                 path: self.path.clone(),
                 why: why.clone(),
             });
+        }
+        if self.log_pages() > TOO_LONG_LOG {
+            self.begin_anew(&writer, LONG_PATIENCE)?;
+        } else if *lock(&self.moving) == Moving::AlmostDone {
+            self.begin_anew(&writer, SHORT_PATIENCE)?;
         }
         if let Err(failure) = apply(&writer.connection, writes) {
             let unknown =
@@ -165,7 +188,12 @@ impl Database {
             }
             return Err(self.error(failure.error));
         }
-        Ok(self.log_pages.load(Ordering::Relaxed) > LONG_LOG)
+        let mut moving = lock(&self.moving);
+        let long = self.log_pages() > LONG_LOG && *moving == Moving::No;
+        if long {
+            *moving = Moving::UnderWay;
+        }
+        Ok(long)
     }
 
     pub(super) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
@@ -234,28 +262,42 @@ impl Database {
         }
     }
 
-    /// Moves the log's pages to their places and begins it anew, since it has become long.
-    pub(super) fn checkpoint_for_commits(&self) {
-        // Tidying tells a failure to its caller, and so do commits once the log is too long.
-        if let Err(error) = self.checkpoint() {
-            tracing::warn!("the log of the store stays long: {error}");
-        }
+    /// Moves the log's pages to their places while commits go on, since it has become long.
+    pub(super) fn move_pages_for_commits(&self) {
+        let moved = self.move_pages();
+        *lock(&self.moving) = match moved {
+            Ok(()) => Moving::AlmostDone,
+            // Tidying tells a failure to its caller, and so do commits once the log is too long.
+            Err(error) => {
+                tracing::warn!("the log of the store stays long: {error}");
+                Moving::No
+            }
+        };
     }
 
-    fn checkpoint(&self) -> Result<(), StoreError> {
-        let checkpointer = lock(&self.checkpointer);
-        let run = |kind: &str| {
-            checkpointer
-                .query_row(&format!("PRAGMA wal_checkpoint({kind})"), [], |row| {
-                    row.get::<_, bool>(0)
-                })
-                .map_err(|e| self.error(e))
+    fn move_pages(&self) -> Result<(), StoreError> {
+        lock(&self.checkpointer)
+            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+            .map_err(|e| self.error(e))
+    }
+
+    /// Moves what is left in the log, and has the next commit begin it anew.
+    ///
+    /// Readers that need the log are waited for, but not for long: there is another time.
+    fn begin_anew(&self, writer: &Writer, patience: Duration) -> Result<(), StoreError> {
+        // Whoever moves pages meanwhile comes to an end first.
+        let _checkpointer = lock(&self.checkpointer);
+        let restart = || {
+            writer.connection.busy_timeout(patience)?;
+            let busy = writer
+                .connection
+                .query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| row.get(0));
+            writer.connection.busy_timeout(PATIENCE)?;
+            busy
         };
-        // Most of it while commits go on, the rest while they wait.
-        run("PASSIVE")?;
-        let _writer = lock(&self.writer);
-        let busy = run("RESTART")?;
-        if !busy {
+        let busy: rusqlite::Result<bool> = restart();
+        *lock(&self.moving) = Moving::No;
+        if !busy.map_err(|e| self.error(e))? {
             self.log_pages.store(0, Ordering::Relaxed);
         }
         Ok(())
@@ -281,8 +323,9 @@ impl Database {
             Ok(())
         };
         cut().map_err(|e| self.error(e))?;
-        if self.log_pages.load(Ordering::Relaxed) > 0 {
-            self.checkpoint()?;
+        if self.log_pages() > 0 {
+            self.move_pages()?;
+            self.begin_anew(&lock(&self.writer), SHORT_PATIENCE)?;
         }
         Ok(())
     }
@@ -309,6 +352,10 @@ impl Database {
             readers.push(connection);
         }
         result.map_err(|e| self.error(e))
+    }
+
+    fn log_pages(&self) -> u32 {
+        self.log_pages.load(Ordering::Relaxed)
     }
 
     fn error(&self, error: rusqlite::Error) -> StoreError {
@@ -422,6 +469,6 @@ fn checksum(key: &[u8], value: &[u8]) -> u32 {
 
 // A panic while one of these locks is held leaves at worst an open transaction, which the next commit meets as
 // an error and rolls back.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

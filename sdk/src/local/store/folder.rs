@@ -61,6 +61,11 @@ impl Folder {
         &self.path
     }
 
+    /// Whether the database was made here before.
+    pub(super) fn created(&self) -> bool {
+        self.created
+    }
+
     /// The database file.
     pub(super) fn database(&self) -> PathBuf {
         self.path.join(DATABASE)

@@ -146,11 +146,15 @@ impl Store {
         let folder = Folder::open(path)?;
         let database = Arc::new(Database::open(&folder, fsync)?);
         folder.say_created()?;
+        Self::with(database, folder, fsync)
+    }
+
+    fn with(database: Arc<Database>, folder: Folder, fsync: Fsync) -> Result<Self, StoreError> {
         let spawn = |name: &str, job: fn(&Database)| {
             let database = Arc::clone(&database);
             Worker::spawn(name, move || job(&database)).map_err(|error| folder.error(error))
         };
-        let checkpoint = spawn("durably-store", Database::checkpoint_for_commits)?;
+        let checkpoint = spawn("durably-store", Database::move_pages_for_commits)?;
         let sync = match fsync.delay() {
             Some(delay) => Some((spawn("durably-fsync", Database::sync_log)?, delay)),
             None => None,
