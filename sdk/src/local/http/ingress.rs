@@ -355,9 +355,11 @@ impl Ingress {
             Ask::Lookup => {
                 let invocation_id = match which {
                     Which::Id(id) => id,
-                    which => (self.handle)
-                        .ask(move |engine| id_of(engine, which))
-                        .await?,
+                    which => {
+                        (self.handle)
+                            .ask(move |engine| id_of(engine, which))
+                            .await?
+                    }
                 };
                 Ok(answer::found(&Lookup { invocation_id }))
             }

@@ -77,10 +77,7 @@ impl Budget {
                     return Err(Refusal::new(400, message));
                 }
                 Err(_) => {
-                    return Err(Refusal::new(
-                        408,
-                        "cannot read body: it has stopped coming",
-                    ));
+                    return Err(Refusal::new(408, "cannot read body: it has stopped coming"));
                 }
             };
             // Trailers are of no interest.
