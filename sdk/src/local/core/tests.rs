@@ -7,7 +7,10 @@ use tempfile::TempDir;
 
 use super::{Core, clock};
 use crate::{
-    engine::{Origin, Submission, invocation::Index},
+    engine::{
+        Origin, Submission,
+        invocation::{Index, Status},
+    },
     local::{
         commit::Batch,
         runtime::restored,
@@ -16,7 +19,8 @@ use crate::{
 };
 
 const MANIFEST: &str = r#"{"services": [
-    {"name": "S", "ty": "SERVICE", "handlers": [{"name": "h", "idempotencyRetention": 1000}]}
+    {"name": "S", "ty": "SERVICE", "handlers": [{"name": "h", "idempotencyRetention": 1000}]},
+    {"name": "O", "ty": "VIRTUAL_OBJECT", "handlers": [{"name": "x", "ty": "EXCLUSIVE"}]}
 ]}"#;
 
 /// A time long ago: a test's own clock starts there.
@@ -31,8 +35,12 @@ struct Rig {
 
 impl Rig {
     fn new(folder: &TempDir) -> Self {
+        Self::with(folder, MANIFEST)
+    }
+
+    fn with(folder: &TempDir, manifest: &str) -> Self {
         let store = Store::open(folder.path(), Fsync::Never).unwrap();
-        let (engine, reader) = restored(&store, MANIFEST.as_bytes(), false, BEGIN).unwrap();
+        let (engine, reader) = restored(&store, manifest.as_bytes(), false, BEGIN).unwrap();
         Self {
             store,
             core: Core::new(engine, reader, clock()),
@@ -120,4 +128,36 @@ fn what_is_forgotten_is_not_read_back_before_that_is_written() {
     rig.kill(second);
     rig.write();
     assert_eq!(rig.submit("k"), (second, true));
+}
+
+#[test]
+fn who_waits_at_a_key_goes_on_although_its_handler_was_gone_for_a_while() {
+    let folder = TempDir::new().unwrap();
+    let mut rig = Rig::new(&folder);
+    let submit = |core: &mut Core| {
+        let submission = Submission {
+            service: "O".into(),
+            handler: "x".into(),
+            key: Some("k".into()),
+            ..Submission::default()
+        };
+        let submitted = core.engine.submit(submission, Origin::Outside).unwrap();
+        submitted.index
+    };
+    let (first, second) = rig.turn(|core| (submit(core), submit(core)));
+    rig.write();
+    drop(rig);
+    let mut rig = Rig::with(&folder, r#"{"services": []}"#);
+    rig.kill(first);
+    rig.write();
+    let status = rig.core.engine.invocations[second].status.clone();
+    assert!(matches!(status, Status::Running(_)), "{status:?}");
+    drop(rig);
+    let mut rig = Rig::new(&folder);
+    let third = rig.turn(submit);
+    let status = rig.core.engine.invocations[third].status.clone();
+    assert!(matches!(status, Status::Queued), "{status:?}");
+    rig.kill(second);
+    let status = rig.core.engine.invocations[third].status.clone();
+    assert!(matches!(status, Status::Running(_)), "{status:?}");
 }
