@@ -126,6 +126,8 @@ pub(crate) struct Engine {
     archive: Option<Box<dyn Archive>>,
     /// See [`Engine::take_leaving`].
     leaving: Vec<Index>,
+    /// How often each of these was told to be leaving, and has not been evicted.
+    held: HashMap<Index, u32>,
     /// Objects and workflows that maybe nobody uses.
     unused: Vec<usize>,
 }
@@ -154,6 +156,7 @@ impl Engine {
             changes: None,
             archive: None,
             leaving: Vec::new(),
+            held: HashMap::new(),
             unused: Vec::new(),
         }
     }

@@ -43,9 +43,14 @@ impl Engine {
 
     pub(crate) fn fetch(&mut self, by: Lookup<'_>) -> Option<Index> {
         let (index, invocation) = self.archive.as_ref()?.invocation(by)?;
-        if self.invocations.get(index).is_none() {
-            self.insert(index, invocation);
-            self.leave(index);
+        match self.invocations.get(index) {
+            // The archive does not know it yet.
+            Some(known) if known.forgotten => return None,
+            Some(_) => {}
+            None => {
+                self.insert(index, invocation);
+                self.leave(index);
+            }
         }
         Some(index)
     }
@@ -70,6 +75,7 @@ impl Engine {
     pub(super) fn leave(&mut self, index: Index) {
         if self.archive.is_some() {
             self.leaving.push(index);
+            *self.held.entry(index).or_default() += 1;
         }
     }
 
@@ -86,12 +92,20 @@ impl Engine {
         std::mem::take(&mut self.leaving)
     }
 
-    /// Lets go of invocations that have ended, and of the objects that nobody else uses.
+    /// Lets go of invocations that have ended, and of the objects that nobody else uses. Each must be
+    /// evicted as often as it was told to be leaving: what is written of it later is not in the archive yet.
     pub(crate) fn evict(&mut self, indices: &[Index]) {
         if self.archive.is_none() {
             return;
         }
         for &index in indices {
+            if let Some(times) = self.held.get_mut(&index) {
+                *times -= 1;
+                if *times > 0 {
+                    continue;
+                }
+                self.held.remove(&index);
+            }
             let ended = self.invocations.get(index);
             if !ended.is_some_and(|one| one.is_over() || one.forgotten) {
                 continue;

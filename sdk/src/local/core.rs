@@ -1,6 +1,9 @@
 //! The task that owns the engine: inputs and the time go in, and after each turn one batch goes out, of writes
 //! and of what happens once they are on disk.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::HashMap,
     fmt,

@@ -11,7 +11,7 @@ use super::store::{Table, Write};
 use crate::{
     engine::{
         Engine,
-        catalog::HandlerInfo,
+        catalog::{HandlerInfo, HandlerType},
         changes::{Change, Changes},
         invocation::{Index, Invocation, Next, Outcome, Record, Running, Status, What},
         submit::IdempotencyKey,
@@ -52,6 +52,38 @@ pub(super) struct InvocationRow {
     source: Option<String>,
     #[prost(string, tag = "13")]
     id: String,
+    /// How it stands to others of its key, whatever becomes of its handler.
+    #[prost(enumeration = "Turns", tag = "14")]
+    turns: i32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+enum Turns {
+    Free = 0,
+    Exclusive = 1,
+    Shared = 2,
+    Workflow = 3,
+}
+
+impl Turns {
+    fn of(ty: HandlerType) -> Self {
+        match ty {
+            HandlerType::Free => Self::Free,
+            HandlerType::Exclusive => Self::Exclusive,
+            HandlerType::Shared => Self::Shared,
+            HandlerType::Workflow => Self::Workflow,
+        }
+    }
+
+    fn handler_type(self) -> HandlerType {
+        match self {
+            Self::Free => HandlerType::Free,
+            Self::Exclusive => HandlerType::Exclusive,
+            Self::Shared => HandlerType::Shared,
+            Self::Workflow => HandlerType::Workflow,
+        }
+    }
 }
 
 /// How an invocation stands.
@@ -377,6 +409,7 @@ impl InvocationRow {
             created_at: invocation.created_at,
             source: invocation.source.clone(),
             id: invocation.id.clone(),
+            turns: Turns::of(invocation.info.ty).into(),
         }
     }
 }
@@ -583,7 +616,10 @@ pub(super) fn read_invocation(
     };
     let raw = row.raw.as_ref().try_into();
     let raw = raw.map_err(|_| BadRow::new(Table::Invocations, "its id has another length"))?;
+    let turns = Turns::try_from(row.turns);
+    let turns = turns.map_err(|error| BadRow::new(Table::Invocations, error))?;
     let mut info = info(&row.service, &row.handler);
+    info.ty = turns.handler_type();
     if kind == Kind::Completed {
         // How long it is kept was decided when it ended.
         let retention = stands.expires_at.saturating_sub(stands.completed_at);

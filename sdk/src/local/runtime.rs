@@ -164,21 +164,9 @@ impl LocalRuntimeBuilder {
     pub async fn start(self) -> Result<LocalRuntime, LocalError> {
         let manifest = self.endpoint.manifest().clone();
         let manifest = manifest.map_err(LocalError::Endpoint)?;
-        let catalog = || {
-            let read = Catalog::read(&manifest, self.always_suspend);
-            read.map_err(|error| LocalError::Endpoint(error.to_string()))
-        };
         let store = Store::open(&self.path, self.fsync)?;
         let clock = core::clock();
-        let seed = seed_of(&store, clock.now())?;
-        let reader = Reader::new(store.clone(), Arc::new(catalog()?));
-        let version = ProtocolVersion::MAX;
-        let mut engine = Engine::new(catalog()?, version, seed, clock.now());
-        engine.collect_changes();
-        // No earlier run can have made as many: ids do not come twice.
-        let made = clock.now() << 20;
-        engine.attach_archive(Box::new(reader.clone()), reader.next_index()?, made);
-        engine.restore(reader.live()?);
+        let (engine, reader) = restored(&store, &manifest, self.always_suspend, clock.now())?;
 
         let listen = async |address| match TcpListener::bind(address).await {
             Ok(listener) => {
@@ -199,7 +187,7 @@ impl LocalRuntimeBuilder {
         let (fail, failure) = watch::channel(None);
         let host = Host {
             endpoint: self.endpoint,
-            version,
+            version: ProtocolVersion::MAX,
             clock: clock.clone(),
             inputs: inputs.downgrade(),
             runtime: tokio::runtime::Handle::current(),
@@ -328,6 +316,28 @@ impl LocalRuntime {
             None => Ok(()),
         }
     }
+}
+
+/// The engine as the store left it, ready to go on.
+pub(super) fn restored(
+    store: &Store,
+    manifest: &[u8],
+    always_suspend: bool,
+    now: u64,
+) -> Result<(Engine, Reader), LocalError> {
+    let catalog = || {
+        let read = Catalog::read(manifest, always_suspend);
+        read.map_err(|error| LocalError::Endpoint(error.to_string()))
+    };
+    let seed = seed_of(store, now)?;
+    let reader = Reader::new(store.clone(), Arc::new(catalog()?));
+    let mut engine = Engine::new(catalog()?, ProtocolVersion::MAX, seed, now);
+    engine.collect_changes();
+    // No earlier run can have made as many: ids do not come twice.
+    let made = now << 20;
+    engine.attach_archive(Box::new(reader.clone()), reader.next_index()?, made);
+    engine.restore(reader.live()?);
+    Ok((engine, reader))
 }
 
 /// The seed of this journal's ids, made when it is new.
