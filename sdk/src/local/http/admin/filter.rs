@@ -85,9 +85,8 @@ impl Filter {
     }
 
     pub(crate) fn admits(&self, invocation: &Invocation) -> bool {
-        let is = |wanted: &Option<String>, is: Option<&str>| {
-            wanted.is_none() || wanted.as_deref() == is
-        };
+        let is =
+            |wanted: &Option<String>, is: Option<&str>| wanted.is_none() || wanted.as_deref() == is;
         is(&self.service, Some(&invocation.service))
             && is(&self.handler, Some(&invocation.handler))
             && is(&self.key, invocation.key.as_deref())
@@ -165,8 +164,11 @@ pub(super) fn unescape(text: &str) -> Option<String> {
     let mut plain = Vec::with_capacity(text.len());
     while let Some(byte) = bytes.next() {
         plain.push(if byte == b'%' {
-            let digit =
-                |byte: Option<u8>| char::from(byte?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+            let digit = |byte: Option<u8>| {
+                char::from(byte?)
+                    .to_digit(16)
+                    .and_then(|digit| u8::try_from(digit).ok())
+            };
             digit(bytes.next())? << 4 | digit(bytes.next())?
         } else {
             byte
@@ -183,7 +185,9 @@ mod tests {
     fn a_query_is_read() {
         assert_eq!(Filter::read(""), Ok(Filter::default()));
         assert_eq!(
-            Filter::read("status=running,paused&service=S&handler=h&key=a%2Fb+%C3%A4&limit=1000&before=7&status="),
+            Filter::read(
+                "status=running,paused&service=S&handler=h&key=a%2Fb+%C3%A4&limit=1000&before=7&status="
+            ),
             Ok(Filter {
                 statuses: vec!["running", "paused"],
                 service: Some("S".into()),
@@ -199,13 +203,19 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_named() {
         for (query, says) in [
-            ("status=done", "status: there is no \"done\", only pending, scheduled, running, suspended, backing-off, paused, completed"),
+            (
+                "status=done",
+                "status: there is no \"done\", only pending, scheduled, running, suspended, backing-off, paused, completed",
+            ),
             ("limit=0", "limit: \"0\" is no number from 1 to 1000"),
             ("limit=1001", "limit: \"1001\" is no number from 1 to 1000"),
             ("limit=+5", "limit: \" 5\" is no number from 1 to 1000"),
             ("limit", "limit: \"\" is no number from 1 to 1000"),
             ("before=-1", "before: \"-1\" is no number"),
-            ("before=99999999999999999999999", "before: \"99999999999999999999999\" is no number"),
+            (
+                "before=99999999999999999999999",
+                "before: \"99999999999999999999999\" is no number",
+            ),
             ("key=%zz", "\"key=%zz\" is wrongly encoded"),
             ("key=%f", "\"key=%f\" is wrongly encoded"),
             ("key=%ff", "\"key=%ff\" is wrongly encoded"),
