@@ -25,27 +25,46 @@ mod page;
 mod row;
 mod time;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::Full;
 use serde::Serialize;
 use serde_json::{Value, json};
+use tokio::{net::TcpListener, sync::watch};
 
-use self::{
-    filter::{Filter, Part, pairs, shortened, unescape, unknown},
-    look::{Runtime, Stopped},
-};
+use self::filter::{Filter, Part, pairs, shortened, unescape, unknown};
 use crate::{
     engine::{Engine, does_not_exist, invocation::Status},
+    local::handle::{Handle, Stopped},
     protocol::message::Failure,
 };
 
 type Answer = Response<Full<Bytes>>;
+/// An answer that ends the work; boxed, as it seldom comes.
+type Refusal = Box<Answer>;
+
+/// Serves connections until `stop` says so. `hosts` are the names that the header `Host` may have besides addresses
+/// and `localhost`.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    handle: Handle,
+    hosts: Vec<String>,
+    stop: watch::Receiver<bool>,
+) {
+    let admin = Arc::new(Admin { handle, hosts });
+    let answer = move |request: Request<_>| {
+        let (admin, (head, _)) = (admin.clone(), request.into_parts());
+        async move { admin.respond(&head).await }
+    };
+    super::serve::serve(listener, stop, answer).await;
+}
 
 /// Serves the admin API of a runtime.
-#[derive(Clone, Debug)]
-pub(crate) struct Admin<R> {
-    runtime: R,
+#[derive(Debug)]
+struct Admin {
+    handle: Handle,
     /// Names of hosts besides addresses and `localhost`.
     hosts: Vec<String>,
 }
@@ -95,17 +114,12 @@ impl Operation {
     }
 }
 
-impl<R: Runtime> Admin<R> {
-    /// `hosts` are the names that the header `Host` may have besides addresses and `localhost`.
-    pub(crate) fn new(runtime: R, hosts: Vec<String>) -> Self {
-        Self { runtime, hosts }
-    }
-
+impl Admin {
     /// Answers a request. Total: whatever comes, an answer goes.
-    pub(crate) async fn respond(&self, head: &Parts) -> Answer {
+    async fn respond(&self, head: &Parts) -> Answer {
         let mut answer = match guard::check(&head.uri, &head.headers, &self.hosts) {
-            Ok(()) => self.answer(head).await.unwrap_or_else(|refused| refused),
-            Err(why) => fault(StatusCode::FORBIDDEN, &why),
+            Ok(()) => self.answer(head).await.unwrap_or_else(|refused| *refused),
+            Err(why) => *fault(StatusCode::FORBIDDEN, &why),
         };
         let headers = answer.headers_mut();
         headers.insert(
@@ -120,7 +134,7 @@ impl<R: Runtime> Admin<R> {
         answer
     }
 
-    async fn answer(&self, head: &Parts) -> Result<Answer, Answer> {
+    async fn answer(&self, head: &Parts) -> Result<Answer, Refusal> {
         let query = head.uri.query().unwrap_or_default();
         let path = head.uri.path();
         let segments: Option<Vec<_>> = path.split('/').skip(1).map(unescape).collect();
@@ -141,7 +155,7 @@ impl<R: Runtime> Admin<R> {
             ["state", service, key] if get => self.state(service, key).await,
             ["invocations"] if get => {
                 let filter = Filter::read(query).map_err(bad)?;
-                let listed = look::list(&self.runtime, filter).await.map_err(stopped)?;
+                let listed = look::list(&self.handle, filter).await.map_err(stopped)?;
                 Ok(json(&listed))
             }
             ["invocations", id] if get => self.invocation(id, query).await,
@@ -154,7 +168,7 @@ impl<R: Runtime> Admin<R> {
                 None if matches!(what, "purge-journal" | "restart-as-new") => {
                     Err(not_here(&format!("{what:?}")))
                 }
-                None => Err(empty(StatusCode::NOT_FOUND)),
+                None => Ok(empty(StatusCode::NOT_FOUND)),
             },
             ["query"] => Err(fault(
                 StatusCode::NOT_IMPLEMENTED,
@@ -170,11 +184,11 @@ impl<R: Runtime> Admin<R> {
                 | "cluster-health" | "openapi" | "services"),
                 ..,
             ] => Err(not_here(&format!("/{known}"))),
-            _ => Err(empty(StatusCode::NOT_FOUND)),
+            _ => Ok(empty(StatusCode::NOT_FOUND)),
         }
     }
 
-    async fn tell(&self, id: &str, operation: Operation, query: &str) -> Result<Answer, Answer> {
+    async fn tell(&self, id: &str, operation: Operation, query: &str) -> Result<Answer, Refusal> {
         for (name, value) in pairs(query).map_err(bad)? {
             match (operation, &*name, &*value) {
                 (Operation::Resume, "deployment", "keep" | "latest") => {}
@@ -190,7 +204,7 @@ impl<R: Runtime> Admin<R> {
     }
 
     /// The older form: what is not found, or cannot be done, is accepted all the same.
-    async fn delete(&self, id: &str, query: &str) -> Result<Answer, Answer> {
+    async fn delete(&self, id: &str, query: &str) -> Result<Answer, Refusal> {
         let mut operation = Operation::Cancel;
         for (name, value) in pairs(query).map_err(bad)? {
             operation = match (&*name, &*value) {
@@ -216,29 +230,26 @@ impl<R: Runtime> Admin<R> {
         }
     }
 
-    async fn operate(&self, id: &str, operation: Operation) -> Result<StatusCode, Answer> {
+    async fn operate(&self, id: &str, operation: Operation) -> Result<StatusCode, Refusal> {
         check_id(id)?;
         let id = id.to_owned();
-        let done = self.runtime.ask(move |engine| operation.apply(engine, &id));
+        let done = self.handle.ask(move |engine| operation.apply(engine, &id));
         done.await
             .map_err(stopped)?
             .map_err(|failure| refusal(&failure))
     }
 
-    async fn invocation(&self, id: &str, query: &str) -> Result<Answer, Answer> {
+    async fn invocation(&self, id: &str, query: &str) -> Result<Answer, Refusal> {
         check_id(id)?;
         let part = Part::read(query).map_err(bad)?;
-        match look::one(&self.runtime, id.to_owned(), part)
-            .await
-            .map_err(stopped)?
-        {
+        match look::one(&self.handle, id, part).await.map_err(stopped)? {
             Some(found) => Ok(json(&found)),
             None => Err(refusal(&does_not_exist(id))),
         }
     }
 
-    async fn services(&self, name: Option<&str>) -> Result<Answer, Answer> {
-        let all = self.runtime.ask(|engine| look::services(&engine.catalog));
+    async fn services(&self, name: Option<&str>) -> Result<Answer, Refusal> {
+        let all = self.handle.ask(|engine| look::services(&engine.catalog));
         let mut all = all.await.map_err(stopped)?;
         let Some(name) = name else {
             return Ok(json(&json!({ "services": all })));
@@ -253,9 +264,9 @@ impl<R: Runtime> Admin<R> {
         }
     }
 
-    async fn state(&self, service: &str, key: &str) -> Result<Answer, Answer> {
+    async fn state(&self, service: &str, key: &str) -> Result<Answer, Refusal> {
         let (service, key) = (service.to_owned(), key.to_owned());
-        let state = self.runtime.ask(move |engine| {
+        let state = self.handle.ask(move |engine| {
             let place = engine.find_place(&service, &key)?;
             // Cheap: the values are shared.
             Some(engine.keyed(place).state.clone())
@@ -266,7 +277,7 @@ impl<R: Runtime> Admin<R> {
 }
 
 /// As the server: what cannot be an id is another fault than an id of nobody.
-fn check_id(id: &str) -> Result<(), Answer> {
+fn check_id(id: &str) -> Result<(), Refusal> {
     let reason = match id.strip_prefix("inv_1") {
         Some(digits) if digits.len() == 33 && digits.is_ascii() => {
             let (partition, rest) = digits.split_at(11);
@@ -313,17 +324,17 @@ fn json(value: &impl Serialize) -> Answer {
     answer
 }
 
-fn fault(status: StatusCode, message: &str) -> Answer {
+fn fault(status: StatusCode, message: &str) -> Refusal {
     let mut answer = json(&json!({"message": message, "restate_code": Value::Null}));
     *answer.status_mut() = status;
-    answer
+    Box::new(answer)
 }
 
-fn bad(message: impl AsRef<str>) -> Answer {
+fn bad(message: impl AsRef<str>) -> Refusal {
     fault(StatusCode::BAD_REQUEST, message.as_ref())
 }
 
-fn refusal(failure: &Failure) -> Answer {
+fn refusal(failure: &Failure) -> Refusal {
     let code = u16::try_from(failure.code).ok();
     let status = code.and_then(|code| StatusCode::from_u16(code).ok());
     fault(
@@ -332,22 +343,22 @@ fn refusal(failure: &Failure) -> Answer {
     )
 }
 
-fn stopped(Stopped(why): Stopped) -> Answer {
+fn stopped(Stopped(why): Stopped) -> Refusal {
     fault(
         StatusCode::SERVICE_UNAVAILABLE,
         &format!("the runtime has stopped: {why}"),
     )
 }
 
-fn not_allowed(allow: &'static str) -> Answer {
+fn not_allowed(allow: &'static str) -> Refusal {
     let mut answer = empty(StatusCode::METHOD_NOT_ALLOWED);
-    answer
+    Box::new(answer)
         .headers_mut()
         .insert(header::ALLOW, HeaderValue::from_static(allow));
-    answer
+    Box::new(answer)
 }
 
-fn not_here(what: &str) -> Answer {
+fn not_here(what: &str) -> Refusal {
     let message = format!(
         "durably::local has no {what}: its services are those of the program that it runs in"
     );

@@ -2,3 +2,4 @@
 
 pub(super) mod admin;
 pub(super) mod ingress;
+mod serve;

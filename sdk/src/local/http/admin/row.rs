@@ -1,8 +1,6 @@
 //! An invocation as a row, its fields named as the columns of the server's table `sys_invocation`. What a row has no
 //! value for is left out, as the server does.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
 use super::{
@@ -11,15 +9,12 @@ use super::{
 };
 use crate::{
     engine::{
-        catalog::{HandlerType, ServiceType},
+        catalog::{Catalog, HandlerType, ServiceType},
         invocation::{Invocation, Running, Status, What},
         words,
     },
     wire::{Awaited, CANCEL, CommandMessage},
 };
-
-/// The services of today.
-pub(super) type Types = BTreeMap<String, ServiceType>;
 
 /// What one looks like from outside.
 #[derive(Debug, Default, Serialize)]
@@ -79,7 +74,7 @@ pub(super) struct Row {
 
 impl Row {
     /// Of one that has ended and was read without its records, what follows from these is left out.
-    pub(super) fn of(invocation: &Invocation, types: &Types) -> Self {
+    pub(super) fn of(invocation: &Invocation, catalog: &Catalog) -> Self {
         let entries = invocation.entries().count();
         let commands = invocation.entries().filter(|entry| entry.ty.is_command());
         let commands = commands.count();
@@ -100,7 +95,7 @@ impl Row {
             target_service_name: invocation.service.clone(),
             target_service_key: invocation.key.clone(),
             target_handler_name: invocation.handler.clone(),
-            target_service_ty: service_type(invocation, types),
+            target_service_ty: service_type(invocation, catalog),
             scope: invocation.scope.clone(),
             limit_key: invocation.limit_key.clone(),
             idempotency_key: invocation.idempotency_key.clone(),
@@ -204,8 +199,8 @@ fn last_failure(invocation: &Invocation) -> Option<String> {
     })
 }
 
-fn service_type(invocation: &Invocation, types: &Types) -> &'static str {
-    let known = types.get(&invocation.service).copied();
+fn service_type(invocation: &Invocation, catalog: &Catalog) -> &'static str {
+    let known = catalog.service(&invocation.service).map(|known| known.ty);
     let ty = known.unwrap_or(match invocation.info.ty {
         HandlerType::Free => ServiceType::Service,
         HandlerType::Workflow => ServiceType::Workflow,
