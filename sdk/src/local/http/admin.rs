@@ -351,11 +351,10 @@ fn stopped(Stopped(why): Stopped) -> Refusal {
 }
 
 fn not_allowed(allow: &'static str) -> Refusal {
-    let mut answer = empty(StatusCode::METHOD_NOT_ALLOWED);
-    Box::new(answer)
-        .headers_mut()
-        .insert(header::ALLOW, HeaderValue::from_static(allow));
-    Box::new(answer)
+    let mut answer = Box::new(empty(StatusCode::METHOD_NOT_ALLOWED));
+    let headers = answer.headers_mut();
+    headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+    answer
 }
 
 fn not_here(what: &str) -> Refusal {
