@@ -560,7 +560,7 @@ async fn serve<S, B>(
 
 /// The next connection. Errors of accepting never end a server: they belong to one connection, or
 /// pass once files are closed or memory is free.
-pub(crate) async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &TcpListener) -> TcpStream {
     let mut pause = Duration::from_millis(20);
     loop {
         match listener.accept().await {

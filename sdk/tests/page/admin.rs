@@ -138,8 +138,6 @@ async fn a_journal_is_told_in_parts() -> Result {
 async fn journal() -> Result {
     let world = World::start().await?;
     let id = world.send("Clerk/charge", 50).await?;
-    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
-    println!("{:#}", world.get("/invocations").await?);
     // While it runs, and when it has ended and is read from disk.
     for status in ["running", "completed"] {
         let one = world.reaches(&id, status).await?;

@@ -25,18 +25,19 @@ mod page;
 mod row;
 mod time;
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::Full;
+use hyper::{body::Incoming, service::service_fn};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::watch};
 
 use self::filter::{Filter, Part, pairs, shortened, unescape, unknown};
 use crate::{
-    engine::{Engine, does_not_exist, invocation::Status},
+    engine::{Engine, check_invocation_id, does_not_exist, invocation::Status},
     local::handle::{Handle, Stopped},
     protocol::message::Failure,
 };
@@ -51,14 +52,18 @@ pub(crate) async fn serve(
     listener: TcpListener,
     handle: Handle,
     hosts: Vec<String>,
-    stop: watch::Receiver<bool>,
+    mut stop: watch::Receiver<bool>,
 ) {
     let admin = Arc::new(Admin { handle, hosts });
-    let answer = move |request: Request<_>| {
+    let requests = service_fn(move |request: Request<Incoming>| {
         let (admin, (head, _)) = (admin.clone(), request.into_parts());
-        async move { admin.respond(&head).await }
+        async move { Ok::<_, Infallible>(admin.respond(&head).await) }
+    });
+    let stopped = async move {
+        // A sender that is gone means the same.
+        drop(stop.wait_for(|stop| *stop).await);
     };
-    super::serve::serve(listener, stop, answer).await;
+    crate::server::serve_other(listener, requests, stopped).await;
 }
 
 /// Serves the admin API of a runtime.
@@ -278,32 +283,10 @@ impl Admin {
 
 /// As the server: what cannot be an id is another fault than an id of nobody.
 fn check_id(id: &str) -> Result<(), Refusal> {
-    let reason = match id.strip_prefix("inv_1") {
-        Some(digits) if digits.len() == 33 && digits.is_ascii() => {
-            let (partition, rest) = digits.split_at(11);
-            let fits = number(partition).is_some_and(|number| number <= u128::from(u64::MAX));
-            if fits && number(rest).is_some() {
-                return Ok(());
-            }
-            "base62 decode error"
-        }
-        _ => "bad format",
-    };
-    Err(bad(format!(
-        "The request field 'invocation_id' is invalid. Reason: {reason}"
-    )))
-}
-
-/// A number in base 62.
-fn number(digits: &str) -> Option<u128> {
-    digits.bytes().try_fold(0u128, |number, digit| {
-        let value = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'z' => digit - b'a' + 10,
-            b'A'..=b'Z' => digit - b'A' + 36,
-            _ => return None,
-        };
-        number.checked_mul(62)?.checked_add(value.into())
+    check_invocation_id(id).map_err(|reason| {
+        bad(format!(
+            "The request field 'invocation_id' is invalid. Reason: {reason}"
+        ))
     })
 }
 

@@ -2,4 +2,3 @@
 
 pub(super) mod admin;
 pub(super) mod ingress;
-mod serve;
