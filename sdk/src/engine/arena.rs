@@ -64,6 +64,12 @@ impl<T> Arena<T> {
         self.items.iter().map(|(index, item)| (*index, &**item))
     }
 
+    /// Those with a smaller number, the greatest first.
+    pub(crate) fn before(&self, index: usize) -> impl Iterator<Item = (usize, &T)> {
+        let items = self.items.range(..index).rev();
+        items.map(|(index, item)| (*index, &**item))
+    }
+
     pub(crate) fn values(&self) -> impl DoubleEndedIterator<Item = &T> {
         self.items.values().map(|item| &**item)
     }

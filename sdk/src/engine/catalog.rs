@@ -189,6 +189,11 @@ impl Catalog {
         run.map(|(name, _)| &**name)
     }
 
+    /// All services with their names, sorted.
+    pub(crate) fn services(&self) -> impl Iterator<Item = (&str, &ServiceInfo)> {
+        self.0.iter().map(|(name, info)| (&**name, info))
+    }
+
     pub(crate) fn handler(&self, service: &str, handler: &str) -> Option<&HandlerInfo> {
         self.0.get(service)?.handlers.get(handler)
     }

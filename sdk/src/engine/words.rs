@@ -238,7 +238,7 @@ pub(crate) fn describe_command(command: &CommandMessage) -> String {
     }
 }
 
-fn commands(invocation: &Invocation) -> impl Iterator<Item = &CommandMessage> + Clone {
+pub(crate) fn commands(invocation: &Invocation) -> impl Iterator<Item = &CommandMessage> + Clone {
     invocation
         .records
         .iter()
@@ -249,7 +249,7 @@ fn commands(invocation: &Invocation) -> impl Iterator<Item = &CommandMessage> + 
 }
 
 /// The completion ids of a command: of the invocation id, and of the result.
-fn completions(command: &CommandMessage) -> (Option<u32>, Option<u32>) {
+pub(crate) fn completions(command: &CommandMessage) -> (Option<u32>, Option<u32>) {
     use CommandMessage as C;
     match command {
         C::GetLazyState(read) | C::GetPromise(read) | C::PeekPromise(read) => {
@@ -269,6 +269,9 @@ fn completions(command: &CommandMessage) -> (Option<u32>, Option<u32>) {
 fn describe_completion<'a>(commands: impl Iterator<Item = &'a CommandMessage>, id: u32) -> String {
     for command in commands {
         let (of_invocation, of_result) = completions(command);
+        if ![of_invocation, of_result].contains(&Some(id)) {
+            continue;
+        }
         let what = match command {
             CommandMessage::Call(call) => {
                 format!("call {}", address(&call.service, &call.key, &call.handler))
@@ -284,9 +287,7 @@ fn describe_completion<'a>(commands: impl Iterator<Item = &'a CommandMessage>, i
         if of_result == Some(id) {
             return what;
         }
-        if of_invocation == Some(id) {
-            return format!("the invocation id of {what}");
-        }
+        return format!("the invocation id of {what}");
     }
     format!("completion {id}")
 }

@@ -50,6 +50,10 @@ impl Reader {
         fault.take()
     }
 
+    pub(super) fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
     fn info(&self, service: &str, handler: &str) -> HandlerInfo {
         let known = self.catalog.handler(service, handler).cloned();
         // The code of today may serve it no longer.

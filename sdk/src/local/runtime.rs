@@ -72,6 +72,7 @@ pub struct LocalRuntimeBuilder {
     path: PathBuf,
     ingress: SocketAddr,
     admin: SocketAddr,
+    admin_hosts: Vec<String>,
     fsync: Fsync,
     always_suspend: bool,
 }
@@ -139,6 +140,15 @@ impl LocalRuntimeBuilder {
     /// Where operators and the page are served. Port 0 takes a free one. Default: `127.0.0.1:9070`.
     pub fn admin(mut self, address: impl Into<SocketAddr>) -> Self {
         self.admin = address.into();
+        self
+    }
+
+    /// A name under which browsers may open the page and the admin API, as of a proxy before it. Without any, they
+    /// are served under addresses and `localhost` only, and never to pages of another origin: so no web page that
+    /// somebody happens to visit can reach them (by cross-site requests, or by a name of its own that points here).
+    /// Who can reach the port can do everything: there is no login.
+    pub fn admin_host(mut self, name: impl Into<String>) -> Self {
+        self.admin_hosts.push(name.into());
         self
     }
 
@@ -225,6 +235,7 @@ impl LocalRuntimeBuilder {
         tasks.push(tokio::spawn(admin::serve(
             admin_listener,
             handle.clone(),
+            self.admin_hosts,
             stopping,
         )));
         tracing::info!(%ingress, %admin, path = %self.path.display(), "the local runtime runs");
@@ -261,6 +272,7 @@ impl LocalRuntime {
             path: DEFAULT_PATH.into(),
             ingress: (Ipv4Addr::LOCALHOST, INGRESS_PORT).into(),
             admin: (Ipv4Addr::LOCALHOST, ADMIN_PORT).into(),
+            admin_hosts: Vec::new(),
             fsync: Fsync::default(),
             always_suspend: false,
         }
