@@ -10,9 +10,7 @@ use super::core::{Core, Input};
 use crate::{
     engine::{
         Engine,
-        catalog::HandlerType,
         invocation::{CallerId, Index, Outcome, Waiter},
-        submit::Submitted,
     },
     protocol::message::Failure,
 };
@@ -21,17 +19,6 @@ use crate::{
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("the runtime has stopped: {0}")]
 pub(crate) struct Stopped(pub(crate) Arc<str>);
-
-/// An invocation that has ended.
-#[derive(Debug)]
-pub(crate) struct Reached {
-    pub(crate) id: String,
-    /// It was there before it was asked for.
-    pub(crate) already: bool,
-    /// It is the run of a workflow.
-    pub(crate) is_run: bool,
-    pub(crate) outcome: Outcome,
-}
 
 /// Asks the engine.
 #[derive(Clone, Debug)]
@@ -72,31 +59,18 @@ impl Handle {
     /// Finds or makes an invocation, and waits for its outcome. The invocation goes on if nobody does.
     pub(crate) async fn outcome(
         &self,
-        find: impl FnOnce(&mut Engine) -> Result<Submitted, Failure> + Send + 'static,
-    ) -> Result<Result<Reached, Failure>, Stopped> {
+        find: impl FnOnce(&mut Engine) -> Result<Index, Failure> + Send + 'static,
+    ) -> Result<Result<Outcome, Failure>, Stopped> {
         let (reply, answer) = oneshot::channel();
         let (register, registered) = oneshot::channel();
+        // Who asked may be gone by the time of an answer.
         let asks = move |core: &mut Core| {
-            let submitted = match find(&mut core.engine) {
-                Ok(submitted) => submitted,
+            let index = match find(&mut core.engine) {
+                Ok(index) => index,
                 Err(failure) => return core.reply(move || drop(reply.send(Err(failure)))),
             };
-            let index = submitted.index;
-            let invocation = &core.engine.invocations[index];
-            let (id, is_run) = (
-                invocation.id.clone(),
-                invocation.info.ty == HandlerType::Workflow,
-            );
-            let caller = core.call(Box::new(move |outcome| {
-                let reached = Reached {
-                    id,
-                    already: submitted.already,
-                    is_run,
-                    outcome,
-                };
-                drop(reply.send(Ok(reached)));
-            }));
-            drop(register.send((index, caller)));
+            let caller = core.call(Box::new(move |outcome| drop(reply.send(Ok(outcome)))));
+            let _ = register.send((index, caller));
             core.engine.wait_for(index, Waiter::Outside(caller));
         };
         self.send(Box::new(asks)).await?;

@@ -3,6 +3,7 @@
 use std::{
     fmt, io,
     net::{Ipv4Addr, SocketAddr},
+    panic::AssertUnwindSafe,
     path::PathBuf,
     sync::Arc,
     thread,
@@ -10,6 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot, watch},
@@ -63,6 +65,7 @@ pub struct LocalRuntime {
     /// Drops when the thread that writes has ended.
     thread_ended: oneshot::Receiver<()>,
     handle: Handle,
+    store: Store,
 }
 
 /// Options of a [`LocalRuntime`].
@@ -218,7 +221,11 @@ impl LocalRuntimeBuilder {
         let core = Core::new(engine, reader, clock);
         let stopped = stopping.clone();
         let mut tasks = vec![tokio::spawn(async move {
-            if let Err(reason) = core.run(taken, batches, gone, stopped).await {
+            let ran = AssertUnwindSafe(core.run(taken, batches, gone, stopped));
+            let ran = ran.catch_unwind().await;
+            let ran = ran.unwrap_or_else(|_| Err("its engine panicked".to_owned()));
+            if let Err(reason) = ran {
+                tracing::error!(%reason, "the local runtime stops");
                 fail.send_if_modified(|failure| {
                     let first = failure.is_none();
                     failure.get_or_insert_with(|| reason.into());
@@ -226,7 +233,7 @@ impl LocalRuntimeBuilder {
                 });
             }
         })];
-        tasks.push(tokio::spawn(tidy(store, stopping.clone())));
+        tasks.push(tokio::spawn(tidy(store.clone(), stopping.clone())));
         tasks.push(tokio::spawn(ingress::serve(
             ingress_listener,
             handle.clone(),
@@ -247,6 +254,7 @@ impl LocalRuntimeBuilder {
             tasks,
             thread_ended,
             handle,
+            store,
         })
     }
 
@@ -290,6 +298,15 @@ impl LocalRuntime {
         format!("http://{}", self.admin)
     }
 
+    /// What the journal takes on disk, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`LocalError::Store`] if its folder cannot be read.
+    pub fn size_on_disk(&self) -> Result<u64, LocalError> {
+        Ok(self.store.size()?)
+    }
+
     /// Ready once the runtime cannot go on: the journal cannot be written or read. What was acknowledged is on disk.
     pub async fn failed(&self) -> LocalError {
         let mut failure = self.failure.clone();
@@ -312,10 +329,11 @@ impl LocalRuntime {
             tasks,
             thread_ended,
             handle,
+            store,
             ..
         } = self;
         stop.send_replace(true);
-        drop(handle);
+        drop((handle, store));
         for task in tasks {
             // One that panicked has said so.
             drop(task.await);

@@ -36,7 +36,6 @@ use crate::{
         check_invocation_id,
         invocation::{Index, Outcome, Status},
         not_found,
-        submit::Submitted,
     },
     local::handle::Handle,
     protocol::message::Failure,
@@ -277,7 +276,7 @@ impl Ingress {
                             None,
                         ));
                     }
-                    Ok((Found::Waiting(seen), Some(submitted)))
+                    Ok((Found::Waiting(seen), Some(submitted.index)))
                 };
                 self.wait(find).await
             }
@@ -300,20 +299,18 @@ impl Ingress {
     /// Waits for an outcome, if the engine does not know at once what to say.
     async fn wait(
         &self,
-        find: impl FnOnce(&mut Engine) -> Result<(Found, Option<Submitted>), Failure> + Send + 'static,
+        find: impl FnOnce(&mut Engine) -> Result<(Found, Option<Index>), Failure> + Send + 'static,
     ) -> Result<Answer, Refusal> {
         let (say, mut said) = oneshot::channel();
         let outcome = self.handle.outcome(move |engine| {
-            let (found, submitted) = find(engine)?;
+            let (found, index) = find(engine)?;
             drop(say.send(found));
-            submitted.ok_or_else(not_found)
+            index.ok_or_else(not_found)
         });
         let reached = outcome.await?;
         match (said.try_recv(), reached) {
             (Ok(Found::Ended(ended)), _) => Ok(ended.into_answer()),
-            (Ok(Found::Waiting(seen)), Ok(reached)) => {
-                Ok(seen.ended(reached.outcome).into_answer())
-            }
+            (Ok(Found::Waiting(seen)), Ok(outcome)) => Ok(seen.ended(outcome).into_answer()),
             (_, Err(failure)) => Err(failure.into()),
             (Err(_), Ok(_)) => Err(Refusal::new(500, "the engine has found nothing")),
         }
@@ -326,11 +323,7 @@ impl Ingress {
             Ask::Attach => {
                 let find = move |engine: &mut Engine| {
                     Ok(match find(engine, &which) {
-                        Some(index) => {
-                            let already = true;
-                            let submitted = Submitted { index, already };
-                            (Found::Waiting(Seen::of(engine, index)), Some(submitted))
-                        }
+                        Some(index) => (Found::Waiting(Seen::of(engine, index)), Some(index)),
                         None => (Found::Ended(Ended::nobody(id_of(engine, which))), None),
                     })
                 };
