@@ -6,7 +6,8 @@ use durably::admin::AdminClient;
 use serde_json::json;
 
 use crate::{
-    load::{Answer, Driver, Result, decode},
+    ledger::Answer,
+    load::{Driver, Result, decode},
     random::Random,
     services::{REFUSED, THREE, now},
     traces::Traces,

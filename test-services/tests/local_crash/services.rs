@@ -12,7 +12,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use durably::{ServiceDefinition, StateKey, prelude::*};
+use durably::{Service, ServiceDefinition, StateKey, prelude::*};
 use serde::{Deserialize, Serialize};
 
 /// Which closures were executed, in the order in which they were, and by which process.

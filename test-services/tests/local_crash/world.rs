@@ -156,7 +156,7 @@ impl World {
     pub(crate) async fn kill_again_and_again(&self, random: &mut Random, end: Instant) {
         let mut pause = random.millis(200, 1_000);
         loop {
-            tokio::time::sleep_until((Instant::now() + pause).min(end.into())).await;
+            tokio::time::sleep_until((Instant::now() + pause).min(end).into()).await;
             if Instant::now() >= end {
                 break;
             }
@@ -217,8 +217,9 @@ impl World {
         let mut rows = Vec::new();
         let mut before = String::new();
         loop {
-            let page = self.get(&format!("/invocations?limit=1000{query}{before}"));
-            let page: Value = serde_json::from_str(&page.await?).map_err(|e| e.to_string())?;
+            let path = format!("/invocations?limit=1000{query}{before}");
+            let page = self.get(&path).await?;
+            let page: Value = serde_json::from_str(&page).map_err(|e| e.to_string())?;
             rows.extend(page["invocations"].as_array().cloned().unwrap_or_default());
             match page["next"].as_u64() {
                 Some(next) => before = format!("&before={next}"),

@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
+#[allow(unused_imports, reason = "not every test needs all of it")]
 pub(crate) use self::{
     jobs::{Blocked, block},
     programs::VARIABLE,
