@@ -41,6 +41,9 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(120);
 /// How long the checks may take after that.
 const CHECK_LIMIT: Duration = Duration::from_secs(180);
 
+/// How many jobs are at work at any moment.
+const WORKERS: u64 = 48;
+
 /// How many handlers are blocked, besides the load, when a process is told to end.
 const BLOCKED: usize = 40;
 
@@ -225,7 +228,7 @@ async fn scenario(
 ) -> (Vec<String>, String) {
     let started = Instant::now();
     let end = started + time;
-    let load = Load::start(driver, random);
+    let load = Load::start(driver, WORKERS, random);
     let proxy = world.proxy.as_ref().filter(|_| plan.bad_network);
     proxy.inspect(|proxy| proxy.turn_foul());
     let (mut for_services, mut for_server, mut for_rolls) =

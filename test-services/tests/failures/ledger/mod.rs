@@ -12,7 +12,8 @@ use bytes::Bytes;
 use durably::test_server::IngressRequest;
 
 pub(crate) use self::check::check;
-pub(crate) use self::records::{Records, failed_attempts, matches_of};
+#[allow(unused_imports, reason = "not every test needs all of it")]
+pub(crate) use self::records::{Records, failed_attempts, is_due_failure, matches_of};
 
 /// What a request has come to.
 #[derive(Clone, Debug, PartialEq)]

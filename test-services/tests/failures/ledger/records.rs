@@ -108,28 +108,11 @@ impl Records {
         for row in self.rows(server, sql).await {
             self.failed += 1;
             let text = |name: &str| row[name].as_str().unwrap_or_default();
-            let failure = text("completion_failure");
-            let target = text("target");
-            if is_mismatch(failure) {
+            if is_mismatch(text("completion_failure")) {
                 self.mismatches += 1;
             }
-            let due = ledger.failures.get(text("idempotency_key"));
-            let well = match due {
-                Some(message) => {
-                    by_key += 1;
-                    failure.starts_with(&format!("[500] {message}"))
-                }
-                None if target.starts_with("Failing/") => {
-                    target.ends_with("/terminallyFailingCall")
-                        && failure.starts_with("[500] fails by design")
-                }
-                None => {
-                    (target.starts_with("CancelTestBlockingService/")
-                        || target.starts_with("AwakeableHolder/"))
-                        && failure.starts_with("[409]")
-                }
-            };
-            if !well {
+            by_key += usize::from(ledger.failures.contains_key(text("idempotency_key")));
+            if !is_due_failure(&row, ledger) {
                 self.problems.push(format!("ended as a failure: {row}"));
             }
         }
@@ -137,6 +120,24 @@ impl Records {
             let due = ledger.failures.len();
             let problem = format!("{by_key} requests have failed, there should be {due}");
             self.problems.push(problem);
+        }
+    }
+}
+
+/// Whether this invocation had to end as the failure that it did.
+pub(crate) fn is_due_failure(row: &Value, ledger: &Ledger) -> bool {
+    let text = |name: &str| row[name].as_str().unwrap_or_default();
+    let (failure, target) = (text("completion_failure"), text("target"));
+    match ledger.failures.get(text("idempotency_key")) {
+        Some(message) => failure.starts_with(&format!("[500] {message}")),
+        None if target.starts_with("Failing/") => {
+            target.ends_with("/terminallyFailingCall")
+                && failure.starts_with("[500] fails by design")
+        }
+        None => {
+            (target.starts_with("CancelTestBlockingService/")
+                || target.starts_with("AwakeableHolder/"))
+                && failure.starts_with("[409]")
         }
     }
 }

@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
+#[allow(unused_imports, reason = "not every test needs all of it")]
 pub(crate) use self::{
     jobs::{Blocked, block},
     programs::VARIABLE,
@@ -29,9 +30,6 @@ use crate::{
     ledger::{Answer, Asked, Ledger, Submitted},
     random::Random,
 };
-
-/// How many jobs are at work at any moment.
-const WORKERS: u64 = 48;
 
 /// How long one try of a request may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -42,7 +40,7 @@ const IMPATIENCE: Duration = Duration::from_millis(30);
 
 /// A request that was not answered before the deadline of the scenario.
 #[derive(Debug)]
-pub(crate) struct Stuck(String);
+pub(crate) struct Stuck(pub(crate) String);
 
 pub(crate) type Result<T = ()> = std::result::Result<T, Stuck>;
 
@@ -93,17 +91,26 @@ impl Driver {
         self.stopped.store(true, Relaxed);
     }
 
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Relaxed)
+    }
+
+    /// A job has come to its end.
+    pub(crate) fn count_job(&self) {
+        self.jobs.fetch_add(1, Relaxed);
+    }
+
     /// A name that no other job has.
-    fn name(&self, prefix: &str) -> String {
+    pub(crate) fn name(&self, prefix: &str) -> String {
         format!("{prefix}{}", self.names.fetch_add(1, Relaxed))
     }
 
-    fn problem(&self, problem: String) {
+    pub(crate) fn problem(&self, problem: String) {
         self.ledger().problems.push(problem);
     }
 
     /// Whether there is time left to wait for this.
-    fn check_time(&self, what: &str) -> Result {
+    pub(crate) fn check_time(&self, what: &str) -> Result {
         if Instant::now() > self.give_up {
             return Err(Stuck(what.to_owned()));
         }
@@ -115,7 +122,7 @@ impl Driver {
         self.ask_as(&self.name("key-"), request).await
     }
 
-    async fn ask_as(&self, key: &str, request: IngressRequest) -> Result<Answer> {
+    pub(crate) async fn ask_as(&self, key: &str, request: IngressRequest) -> Result<Answer> {
         let request = request.idempotency_key(key);
         self.ledger().keys += 1;
         let answer = self.answer(&request).await?;
@@ -129,7 +136,10 @@ impl Driver {
 
     /// [`ask`](Self::ask) for what must go well; the output as JSON. A failure is a problem, and gives
     /// nothing.
-    async fn must<T: DeserializeOwned>(&self, request: IngressRequest) -> Result<Option<T>> {
+    pub(crate) async fn must<T: DeserializeOwned>(
+        &self,
+        request: IngressRequest,
+    ) -> Result<Option<T>> {
         let described = format!("{request:?}");
         let answer = self.ask(request).await?;
         let decoded = decode(&answer);
@@ -155,7 +165,11 @@ impl Driver {
 
     /// Sends a request until it is accepted, and enters the invocation's id. Without a key it must be
     /// one to a workflow.
-    async fn submit(&self, key: Option<&str>, request: IngressRequest) -> Result<Option<String>> {
+    pub(crate) async fn submit(
+        &self,
+        key: Option<&str>,
+        request: IngressRequest,
+    ) -> Result<Option<String>> {
         let request = match key {
             Some(key) => {
                 self.ledger().keys += 1;
@@ -191,7 +205,7 @@ impl Driver {
     }
 
     /// Waits for what an invocation comes to, and enters it.
-    async fn join(&self, id: &str) -> Result<Answer> {
+    pub(crate) async fn join(&self, id: &str) -> Result<Answer> {
         let answer = self.attach(id).await?;
         let mut ledger = self.ledger();
         ledger.attached.push((id.to_owned(), answer.clone()));
@@ -214,7 +228,7 @@ impl Driver {
 
     /// Tries until there is an answer of the invocation's. Whatever else comes (no connection, no
     /// partition's leader, no answer in time) is tried again.
-    async fn insist<T, F>(
+    pub(crate) async fn insist<T, F>(
         &self,
         what: &str,
         attempt: impl Fn() -> F,
@@ -269,9 +283,10 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    pub(crate) fn start(driver: &Arc<Driver>, random: &mut Random) -> Self {
+    /// So many workers, each with a job at any moment.
+    pub(crate) fn start(driver: &Arc<Driver>, count: u64, random: &mut Random) -> Self {
         let mut workers = JoinSet::new();
-        for worker in 0..WORKERS {
+        for worker in 0..count {
             workers.spawn(work(Arc::clone(driver), worker, random.fork()));
         }
         Self { workers }
@@ -286,11 +301,11 @@ impl Load {
 }
 
 async fn work(driver: Arc<Driver>, worker: u64, mut random: Random) {
-    while !driver.stopped.load(Relaxed) {
+    while !driver.is_stopped() {
         if let Err(Stuck(what)) = jobs::any(&driver, worker, &mut random).await {
             driver.problem(format!("never answered: {what}"));
             return;
         }
-        driver.jobs.fetch_add(1, Relaxed);
+        driver.count_job();
     }
 }
