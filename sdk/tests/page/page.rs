@@ -212,7 +212,7 @@ async fn drawn() -> Result {
             "Attempt 1",
             "run `fee`\nrun `fee`: 5",
             "sleep 300ms\nsleep",
-            "call Clerk/add([50,5])\ncall Clerk/add: 55",
+            "call Clerk/add([50,5])open\ncall Clerk/add: 55",
             "output 55",
             "ended with 55",
         ]
@@ -253,6 +253,22 @@ async fn drawn() -> Result {
         ),
         ("50".into(), "55".into())
     );
+
+    browser.click("#even").await?;
+    holds(
+        &browser,
+        "document.querySelector('#even').getAttribute('aria-pressed') === 'true'",
+    )
+    .await?;
+    assert_eq!(timeline(&browser).await?.len(), told.len());
+    // From a call to what it has called.
+    browser.click("#timeline a:not([hidden])").await?;
+    holds(
+        &browser,
+        "document.querySelector('#target').innerText === 'Clerk/add'",
+    )
+    .await?;
+    assert_eq!(text(&browser, "#input").await?, "[50,5]");
 
     // A failed attempt, and what follows it.
     let id = world.send("Clerk/fail", Value::Null).await?;
