@@ -54,11 +54,12 @@ async fn holds(browser: &Browser, expression: &str) -> Result {
 }
 
 fn is_said(lines: &[[String; 3]], status: &str, target: &str, says: &str) {
-    let mut lines_of = lines.iter().filter(|[_, found, _]| found == target);
-    let said = lines_of
-        .next()
-        .is_some_and(|line| line[0] == status && line[2].contains(says));
-    assert!(said, "{status} {target}: {says}\n{lines:#?}");
+    let said =
+        |line: &[String; 3]| line[0] == status && line[1] == target && line[2].contains(says);
+    assert!(
+        lines.iter().any(said),
+        "{status} {target}: {says}\n{lines:#?}"
+    );
 }
 
 #[tokio::test]
@@ -121,8 +122,8 @@ async fn listed() -> Result {
         Ok((targets(&browser).await? == ["Desk/ada/wait"]).then_some(()))
     })
     .await?;
-    browser.write("#status", "all").await?;
-    browser.write("#service", "Desk").await?;
+    browser.click("#status option:first-child").await?;
+    browser.click("#service option[value=Desk]").await?;
     eventually("two are at the desk", async || {
         Ok((targets(&browser).await? == ["Desk/ada/wait"; 2]).then_some(()))
     })
@@ -209,9 +210,9 @@ async fn drawn() -> Result {
         first_words,
         [
             "Attempt 1",
-            "run `fee`\n← run `fee`: 5",
-            "sleep 300ms\n← sleep",
-            "call Clerk/add([50,5])\n← call Clerk/add: 55",
+            "run `fee`\nrun `fee`: 5",
+            "sleep 300ms\nsleep",
+            "call Clerk/add([50,5])open\ncall Clerk/add: 55",
             "output 55",
             "ended with 55",
         ]
@@ -252,6 +253,22 @@ async fn drawn() -> Result {
         ),
         ("50".into(), "55".into())
     );
+
+    browser.click("#even").await?;
+    holds(
+        &browser,
+        "document.querySelector('#even').getAttribute('aria-pressed') === 'true'",
+    )
+    .await?;
+    assert_eq!(timeline(&browser).await?.len(), told.len());
+    // From a call to what it has called.
+    browser.click("#timeline a:not([hidden])").await?;
+    holds(
+        &browser,
+        "document.querySelector('#target').innerText === 'Clerk/add'",
+    )
+    .await?;
+    assert_eq!(text(&browser, "#input").await?, "[50,5]");
 
     // A failed attempt, and what follows it.
     let id = world.send("Clerk/fail", Value::Null).await?;

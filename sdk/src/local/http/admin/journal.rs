@@ -38,6 +38,9 @@ pub(super) struct Event {
     /// Of a command: the completion that it waits for. Of a completion: its own id.
     #[serde(skip_serializing_if = "Option::is_none")]
     completion_id: Option<u32>,
+    /// Of a call: the completion that says which invocation it made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    invocation_completion_id: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     signal_id: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,7 +48,7 @@ pub(super) struct Event {
     /// When it is to come to an end: of a sleep, and of a pause before the next attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     until: Option<u64>,
-    /// The invocation that a call made.
+    /// The invocation that a call made, in the completion that says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     invocation: Option<String>,
 }
@@ -115,6 +118,7 @@ fn event(
         text: String::new(),
         failed: false,
         completion_id: None,
+        invocation_completion_id: None,
         signal_id: None,
         signal_name: None,
         until: None,
@@ -125,7 +129,7 @@ fn event(
             event.kind = "issued";
             event.ty = message.ty.to_string();
             event.text = words::describe_issued(command, record.at);
-            event.completion_id = completions(command).1;
+            (event.invocation_completion_id, event.completion_id) = completions(command);
             match &**command {
                 CommandMessage::Sleep(sleep) => event.until = Some(sleep.wake_up_time),
                 CommandMessage::Output(output) => event.failed = output.failure.is_some(),

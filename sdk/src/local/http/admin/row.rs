@@ -158,6 +158,9 @@ fn status_text(invocation: &Invocation) -> String {
             awaiting: Some(awaited),
             ..
         }) => ("waits for", awaited),
+        Status::Scheduled(at) => return format!("begins at {}", moment(*at)),
+        Status::BackingOff(at) => return format!("tries again at {}", moment(*at)),
+        Status::Paused => return "paused".to_owned(),
         _ => return words::describe_status(invocation),
     };
     let text = brief_awaited(words::commands(invocation), awaited);
