@@ -7,7 +7,7 @@ use std::{
     fs::OpenOptions,
     io,
     ops::Bound,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -33,7 +33,7 @@ const TOO_LONG_LOG: u32 = 8 * LONG_LOG;
 /// How long a statement waits for another connection's lock: they are held for a moment only.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a commit waits for readers of the log before it begins anew: another commit may do so as well.
-const SHORT_PATIENCE: Duration = Duration::from_millis(20);
+const SHORT_PATIENCE: Duration = Duration::from_millis(5);
 /// The same when the log is too long.
 const LONG_PATIENCE: Duration = Duration::from_secs(1);
 /// Connections for reading that are kept open.
@@ -79,7 +79,7 @@ impl Database {
             }
             StoreError::from_database(&path, error)
         };
-        let mut connection = connect(&path).map_err(error)?;
+        let mut connection = connect(&path, OpenFlags::SQLITE_OPEN_CREATE).map_err(error)?;
         // These two only count before the first table is made.
         connection
             .pragma_update(None, "page_size", PAGE_BYTES)
@@ -104,7 +104,7 @@ impl Database {
                 Ok(())
             }))
             .map_err(error)?;
-        let checkpointer = connect(&path).map_err(error)?;
+        let checkpointer = connect(&path, OpenFlags::empty()).map_err(error)?;
         settings(&checkpointer, fsync).map_err(error)?;
         let database = Self {
             log: folder.log(),
@@ -338,7 +338,7 @@ impl Database {
         let kept = lock(&self.readers).pop();
         let connection = match kept {
             Some(connection) => connection,
-            None => connect(&self.path)
+            None => connect(&self.path, OpenFlags::empty())
                 .and_then(|connection| {
                     connection.pragma_update(None, "query_only", true)?;
                     connection.pragma_update(None, "cell_size_check", true)?;
@@ -374,11 +374,9 @@ impl Database {
     }
 }
 
-fn connect(path: &std::path::Path) -> rusqlite::Result<Connection> {
+fn connect(path: &Path, more: OpenFlags) -> rusqlite::Result<Connection> {
     // No mutex: a connection is always one thread's.
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_CREATE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | more;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(PATIENCE)?;
     connection.set_prepared_statement_cache_capacity(256);

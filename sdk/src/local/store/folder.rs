@@ -3,8 +3,8 @@
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Read, Write as _},
-    path::{Path, PathBuf},
+    io::{self, Read, Seek, Write as _},
+    path::{self, Path, PathBuf},
 };
 
 use super::StoreError;
@@ -23,6 +23,8 @@ pub(super) struct Folder {
 
 impl Folder {
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        // A name from the root on means the same in another working directory, and to the database.
+        let path = &path::absolute(path).map_err(|error| io_error(path, error))?;
         let error = |error| io_error(path, error);
         make(path).map_err(error)?;
         let mut lock = OpenOptions::new()
@@ -83,7 +85,11 @@ impl Folder {
         }
         let say = || {
             sync_folder(&self.path)?;
-            (&self.lock).write_all(CREATED)?;
+            // Saying so may have been cut short before.
+            let mut lock = &self.lock;
+            lock.set_len(0)?;
+            lock.rewind()?;
+            lock.write_all(CREATED)?;
             self.lock.sync_all()
         };
         say().map_err(|error| self.error(error))
@@ -107,17 +113,16 @@ impl Folder {
     }
 }
 
-/// Makes a folder and those above it, so that a power cut does not take them.
+/// Makes a folder and those above it, such that a power cut does not take them.
 fn make(path: &Path) -> io::Result<()> {
     let missing: Vec<&Path> = path
         .ancestors()
-        .take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists())
+        .take_while(|folder| !folder.exists())
         .collect();
     fs::create_dir_all(path)?;
     for folder in missing.into_iter().rev() {
-        match folder.parent() {
-            Some(above) if !above.as_os_str().is_empty() => sync_folder(above)?,
-            _ => sync_folder(Path::new("."))?,
+        if let Some(above) = folder.parent() {
+            sync_folder(above)?;
         }
     }
     Ok(())

@@ -178,8 +178,10 @@ impl Store {
             return Ok(());
         }
         let log_is_long = self.inner.database.commit(writes)?;
-        if let Some((sync, delay)) = &self.inner.sync {
-            sync.ring(Instant::now() + *delay);
+        if let Some((sync, delay)) = &self.inner.sync
+            && let Some(due) = Instant::now().checked_add(*delay)
+        {
+            sync.ring(due);
         }
         if log_is_long {
             self.inner.checkpoint.ring(Instant::now());

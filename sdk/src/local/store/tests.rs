@@ -50,7 +50,7 @@ fn entries(number: u64, place: usize) -> Vec<(Vec<u8>, Bytes)> {
         .wrapping_mul(0x9E37_79B9_7F4A_7C15);
     (0..mixed % 7)
         .map(|at| {
-            let length = if mixed % 5 == 0 && at == 0 {
+            let length = if at == 0 && mixed.is_multiple_of(5) {
                 150_000
             } else {
                 50 + (mixed >> 20) % 300

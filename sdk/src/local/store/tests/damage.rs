@@ -147,6 +147,34 @@ fn a_database_that_has_vanished_is_not_begun_anew() {
 }
 
 #[test]
+fn an_opening_that_was_cut_short_is_made_up_for() {
+    for said in ["", "a store o"] {
+        // What the database has done until then: nothing, its file, its first page.
+        for done in 0..3 {
+            let folder = tempfile::tempdir().unwrap();
+            fs::write(folder.path().join("lock"), said).unwrap();
+            let file = folder.path().join("store.db");
+            match done {
+                0 => {}
+                1 => fs::write(&file, []).unwrap(),
+                _ => Connection::open(&file)
+                    .unwrap()
+                    .pragma_update(None, "journal_mode", "WAL")
+                    .unwrap(),
+            }
+            for number in 0..3 {
+                let store = Store::open(folder.path(), Fsync::Always).unwrap();
+                assert_eq!(last_batch(&store), u64::checked_sub(number, 1));
+                store.commit(&batch(number)).unwrap();
+            }
+            fs::remove_file(&file).unwrap();
+            let error = Store::open(folder.path(), Fsync::Always).unwrap_err();
+            assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+        }
+    }
+}
+
+#[test]
 fn a_database_of_another_program_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("store.db");
