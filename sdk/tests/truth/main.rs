@@ -113,6 +113,7 @@ impl Suite<On> {
         self.scenario_on(columns, name, scenario);
     }
 
+    /// Adds one for the columns that it names; the first is what the others are compared with.
     #[track_caller]
     fn scenario_on(
         &mut self,
@@ -124,9 +125,10 @@ impl Suite<On> {
             block_on(async {
                 let seen = play(name, on, &scenario).await?;
                 let mut reasons = seen.wrong;
-                if on != On::Memory {
+                let first = columns[0];
+                if on != first {
                     let name = format!("{name}-beside-{}", on.name());
-                    let first = play(&name, On::Memory, &scenario).await?;
+                    let first = play(&name, first, &scenario).await?;
                     reasons.extend(difference(&first.lines, &seen.lines));
                 }
                 if reasons.is_empty() {
