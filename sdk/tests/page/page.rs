@@ -217,7 +217,7 @@ async fn drawn() -> Result {
             "ended with 55",
         ]
     );
-    // The bar of the sleep is most of the time, and follows the run's.
+    // The bar of the sleep is much of the time, also where all else is slow, and follows the run's.
     let bars = browser
         .run(
             "return Array.from(document.querySelectorAll('#timeline .lane'), lane => {
@@ -233,7 +233,7 @@ async fn drawn() -> Result {
         "the attempt is nearly all: {bars:?}"
     );
     assert!(
-        bars[2][1] > 0.2 && bars[2][0] >= bars[1][0],
+        bars[2][1] > 0.05 && bars[2][0] >= bars[1][0],
         "the sleep: {bars:?}"
     );
     assert!(
