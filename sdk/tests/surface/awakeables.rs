@@ -1,0 +1,6 @@
+//! To come.
+
+use crate::exchange::Http;
+use crate::table::Suite;
+
+pub(crate) fn cases(_suite: &mut Suite<Http>) {}

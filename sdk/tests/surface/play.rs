@@ -1,0 +1,204 @@
+//! A case as it plays on one backend: it asks, and what it sees is written down.
+//!
+//! In: requests. Out: lines that must be the same on every backend. All of an answer is in them, status,
+//! headers and body, except what differs by nature: ids are numbered in the order in which they are seen,
+//! times become distances from now, the date is left out.
+
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+
+use jiff::Timestamp;
+use tokio::task::JoinHandle;
+
+use crate::exchange::{Answer, Ask, Http, raw, shown};
+use crate::services::noted;
+
+/// Where answers may differ, and why. Each is used by name.
+pub(crate) const EXCEPTIONS: [(&str, &str); 2] = [
+    (
+        "the order of services",
+        "the server lists them in the order of a hash table, which is another one at each start",
+    ),
+    (
+        "scopes need no setting",
+        "the server takes scopes only if they are enabled, and is compared with them enabled; the local \
+         runtime always takes them",
+    ),
+];
+
+/// One case on one backend.
+pub(crate) struct Play {
+    pub(crate) address: SocketAddr,
+    pub(crate) http: Http,
+    /// The case and the version of HTTP: keys of cases are their own.
+    tag: String,
+    /// The same for each backend, for what handlers note in this process.
+    backend: &'static str,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    lines: Vec<String>,
+    ids: Vec<String>,
+}
+
+impl Play {
+    pub(crate) fn new(address: SocketAddr, http: Http, tag: String, backend: &'static str) -> Self {
+        Self {
+            address,
+            http,
+            tag,
+            backend,
+            seen: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn into_lines(self) -> Vec<String> {
+        let seen = self.seen.into_inner();
+        seen.unwrap_or_else(PoisonError::into_inner).lines
+    }
+
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.lock(|seen| seen.lines.clone())
+    }
+
+    fn lock<T>(&self, look: impl FnOnce(&mut Seen) -> T) -> T {
+        look(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A key that no other case has.
+    pub(crate) fn key(&self, name: &str) -> String {
+        format!("{}-{name}", self.tag)
+    }
+
+    /// What a handler noted that was asked with [`Self::note`].
+    pub(crate) async fn noted(&self, name: &str) -> String {
+        noted(&self.note(name)).await
+    }
+
+    /// The name under which a handler shall note something.
+    pub(crate) fn note(&self, name: &str) -> String {
+        format!("{}-{}-{name}", self.tag, self.backend)
+    }
+
+    /// Makes a request, and sees the answer.
+    pub(crate) async fn see(&self, ask: Ask) -> Answer {
+        let label = ask.to_string();
+        let answer = ask.send(self.address, self.http).await;
+        self.saw(&label, &answer);
+        answer
+    }
+
+    /// Makes a request whose answer is seen later, or never.
+    pub(crate) fn begin(&self, ask: Ask) -> JoinHandle<Answer> {
+        tokio::spawn(ask.send(self.address, self.http))
+    }
+
+    /// Makes a request, and sees the answer after a change that an exception allows.
+    pub(crate) async fn see_but(
+        &self,
+        exception: &str,
+        ask: Ask,
+        same: impl FnOnce(&str) -> String,
+    ) {
+        assert!(EXCEPTIONS.iter().any(|(name, _)| *name == exception));
+        let label = ask.to_string();
+        let mut answer = ask.send(self.address, self.http).await;
+        answer.body = same(&shown(&answer.body)).into();
+        self.saw(&label, &answer);
+    }
+
+    /// Sees bytes over HTTP/1.1 as they are, but for the date.
+    pub(crate) async fn see_raw(&self, bytes: &[u8]) {
+        let answer = raw(self.address, bytes).await;
+        let text = shown(&answer);
+        let lines = text.lines().filter(|line| !line.starts_with("date: "));
+        let text = lines.collect::<Vec<_>>().join(" | ");
+        self.write(&format!("{} → {text}", bytes.escape_ascii()));
+    }
+
+    /// Writes an answer down.
+    pub(crate) fn saw(&self, label: &str, answer: &Answer) {
+        let mut headers: Vec<_> = (answer.headers.iter())
+            .filter(|(name, _)| *name != "date")
+            .map(|(name, value)| {
+                let value = shown(value.as_bytes());
+                match name.as_str() {
+                    "idempotency-expires" => format!("{name}: {}", distance(&value)),
+                    _ => format!("{name}: {value}"),
+                }
+            })
+            .collect();
+        headers.sort_unstable();
+        let (headers, body) = (headers.join("; "), with_distance(&shown(&answer.body)));
+        self.write(&format!("{label} → {} [{headers}] {body}", answer.status));
+    }
+
+    fn write(&self, line: &str) {
+        self.lock(|seen| {
+            let line = numbered(&mut seen.ids, line);
+            let line = line.replace(self.backend, "BACKEND");
+            seen.lines.push(line);
+        });
+    }
+}
+
+/// Invocations' and awakeables' ids as numbers.
+fn numbered(ids: &mut Vec<String>, line: &str) -> String {
+    let mut text = String::new();
+    let mut rest = line;
+    while let Some(at) = rest
+        .find("inv_1")
+        .into_iter()
+        .chain(rest.find("sign_1"))
+        .min()
+    {
+        text.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '-');
+        let id = &rest[..end.unwrap_or(rest.len())];
+        rest = &rest[id.len()..];
+        // Those that a case made up are the same everywhere, and too short or long.
+        if id.len() != 38 && id.len() != 44 {
+            text.push_str(id);
+            continue;
+        }
+        let known = ids.iter().position(|known| known == id);
+        let number = known.unwrap_or_else(|| {
+            ids.push(id.to_owned());
+            ids.len() - 1
+        });
+        let kind = id.split('_').next().unwrap_or_default();
+        text.push_str(&format!("{kind}#{number}"));
+    }
+    text + rest
+}
+
+/// How far away a moment is, to ten seconds, and how it is written.
+fn distance(text: &str) -> String {
+    let Ok(moment) = text.parse::<Timestamp>() else {
+        return format!("no moment: {text}");
+    };
+    let seconds = moment.as_second() - Timestamp::now().as_second();
+    let tens = (seconds + 5).div_euclid(10) * 10;
+    let mut form: String = text
+        .chars()
+        .map(|c| if c.is_ascii_digit() { '#' } else { c })
+        .collect();
+    // Whole seconds are written without a fraction.
+    if let Some(at) = form.find(".###+") {
+        form.replace_range(at..at + 4, "");
+    }
+    format!("in {tens} s, as {form}")
+}
+
+/// The same for the moment in the answer to a send.
+fn with_distance(body: &str) -> String {
+    const FIELD: &str = "\"executionTime\":\"";
+    let Some((before, after)) = body.split_once(FIELD) else {
+        return body.to_owned();
+    };
+    let (time, after) = after.split_once('"').unwrap_or((after, ""));
+    format!("{before}{FIELD}{}\"{after}", distance(time))
+}
