@@ -111,9 +111,24 @@ where
     if status != StatusCode::OK {
         return Err(format!("the endpoint refused the request: {status}"));
     }
-    let mut body = std::pin::pin!(response.into_body());
+    let last = last_said(attempt, response.into_body(), inputs).await?;
+    // Now the attempt is over altogether: what is told may abort this task.
+    tell(inputs, attempt, last).await;
+    Ok(())
+}
+
+/// Passes on what an attempt says, but for what it says last. The response stays open for as long as the request
+/// does, so its end is not waited for.
+async fn last_said<B>(
+    attempt: AttemptId,
+    body: B,
+    inputs: &mpsc::WeakSender<Input>,
+) -> Result<Vec<Outgoing>, String>
+where
+    B: Body<Data = Bytes, Error = Infallible>,
+{
+    let mut body = std::pin::pin!(body);
     let mut decoder = OutgoingDecoder::default();
-    let mut last = None;
     while let Some(frame) = body.frame().await {
         let frame = match frame {
             Ok(frame) => frame,
@@ -131,19 +146,13 @@ where
             )
         };
         if said.iter().any(ends) {
-            // It is told when the attempt is over altogether: what is told may abort this task.
-            last = Some(said);
-        } else if !said.is_empty() {
+            return Ok(said);
+        }
+        if !said.is_empty() {
             tell(inputs, attempt, said).await;
         }
     }
-    match last {
-        Some(said) => {
-            tell(inputs, attempt, said).await;
-            Ok(())
-        }
-        None => Err("the response ended without End, Error or Suspension".to_owned()),
-    }
+    Err("the response ended without End, Error or Suspension".to_owned())
 }
 
 async fn tell(inputs: &mpsc::WeakSender<Input>, attempt: AttemptId, said: Vec<Outgoing>) {
