@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::{
     Result,
     patience::{eventually, in_time},
-    world::World,
+    world::{World, without_length},
 };
 
 fn ids(listed: &Value) -> Vec<&str> {
@@ -159,7 +159,7 @@ async fn journal() -> Result {
                 "{} {}: {}",
                 event["kind"].as_str().unwrap(),
                 event["type"].as_str().unwrap(),
-                event["text"].as_str().unwrap()
+                without_length(event["text"].as_str().unwrap())
             )
         })
         .collect();
@@ -173,7 +173,7 @@ async fn journal() -> Result {
             "runtime Began: the attempt begins",
             "issued Run: run `fee`",
             "came RunCompletion: run `fee`: 5",
-            "issued Sleep: sleep 300ms",
+            "issued Sleep: sleep …",
             "came SleepCompletion: sleep",
             "issued Call: call Clerk/add([50,5])",
             &format!(

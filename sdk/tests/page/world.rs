@@ -149,3 +149,12 @@ impl World {
         .await
     }
 }
+
+/// A text without how long a sleep was when it came to be journaled: a moment less than it was asked for.
+pub(crate) fn without_length(text: &str) -> String {
+    let is_sleep = |line: &&str| line.starts_with("sleep ");
+    text.split('\n')
+        .map(|line| Some(line).filter(is_sleep).map_or(line, |_| "sleep …"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}

@@ -52,6 +52,12 @@ impl Ask {
         Self::new("POST", path)
     }
 
+    /// The same to another path.
+    pub(crate) fn to(mut self, path: impl AsRef<[u8]>) -> Self {
+        self.path = Bytes::copy_from_slice(path.as_ref());
+        self
+    }
+
     pub(crate) fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         let value = Bytes::copy_from_slice(value.as_ref());
         self.headers.push((name.to_owned(), value));

@@ -26,7 +26,6 @@ pub(crate) fn cases(suite: &mut Suite<Http>) {
             "/restate/call/Plain",
             "/restate/send/Plain/nothing",
             "/restate/x",
-            "/restate/health/x",
             "/openapi/x",
             "/restate/attach/x",
             "/restate/invocation/x",

@@ -112,10 +112,18 @@ impl Play {
     /// Sees bytes over HTTP/1.1 as they are, but for the date.
     pub(crate) async fn see_raw(&self, bytes: &[u8]) {
         let answer = raw(self.address, bytes).await;
-        let text = shown(&answer);
-        let lines = text.lines().filter(|line| !line.starts_with("date: "));
-        let text = lines.collect::<Vec<_>>().join(" | ");
-        self.write(&format!("{} → {text}", bytes.escape_ascii()));
+        self.write_raw(&bytes.escape_ascii().to_string(), &shown(&answer));
+    }
+
+    /// Writes down an answer of HTTP/1.1 as it came.
+    pub(crate) fn write_raw(&self, asked: &str, text: &str) {
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
+        let mut lines: Vec<_> = (head.lines())
+            .filter(|line| !line.starts_with("date: "))
+            .collect();
+        lines.sort_unstable();
+        let head = lines.join(" | ");
+        self.write(&format!("{asked} → {head} | {body}"));
     }
 
     /// Writes an answer down.
