@@ -73,6 +73,19 @@ impl Local {
         self.look(&format!("invocations/{id}")).await
     }
 
+    /// The kinds of what is in an invocation's journal, as the server's table `sys_journal` writes them,
+    /// and its names.
+    pub(crate) async fn journal(&self, id: &str) -> Vec<(String, String)> {
+        let (mut from, mut entries) = (Some(0), Vec::new());
+        while let Some(at) = from {
+            let part = self.look(&format!("invocations/{id}?from={at}")).await;
+            let part = part.unwrap();
+            entries.extend(part["journal"].as_array().unwrap().iter().filter_map(entry));
+            from = part["journal_next"].as_u64();
+        }
+        entries
+    }
+
     /// Stops the runtime, and removes what it has kept: statics are not dropped.
     pub(crate) async fn stop(&self) {
         let held = self.held.lock().unwrap().take();
@@ -80,4 +93,18 @@ impl Local {
             runtime.shutdown().await.unwrap();
         }
     }
+}
+
+/// What the server has an entry for.
+fn entry(event: &Value) -> Option<(String, String)> {
+    let text = |name: &str| event[name].as_str().unwrap_or_default();
+    let kind = text("type");
+    let kind = kind.strip_suffix("Completion").unwrap_or(kind);
+    let kind = kind.strip_suffix("Notification").unwrap_or(kind);
+    let side = match text("kind") {
+        "issued" => "Command",
+        "came" => "Notification",
+        _ => return None,
+    };
+    Some((format!("{side}: {kind}"), text("name").to_owned()))
 }

@@ -94,6 +94,15 @@ fn refusal(code: u16, body: &[u8]) -> Refusal {
     }
 }
 
+/// An entry of a journal, as the server writes it, for comparison.
+pub(crate) fn shown(kind: &str, name: &str) -> String {
+    match kind.split_once(": ").unwrap() {
+        ("Command", "Run") => format!("Run {name}"),
+        ("Command", kind) => kind.to_owned(),
+        (_, kind) => format!("← {kind}"),
+    }
+}
+
 fn of_admin(error: AdminError) -> Refusal {
     match error {
         AdminError::Refused {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
-use crate::http::{Http, OverHttp};
+use crate::http::{Http, OverHttp, shown};
 use crate::services::services;
 use crate::suite_local;
 use crate::world::Soon;
@@ -55,21 +55,8 @@ impl OverHttp for Local {
 
     fn journal(&self, id: String) -> Soon<'_, Vec<String>> {
         Box::pin(async move {
-            let row = self.local.invocation(&id).await.unwrap();
-            let events = row["journal"].as_array().unwrap();
-            let entries = events.iter().filter_map(|event| {
-                let kind = event["type"].as_str().unwrap();
-                let kind = kind.trim_end_matches("Completion");
-                let kind = kind.trim_end_matches("Notification");
-                match event["kind"].as_str().unwrap() {
-                    "issued" if kind == "Run" => {
-                        Some(format!("Run {}", event["name"].as_str().unwrap()))
-                    }
-                    "issued" => Some(kind.to_owned()),
-                    "came" => Some(format!("← {kind}")),
-                    _ => None,
-                }
-            });
+            let journal = self.local.journal(&id).await;
+            let entries = journal.iter().map(|(kind, name)| shown(kind, name));
             entries.collect()
         })
     }

@@ -6,7 +6,7 @@ use durably::test_server::{KafkaBroker, RestateServer, Served};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
-use crate::http::{Http, OverHttp};
+use crate::http::{Http, OverHttp, shown};
 use crate::services::services;
 use crate::world::Soon;
 
@@ -101,12 +101,8 @@ impl OverHttp for Server {
             );
             let rows = self.rows(&sql).await;
             let entries = rows.iter().map(|row| {
-                let kind = row["entry_type"].as_str().unwrap();
-                match kind.split_once(": ").unwrap() {
-                    ("Command", "Run") => format!("Run {}", row["name"].as_str().unwrap()),
-                    ("Command", kind) => kind.to_owned(),
-                    (_, kind) => format!("← {kind}"),
-                }
+                let text = |column: &str| row[column].as_str().unwrap_or_default();
+                shown(text("entry_type"), text("name"))
             });
             entries.collect()
         })
