@@ -4,14 +4,19 @@
 //! In: the variables `PORT` (default 9080), `SERVICES` (names, separated by commas; unset or `*`: all)
 //! and `E2E_REQUEST_SIGNING` or `E2E_REQUEST_SIGNING_ENV` (public keys, separated by commas). What each
 //! service does is in its own file under `services/`; this file only puts them together.
+//!
+//! With `LOCAL_PATH`, a folder, the services run on the embedded runtime, with nobody to call them but itself:
+//! it takes requests at `INGRESS_PORT` (default 8080) and operators at `ADMIN_PORT` (default 9070), on loopback.
+//! `ALWAYS_SUSPEND` lets every wait suspend.
 
 mod services;
 #[cfg(test)]
 mod tests;
 
-use std::{env, io::IsTerminal};
+use std::{env, io::IsTerminal, net::Ipv4Addr};
 
-use durably::{Endpoint, HttpServer};
+use anyhow::Context as _;
+use durably::{Endpoint, HttpServer, local::LocalRuntime};
 use tracing_subscriber::EnvFilter;
 
 #[tokio::main]
@@ -46,8 +51,25 @@ async fn main() -> anyhow::Result<()> {
         endpoint = endpoint.identity_key(key);
     }
 
-    HttpServer::new(endpoint.build()?).run().await?;
-    Ok(())
+    let endpoint = endpoint.build()?;
+    let Some(path) = env::var_os("LOCAL_PATH") else {
+        return Ok(HttpServer::new(endpoint).run().await?);
+    };
+    let mut local = LocalRuntime::builder(endpoint)
+        .path(path)
+        .ingress((Ipv4Addr::LOCALHOST, port("INGRESS_PORT", 8080)?))
+        .admin((Ipv4Addr::LOCALHOST, port("ADMIN_PORT", 9070)?));
+    if env::var_os("ALWAYS_SUSPEND").is_some() {
+        local = local.always_suspend();
+    }
+    Ok(local.run().await?)
+}
+
+fn port(variable: &str, default: u16) -> anyhow::Result<u16> {
+    match env::var(variable) {
+        Ok(port) => port.parse().with_context(|| format!("{variable}={port}")),
+        Err(_) => Ok(default),
+    }
 }
 
 /// The items of a variable that are separated by commas; none if it is unset.

@@ -32,6 +32,7 @@ impl Engine {
             closed_at: None,
             active_at: now,
             awaiting: None,
+            pausing: false,
         });
         self.record(index, What::Began);
         let frames = self.frames(index);
@@ -208,14 +209,17 @@ impl Engine {
         invocation.retries = 0;
         invocation.status = Status::Suspended(awaited.clone());
         self.record(index, What::Suspended(awaited));
-        if is_awake {
+        if running.pausing {
+            self.set_paused(index);
+        } else if is_awake {
             self.begin(index);
         }
     }
 
     /// The attempt failed.
     pub(super) fn fail(&mut self, index: Index, error: Error) {
-        self.end_attempt(index);
+        let running = self.end_attempt(index);
+        let pausing = running.is_some_and(|running| running.pausing);
         let now = self.now;
         let invocation = &mut self.invocations[index];
         invocation.failures = invocation.failures.saturating_add(1);
@@ -239,6 +243,10 @@ impl Engine {
                 }
             }
         };
+        let next = match next {
+            Next::Retry(_) if pausing => Next::Pause,
+            next => next,
+        };
         let failure = Failure {
             code: error.code,
             message: error.message.clone(),
@@ -251,10 +259,7 @@ impl Engine {
                 self.invocations[index].status = Status::BackingOff(due);
                 self.timers.add(due, Timer::Retry(index));
             }
-            Next::Pause => {
-                self.invocations[index].status = Status::Paused;
-                self.record(index, What::Paused);
-            }
+            Next::Pause => self.set_paused(index),
             Next::End => self.complete(index, Err(failure)),
         }
     }

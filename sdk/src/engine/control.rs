@@ -31,6 +31,7 @@ impl Engine {
             }
             status => {
                 let paused = matches!(status, Status::Paused);
+                self.take_pause_back(index);
                 let id = NotificationId::Signal(CANCEL);
                 self.notify(index, MessageType::SIGNAL, id, VOID);
                 if paused {
@@ -97,20 +98,39 @@ impl Engine {
         }
     }
 
-    /// Ends the attempt, and begins no other one before it is resumed.
+    /// Begins no other attempt before it is resumed. One that runs goes on until it would suspend: what it executes
+    /// comes to its end.
     pub(crate) fn pause(&mut self, index: Index) -> Result<(), Failure> {
-        match &self.invocations[index].status {
-            Status::Running(_) => {
-                self.end_attempt(index);
+        match &mut self.invocations[index].status {
+            Status::Running(running) => {
+                running.pausing = true;
+                let attempt = running.attempt;
+                self.touch(index);
+                self.close(attempt);
+                return Ok(());
             }
             Status::BackingOff(_) => self.timers.remove(&Timer::Retry(index)),
             // The server accepts it, and does nothing.
             Status::Paused | Status::Suspended(_) => return Ok(()),
             _ => return Err(self.refusal(index, "is not running, cannot be paused.")),
         }
+        self.set_paused(index);
+        Ok(())
+    }
+
+    pub(super) fn set_paused(&mut self, index: Index) {
         self.invocations[index].status = Status::Paused;
         self.record(index, What::Paused);
-        Ok(())
+    }
+
+    /// One that is not paused yet will not be.
+    fn take_pause_back(&mut self, index: Index) {
+        if let Status::Running(running) = &mut self.invocations[index].status
+            && running.pausing
+        {
+            running.pausing = false;
+            self.touch(index);
+        }
     }
 
     /// Lets a paused invocation go on, and one that waits for its next attempt at once. For one that goes
@@ -119,7 +139,10 @@ impl Engine {
         match &self.invocations[index].status {
             Status::Paused => {}
             Status::BackingOff(_) => self.timers.remove(&Timer::Retry(index)),
-            Status::Running(_) => return Ok(()),
+            Status::Running(_) => {
+                self.take_pause_back(index);
+                return Ok(());
+            }
             Status::Suspended(_) => {}
             Status::Scheduled(_) | Status::Queued => {
                 let why = "is either inboxed or scheduled, cannot be resumed.";

@@ -156,6 +156,8 @@ pub(crate) struct Running {
     pub(crate) active_at: u64,
     /// What it waits for, as far as it says so (v7).
     pub(crate) awaiting: Option<Awaited>,
+    /// When the attempt is over, no other one begins.
+    pub(crate) pausing: bool,
 }
 
 /// Who is told how an invocation ended.

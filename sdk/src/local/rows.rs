@@ -431,6 +431,8 @@ impl StatusRow {
                 Kind::Scheduled
             }
             Status::Queued => Kind::Queued,
+            // With the process, its attempt would be over.
+            Status::Running(running) if running.pausing => Kind::Paused,
             Status::Running(_) => Kind::Running,
             Status::Suspended(awaited) => {
                 row.awaited = Some(suspension(awaited));
@@ -608,6 +610,7 @@ pub(super) fn read_invocation(
             closed_at: None,
             active_at: 0,
             awaiting: None,
+            pausing: false,
         }),
         Kind::Suspended => Status::Suspended(awaited),
         Kind::BackingOff => Status::BackingOff(stands.at),

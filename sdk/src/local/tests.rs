@@ -421,6 +421,8 @@ fn picture(engine: &mut Engine, places: &BTreeSet<(String, String)>, restored: b
             .collect();
         let mut attempts = one.attempts;
         let status = match &one.status {
+            // With the process, its attempt is over.
+            Status::Running(running) if running.pausing => format!("{:?}", Status::Paused),
             Status::Running(_) => {
                 if restored {
                     records.pop();

@@ -100,7 +100,7 @@ impl Env {
     pub(crate) fn admin(&self) -> AdminClient {
         match &self.runtime {
             Runtime::Server { server, .. } => server.admin(),
-            Runtime::Local(local) => local.admin().clone(),
+            Runtime::Local(local) => local.looks().admin().clone(),
         }
     }
 
@@ -118,7 +118,7 @@ impl Env {
                 let sql = format!("SELECT * FROM sys_invocation WHERE id = '{id}'");
                 server.query(&sql).await?.pop()
             }
-            Runtime::Local(local) => local.invocation(id).await,
+            Runtime::Local(local) => local.looks().invocation(id).await,
         };
         Ok(row.unwrap_or_default())
     }
@@ -127,7 +127,7 @@ impl Env {
     pub(crate) async fn journal(&self, id: &str) -> Result<Vec<Entry>> {
         let entries = match &self.runtime {
             Runtime::Server { server, .. } => return journal(server, id).await,
-            Runtime::Local(local) => local.journal(id).await.into_iter(),
+            Runtime::Local(local) => local.looks().journal(id).await.into_iter(),
         };
         Ok(entries.map(|(kind, name)| Entry { kind, name }).collect())
     }
@@ -149,7 +149,7 @@ impl Env {
                 state.into()
             }
             Runtime::Local(local) => {
-                let seen = local.look(&format!("state/{service}/{key}")).await;
+                let seen = local.looks().look(&format!("state/{service}/{key}")).await;
                 seen.unwrap()["state"].take()
             }
         })

@@ -114,7 +114,14 @@ pub(crate) fn cases(suite: &mut Suite) {
                 &format!("application/vnd.restate.invocation.v{version}"),
             ),
             // A v7 server without scopes (1.7.12) does not tell it; see `scopes`.
-            ("idempotency key", "none"),
+            (
+                "idempotency key",
+                if env.mode.is_local() {
+                    "my key"
+                } else {
+                    "none"
+                },
+            ),
             ("scope", "none"),
             ("limit key", "none"),
         ];

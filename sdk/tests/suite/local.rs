@@ -11,46 +11,32 @@ use durably::local::LocalRuntime;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A runtime, and the folder that its journal lies in.
-pub(crate) struct Local {
-    ingress_url: String,
+/// What the runtime shows on its admin port.
+pub(crate) struct Looks {
     admin: AdminClient,
     client: reqwest::Client,
+}
+
+/// A runtime in this process, and the folder that its journal lies in.
+#[allow(dead_code, reason = "some suites have it in another process")]
+pub(crate) struct Local {
+    ingress_url: String,
+    looks: Looks,
     held: Mutex<Option<(LocalRuntime, TempDir)>>,
 }
 
-impl Local {
-    pub(crate) async fn start(endpoint: Endpoint, always_suspend: bool) -> Self {
-        // What a run that was killed leaves goes with `cargo clean`.
-        let directory = tempfile::Builder::new()
-            .prefix("local-")
-            .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
-            .unwrap();
-        let any_port = ([127, 0, 0, 1], 0);
-        let mut builder = LocalRuntime::builder(endpoint)
-            .path(directory.path())
-            .ingress(any_port)
-            .admin(any_port);
-        if always_suspend {
-            builder = builder.always_suspend();
-        }
+impl Looks {
+    pub(crate) fn at(admin_url: &str) -> Self {
         // Connections would belong to the case that opened them.
         let client = reqwest::Client::builder()
             .no_proxy()
             .pool_max_idle_per_host(0)
             .build();
         let client = client.unwrap();
-        let runtime = builder.start().await.unwrap();
         Self {
-            ingress_url: runtime.ingress_url(),
-            admin: AdminClient::with_client(runtime.admin_url(), client.clone()),
+            admin: AdminClient::with_client(admin_url, client.clone()),
             client,
-            held: Mutex::new(Some((runtime, directory))),
         }
-    }
-
-    pub(crate) fn ingress_url(&self) -> &str {
-        &self.ingress_url
     }
 
     pub(crate) fn admin(&self) -> &AdminClient {
@@ -84,6 +70,39 @@ impl Local {
             from = part["journal_next"].as_u64();
         }
         entries
+    }
+}
+
+#[allow(dead_code, reason = "some suites have it in another process")]
+impl Local {
+    pub(crate) async fn start(endpoint: Endpoint, always_suspend: bool) -> Self {
+        // What a run that was killed leaves goes with `cargo clean`.
+        let directory = tempfile::Builder::new()
+            .prefix("local-")
+            .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+            .unwrap();
+        let any_port = ([127, 0, 0, 1], 0);
+        let mut builder = LocalRuntime::builder(endpoint)
+            .path(directory.path())
+            .ingress(any_port)
+            .admin(any_port);
+        if always_suspend {
+            builder = builder.always_suspend();
+        }
+        let runtime = builder.start().await.unwrap();
+        Self {
+            ingress_url: runtime.ingress_url(),
+            looks: Looks::at(&runtime.admin_url()),
+            held: Mutex::new(Some((runtime, directory))),
+        }
+    }
+
+    pub(crate) fn ingress_url(&self) -> &str {
+        &self.ingress_url
+    }
+
+    pub(crate) fn looks(&self) -> &Looks {
+        &self.looks
     }
 
     /// Stops the runtime, and removes what it has kept: statics are not dropped.

@@ -22,7 +22,7 @@ static LOCALS: [OnceCell<Local>; 2] = [const { OnceCell::const_new() }; 2];
 pub(crate) async fn local(suspend: bool) -> &'static Local {
     let start = async || {
         let local = suite_local::Local::start(services(), suspend).await;
-        let http = Http::new(local.ingress_url(), local.admin().url());
+        let http = Http::new(local.ingress_url(), local.looks().admin().url());
         Local { local, http }
     };
     LOCALS[usize::from(suspend)].get_or_init(start).await
@@ -42,12 +42,16 @@ impl OverHttp for Local {
 
     fn row(&self, id: &str) -> Soon<'_, Option<Value>> {
         let id = id.to_owned();
-        Box::pin(async move { self.local.invocation(&id).await })
+        Box::pin(async move { self.local.looks().invocation(&id).await })
     }
 
     fn state(&self, service: String, key: String) -> Soon<'_, BTreeMap<String, Value>> {
         Box::pin(async move {
-            let answer = self.local.look(&format!("state/{service}/{key}")).await;
+            let answer = self
+                .local
+                .looks()
+                .look(&format!("state/{service}/{key}"))
+                .await;
             let mut answer = answer.unwrap();
             serde_json::from_value(answer["state"].take()).unwrap()
         })
@@ -55,7 +59,7 @@ impl OverHttp for Local {
 
     fn journal(&self, id: String) -> Soon<'_, Vec<String>> {
         Box::pin(async move {
-            let journal = self.local.journal(&id).await;
+            let journal = self.local.looks().journal(&id).await;
             let entries = journal.iter().map(|(kind, name)| shown(kind, name));
             entries.collect()
         })

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::suite::{ALL, BEFORE_V7, Mode, Suite, V7};
+use crate::suite::{ALL, BEFORE_V7, Mode, SINCE_V7, Suite};
 use crate::{Failed, Setup, eventually};
 
 const NOTHING: Value = Value::Null;
@@ -87,12 +87,15 @@ fn scoped(limit_key: &str) -> Value {
 }
 
 async fn scope(mode: Mode) {
-    let t = Setup::start(mode, mode.server().scopes()).await;
+    let t = Setup::start_with(mode, |server| server.scopes()).await;
     let call = t.service("Proxy", "call", scoped("slow")).await;
     assert_eq!(call, Ok(json!(b"\"hello\"")));
-    let sql = "SELECT scope, limit_key FROM sys_invocation WHERE target_handler_name = 'echo'";
-    let rows = t.server.query(sql).await.unwrap();
-    assert_eq!(rows, [json!({ "scope": "tenant", "limit_key": "slow" })]);
+    let rows = t.invocations("TestUtilsService", None, "echo").await;
+    let scopes: Vec<_> = rows
+        .iter()
+        .map(|row| (row["scope"].as_str(), row["limit_key"].as_str()))
+        .collect();
+    assert_eq!(scopes, [(Some("tenant"), Some("slow"))]);
 }
 
 /// On v6 the call must not leave without its scope: the attempt fails.
@@ -101,13 +104,13 @@ async fn scope_needs_protocol_v7(t: &Setup) {
     let id = proxy.send().await.unwrap().invocation_id;
     let sql = format!("SELECT last_failure FROM sys_invocation WHERE id = '{id}'");
     eventually("the attempt fails", async || {
-        let rows = t.server.query(&sql).await.unwrap();
+        let rows = t.server().query(&sql).await.unwrap();
         rows[0]["last_failure"]
             .to_string()
             .contains("negotiated v6")
     })
     .await;
-    t.server.kill(&id).await.unwrap();
+    t.admin().kill(&id).await.unwrap();
 }
 
 async fn many_calls(t: &Setup) {
@@ -145,16 +148,14 @@ async fn failing(t: &Setup) {
         "terminallyFailingSideEffect",
     ] {
         assert_eq!(call(handler, failure.clone()).await, no(), "{handler}");
+        // The metadata is in its own output, also where it came from a call or a run.
+        let request = t.ingress.object("Failing", "failing", handler);
+        let error = request.json(&failure).call::<Value>().await.unwrap_err();
+        let due = [("a", "2"), ("b", "1")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(error.metadata(), due, "{handler}");
         let without = json!({ "errorMessage": "no" });
         assert_eq!(call(handler, without).await, no(), "{handler}");
     }
-    // Each has the metadata in its own output, also where it came from a call or a run.
-    let sql = "SELECT DISTINCT i.target_handler_name FROM sys_journal j \
-        JOIN sys_invocation i ON i.id = j.id \
-        WHERE i.target_service_key = 'failing' AND j.entry_type = 'Command: Output' \
-        AND j.entry_json LIKE '%{\"key\":\"a\",\"value\":\"2\"},{\"key\":\"b\",\"value\":\"1\"}%'";
-    let rows = t.server.query(sql).await.unwrap();
-    assert_eq!(rows.len(), 3, "{rows:?}");
 
     let eventual = call("failingCallWithEventualSuccess", NOTHING).await;
     assert_eq!(eventual, Ok(json!(4)));
@@ -171,7 +172,7 @@ pub(crate) fn cases(suite: &mut Suite) {
     suite.case("many_calls", ALL, many_calls);
     suite.case("proxy", ALL, proxy);
     suite.case("utils", ALL, utils);
-    suite.alone("scope", V7, scope);
+    suite.alone("scope", SINCE_V7, scope);
     suite.case(
         "scope_needs_protocol_v7",
         BEFORE_V7,

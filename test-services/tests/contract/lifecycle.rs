@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::suite::{ALL, Mode, Suite};
+use crate::suite::{ALL, Mode, SERVER, Suite};
 use crate::{Failed, Setup, eventually};
 
 const NOTHING: Value = Value::Null;
@@ -25,15 +25,15 @@ async fn cancel(t: &Setup, key: &str, op: &str, cancel: impl AsyncFnOnce(&str)) 
         "SLEEP" => "Command: Sleep",
         _ => "Notification: Signal",
     };
-    let sql = format!(
-        "SELECT j.entry_type FROM sys_journal j JOIN sys_invocation i ON i.id = j.id \
-         WHERE i.target_service_name = 'CancelTestBlockingService' \
-         AND i.target_service_key = '{key}' AND i.target_handler_name = 'block'"
-    );
     let due = if op == "CALL" { 2 } else { 1 };
     eventually(&format!("{op} blocks"), async || {
-        let rows = t.server.query(&sql).await.unwrap();
-        rows.iter().filter(|row| row["entry_type"] == entry).count() >= due
+        let blocking = t.invocations("CancelTestBlockingService", Some(key), "block");
+        let mut seen = 0;
+        for row in blocking.await {
+            let journal = t.journal(row["id"].as_str().unwrap()).await;
+            seen += journal.iter().filter(|kind| **kind == entry).count();
+        }
+        seen >= due
     })
     .await;
     cancel(&id).await;
@@ -46,17 +46,17 @@ async fn cancel(t: &Setup, key: &str, op: &str, cancel: impl AsyncFnOnce(&str)) 
 }
 
 async fn cancel_call(t: &Setup) {
-    let by_admin = async |id: &str| t.server.cancel(id).await.unwrap();
+    let by_admin = async |id: &str| t.admin().cancel(id).await.unwrap();
     cancel(t, "cancel-call", "CALL", by_admin).await;
 }
 
 async fn cancel_sleep(t: &Setup) {
-    let by_admin = async |id: &str| t.server.cancel(id).await.unwrap();
+    let by_admin = async |id: &str| t.admin().cancel(id).await.unwrap();
     cancel(t, "cancel-sleep", "SLEEP", by_admin).await;
 }
 
 async fn cancel_awakeable(t: &Setup) {
-    let by_admin = async |id: &str| t.server.cancel(id).await.unwrap();
+    let by_admin = async |id: &str| t.admin().cancel(id).await.unwrap();
     cancel(t, "cancel-awakeable", "AWAKEABLE", by_admin).await;
 }
 
@@ -81,15 +81,12 @@ async fn kill(t: &Setup) {
     t.object("AwakeableHolder", key, "unlock", json!("go"))
         .await
         .unwrap();
-    let sql = format!(
-        "SELECT id FROM sys_invocation WHERE target_service_name = 'KillTestSingleton' \
-         AND target_service_key = '{key}' AND target_handler_name = 'recursiveCall'"
-    );
     eventually("the singleton calls itself", async || {
-        t.server.query(&sql).await.unwrap().len() >= 2
+        let calls = t.invocations("KillTestSingleton", Some(key), "recursiveCall");
+        calls.await.len() >= 2
     })
     .await;
-    t.server.kill(&id).await.unwrap();
+    t.admin().kill(&id).await.unwrap();
     let free = t
         .object("KillTestSingleton", key, "isUnlocked", NOTHING)
         .await;
@@ -116,7 +113,7 @@ async fn non_deterministic_handlers_end(t: &Setup) {
 
 /// Without retries the mismatch is what the invocation ends with.
 async fn mismatches(mode: Mode) {
-    let t = Setup::start(mode, mode.server().disable_retries()).await;
+    let t = Setup::start_with(mode, |server| server.disable_retries()).await;
     for handler in NON_DETERMINISTIC {
         let key = format!("fails-{handler}");
         let failed = t.object("NonDeterministic", &key, handler, NOTHING).await;
@@ -128,7 +125,7 @@ async fn mismatches(mode: Mode) {
             "SELECT completion_failure FROM sys_invocation WHERE target_service_key = '{key}' \
              AND target_service_name = 'NonDeterministic'"
         );
-        let rows = t.server.query(&sql).await.unwrap();
+        let rows = t.server().query(&sql).await.unwrap();
         let failure = rows[0]["completion_failure"].to_string();
         assert!(failure.contains("570"), "{handler}: {failure}");
         // Nothing after the mismatch was done.
@@ -140,7 +137,7 @@ async fn mismatches(mode: Mode) {
 /// The process is killed again and again while a long row of calls is made: each arrives once, in
 /// order.
 async fn crashes(mode: Mode) {
-    let t = Setup::start(mode, mode.server()).await;
+    let t = Setup::start(mode).await;
     const CALLS: usize = 60;
     let calls = (0..CALLS).map(|i| {
         let request = json!({
@@ -165,6 +162,7 @@ async fn crashes(mode: Mode) {
         t.services.kill9();
         t.services.restart().unwrap();
     }
+    t.is_up().await;
     let _: () = t.ingress.attach(&many).await.unwrap();
     let _: u32 = t.ingress.attach(&count).await.unwrap();
     let due: Vec<String> = (0..CALLS).map(|i| i.to_string()).collect();
@@ -175,7 +173,7 @@ async fn crashes(mode: Mode) {
 /// The process is told to end while invocations are open on it: it ends soon, and the next one goes
 /// on with them.
 async fn termination(mode: Mode) {
-    let t = Setup::start(mode, mode.server()).await;
+    let t = Setup::start(mode).await;
     let (workflow, key) = ("BlockAndWaitWorkflow", "termination");
     let id = t.send(workflow, key, "run", json!("input")).await;
     t.object_gives(workflow, key, "getState", NOTHING, json!("input"))
@@ -184,6 +182,7 @@ async fn termination(mode: Mode) {
     t.services.terminate().await.unwrap();
     assert!(told.elapsed() < Duration::from_secs(10));
     t.services.restart().unwrap();
+    t.is_up().await;
     let unblocked = t.object(workflow, key, "unblock", json!("done")).await;
     assert_eq!(unblocked, Ok(NOTHING));
     let output: String = t.ingress.attach(&id).await.unwrap();
@@ -197,7 +196,7 @@ async fn protocol(t: &Setup) {
     let version = if t.mode.is_v7() { 7 } else { 6 };
     let sql = "SELECT DISTINCT pinned_service_protocol_version AS version FROM sys_invocation \
         WHERE pinned_service_protocol_version IS NOT NULL";
-    let rows = t.server.query(sql).await.unwrap();
+    let rows = t.server().query(sql).await.unwrap();
     assert_eq!(rows, [json!({ "version": version })]);
 }
 
@@ -212,7 +211,7 @@ pub(crate) fn cases(suite: &mut Suite) {
         ALL,
         non_deterministic_handlers_end,
     );
-    suite.case("protocol", ALL, protocol);
+    suite.case("protocol", SERVER, protocol);
     suite.alone("crashes", ALL, crashes);
     let suspending = &[Mode::Suspend, Mode::V7Suspend, Mode::Http1];
     suite.alone("mismatches", suspending, mismatches);

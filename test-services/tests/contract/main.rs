@@ -1,5 +1,6 @@
 //! The test services on a real server: each service is driven over the ingress, in every mode in
-//! which server and services can talk to each other.
+//! which server and services can talk to each other. And on the embedded runtime, in the services' own
+//! process: what kills the services kills the runtime with them.
 //!
 //! **To add a case**: in the `cases` function of its module, add `suite.case("name", ALL, scenario)`
 //! beside the function `async fn scenario(t: &Setup)`. Cases of one mode share a server, and run at
@@ -14,16 +15,25 @@ mod objects;
 mod process;
 #[path = "../../../sdk/tests/suite/mod.rs"]
 mod suite;
+#[path = "../../../sdk/tests/suite/local.rs"]
+mod suite_local;
 
-use std::{convert::Infallible, process::ExitCode, time::Duration};
+use std::{convert::Infallible, process::ExitCode, sync::Mutex, time::Duration};
 
-use durably::test_server::{
-    Ingress, IngressError, ProcessUnderTest, RestateServer, RestateServerBuilder, free_port,
+use durably::{
+    admin::AdminClient,
+    test_server::{
+        Ingress, IngressError, ProcessUnderTest, RestateServer, RestateServerBuilder, free_port,
+    },
 };
 use serde_json::Value;
+use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
 use suite::{ALL, Mode, Suite, block_on, outcome};
+use suite_local::Looks;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_durably-test-services");
 
 /// Nothing that is waited for takes longer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -34,39 +44,187 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// How much of the logs a failing case shows.
 const TAIL_LINES: usize = 80;
 
-/// A server at which the test services are registered.
+/// A server at which the test services are registered, or a runtime in their process.
 struct Setup {
     mode: Mode,
-    server: RestateServer,
+    runtime: Runtime,
     ingress: Ingress,
     services: ProcessUnderTest,
+    /// Of a runtime.
+    directory: Mutex<Option<TempDir>>,
 }
 
+enum Runtime {
+    Server(Box<RestateServer>),
+    Local(Looks),
+}
+
+/// The ones that the cases of a mode share.
+static SETUPS: [OnceCell<Setup>; ALL.len()] = [const { OnceCell::const_new() }; ALL.len()];
+
 impl Setup {
-    async fn start(mode: Mode, server: RestateServerBuilder) -> Self {
+    async fn start(mode: Mode) -> Self {
+        Self::start_with(mode, |server| server).await
+    }
+
+    /// With other settings of the server, in modes that have one.
+    async fn start_with(
+        mode: Mode,
+        set_up: impl FnOnce(RestateServerBuilder) -> RestateServerBuilder,
+    ) -> Self {
+        if mode.is_local() {
+            return Self::start_local(mode).await;
+        }
         let port = free_port().unwrap().to_string();
-        let services = ProcessUnderTest::spawn(
-            env!("CARGO_BIN_EXE_durably-test-services"),
-            [("PORT", &*port), ("CONTRACT_TEST", "set")],
-        )
-        .unwrap();
-        let server = server.start().await.unwrap();
+        let variables = [("PORT", &*port), ("CONTRACT_TEST", "set")];
+        let services = ProcessUnderTest::spawn(PROGRAM, variables).unwrap();
+        let server = set_up(mode.server()).start().await.unwrap();
         let uri = format!("http://127.0.0.1:{port}");
         let deployment = mode.register(&server, &uri).await.unwrap();
         assert_eq!(deployment.services.len(), 14);
         Self {
             mode,
             ingress: server.ingress(),
-            server,
+            runtime: Runtime::Server(Box::new(server)),
             services,
+            directory: Mutex::default(),
         }
     }
 
-    /// The one that the cases of a mode share.
+    async fn start_local(mode: Mode) -> Self {
+        let directory = tempfile::Builder::new()
+            .prefix("local-")
+            .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+            .unwrap();
+        let (ingress, admin) = (free_port().unwrap(), free_port().unwrap());
+        let mut services = ProcessUnderTest::builder(PROGRAM)
+            .env("LOCAL_PATH", directory.path())
+            .env("INGRESS_PORT", ingress.to_string())
+            .env("ADMIN_PORT", admin.to_string())
+            .env("CONTRACT_TEST", "set");
+        if mode == Mode::LocalSuspend {
+            services = services.env("ALWAYS_SUSPEND", "set");
+        }
+        let setup = Self {
+            mode,
+            ingress: Ingress::new(format!("http://127.0.0.1:{ingress}")).unwrap(),
+            runtime: Runtime::Local(Looks::at(&format!("http://127.0.0.1:{admin}"))),
+            services: services.spawn().unwrap(),
+            directory: Mutex::new(Some(directory)),
+        };
+        setup.is_up().await;
+        setup
+    }
+
     async fn shared(mode: Mode) -> &'static Self {
-        static SETUPS: [OnceCell<Setup>; ALL.len()] = [const { OnceCell::const_new() }; ALL.len()];
-        let start = || Self::start(mode, mode.server());
+        let start = || Self::start(mode);
         SETUPS[mode as usize].get_or_init(start).await
+    }
+
+    /// Ends what would leave something behind: statics are not dropped.
+    fn stop_shared() {
+        for setup in SETUPS.iter().filter_map(OnceCell::get) {
+            if let Some(directory) = setup.directory.lock().unwrap().take() {
+                setup.services.kill9();
+                drop(directory);
+            }
+        }
+    }
+
+    /// Waits until requests are taken again after a restart of the services.
+    async fn is_up(&self) {
+        if self.mode.is_local() {
+            let runs = self
+                .services
+                .wait_for_log("the local runtime runs", PATIENCE);
+            runs.await.unwrap();
+        }
+    }
+
+    /// What operators do.
+    fn admin(&self) -> AdminClient {
+        match &self.runtime {
+            Runtime::Server(server) => server.admin(),
+            Runtime::Local(looks) => looks.admin().clone(),
+        }
+    }
+
+    /// The real server, in those modes that have one.
+    fn server(&self) -> &RestateServer {
+        match &self.runtime {
+            Runtime::Server(server) => server,
+            Runtime::Local(_) => panic!("there is no server in this mode"),
+        }
+    }
+
+    /// The rows, as in the server's table `sys_invocation`, of all invocations of a handler, for one key if there
+    /// are keys.
+    async fn invocations(&self, service: &str, key: Option<&str>, handler: &str) -> Vec<Value> {
+        match &self.runtime {
+            Runtime::Server(server) => {
+                let mut sql = format!(
+                    "SELECT * FROM sys_invocation \
+                     WHERE target_service_name = '{service}' AND target_handler_name = '{handler}'"
+                );
+                if let Some(key) = key {
+                    sql += &format!(" AND target_service_key = '{key}'");
+                }
+                server.query(&sql).await.unwrap()
+            }
+            Runtime::Local(looks) => {
+                let mut path = format!("invocations?service={service}&handler={handler}");
+                if let Some(key) = key {
+                    path += &format!("&key={key}");
+                }
+                let mut listed = looks.look(&path).await.unwrap();
+                assert!(listed["next"].is_null(), "there are too many to look at");
+                serde_json::from_value(listed["invocations"].take()).unwrap()
+            }
+        }
+    }
+
+    /// The kinds of what is in an invocation's journal, as in the server's table `sys_journal`.
+    async fn journal(&self, id: &str) -> Vec<String> {
+        match &self.runtime {
+            Runtime::Server(server) => {
+                let sql = format!("SELECT entry_type FROM sys_journal WHERE id = '{id}'");
+                let rows = server.query(&sql).await.unwrap();
+                let kinds = rows.iter().map(|row| row["entry_type"].as_str());
+                kinds.map(|kind| kind.unwrap().to_owned()).collect()
+            }
+            Runtime::Local(looks) => {
+                let journal = looks.journal(id).await.into_iter();
+                journal.map(|(kind, _)| kind).collect()
+            }
+        }
+    }
+
+    /// How many entries the state of an object has.
+    async fn state_size(&self, service: &str, key: &str) -> usize {
+        match &self.runtime {
+            Runtime::Server(server) => {
+                let sql = format!(
+                    "SELECT key FROM state WHERE service_name = '{service}' AND service_key = '{key}'"
+                );
+                server.query(&sql).await.unwrap().len()
+            }
+            Runtime::Local(looks) => {
+                let state = looks.look(&format!("state/{service}/{key}")).await.unwrap();
+                let parts = ["state", "base64"];
+                parts
+                    .map(|part| state[part].as_object().unwrap().len())
+                    .iter()
+                    .sum()
+            }
+        }
+    }
+
+    /// The runtime's log, where that is not the services' own.
+    fn server_log(&self) -> String {
+        match &self.runtime {
+            Runtime::Server(server) => server.log(),
+            Runtime::Local(_) => String::new(),
+        }
     }
 
     /// Calls a handler of a service, and gives its output as JSON.
@@ -152,7 +310,7 @@ impl Suite {
                 let setup = Setup::shared(mode).await;
                 let outcome = outcome(LIMIT, infallible(case(setup))).await;
                 outcome.map_err(|error| {
-                    let (server, services) = (setup.server.log(), setup.services.log());
+                    let (server, services) = (setup.server_log(), setup.services.log());
                     format!(
                         "{error}\n--- the end of the server's log ---\n{}\n\
                          --- the end of the services' log ---\n{}\n---",
@@ -200,5 +358,7 @@ fn main() -> ExitCode {
     ] {
         cases(&mut suite);
     }
-    suite.run()
+    let code = suite.run();
+    Setup::stop_shared();
+    code
 }

@@ -17,8 +17,7 @@ async fn counter(t: &Setup) {
     assert_eq!(call("get", NOTHING).await, Ok(json!(-2)));
     assert_eq!(call("reset", NOTHING).await, Ok(NOTHING));
     assert_eq!(call("get", NOTHING).await, Ok(json!(0)));
-    let sql = "SELECT * FROM state WHERE service_key = 'counter' AND service_name = 'Counter'";
-    assert!(t.server.query(sql).await.unwrap().is_empty());
+    assert_eq!(t.state_size("Counter", "counter").await, 0);
     let refused = call("add", json!("five")).await;
     assert!(matches!(refused, Err(Failed(400, _))), "{refused:?}");
 }

@@ -9,7 +9,7 @@ use std::{
 use durably::test_server::{ProcessUnderTest, free_port};
 use serde_json::{Value, json};
 
-use crate::suite::{ALL, DEFAULT, Mode, Suite};
+use crate::suite::{DEFAULT, Mode, SERVER, Suite};
 
 const MANIFEST: &str = "application/vnd.restate.endpointmanifest.v4+json";
 
@@ -164,7 +164,11 @@ pub(crate) fn cases(suite: &mut Suite) {
         services_are_chosen_by_name,
     );
     suite.alone("requests_must_be_signed_if_there_is_a_key", DEFAULT, signed);
-    suite.alone("a_server_that_signs_with_either_key_is_served", ALL, either);
+    suite.alone(
+        "a_server_that_signs_with_either_key_is_served",
+        SERVER,
+        either,
+    );
     suite.alone(
         "it_ends_when_told_to_and_starts_again_on_its_port",
         DEFAULT,

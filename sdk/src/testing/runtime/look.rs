@@ -263,8 +263,8 @@ impl TestRuntime {
         self.driver.engine.kill(index).map_err(terminal)
     }
 
-    /// Pauses an invocation that is being attempted, or about to be again. As on the server, a suspended one is
-    /// not paused, though the request is accepted.
+    /// Pauses an invocation that is being attempted, or about to be again. As on the server, an attempt goes on until
+    /// it would suspend, and a suspended one is not paused, though the request is accepted.
     ///
     /// # Errors
     ///
