@@ -6,6 +6,8 @@ mod commit;
 mod core;
 pub(crate) mod handle;
 mod http;
+#[cfg(feature = "local-kafka")]
+mod kafka;
 mod look;
 mod rows;
 mod runtime;
@@ -13,6 +15,8 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "local-kafka")]
+pub use self::kafka::{KafkaSource, OffsetReset, SubscriptionState, UnreadableKey};
 pub use self::{
     runtime::{LocalError, LocalRuntime, LocalRuntimeBuilder},
     store::{Fsync, StoreError},

@@ -18,6 +18,8 @@ use tokio::{
     task::JoinHandle,
 };
 
+#[cfg(feature = "local-kafka")]
+use super::kafka::{Consumers, KafkaSource};
 use super::{
     archive::{ReadError, Reader},
     attempt::Host,
@@ -66,6 +68,8 @@ pub struct LocalRuntime {
     thread_ended: oneshot::Receiver<()>,
     handle: Handle,
     store: Store,
+    #[cfg(feature = "local-kafka")]
+    pub(super) consumers: Consumers,
 }
 
 /// Options of a [`LocalRuntime`].
@@ -78,6 +82,8 @@ pub struct LocalRuntimeBuilder {
     admin_hosts: Vec<String>,
     fsync: Fsync,
     always_suspend: bool,
+    #[cfg(feature = "local-kafka")]
+    pub(super) sources: Vec<KafkaSource>,
 }
 
 /// Why a [`LocalRuntime`] cannot start, or cannot go on.
@@ -100,6 +106,15 @@ pub enum LocalError {
         address: SocketAddr,
         /// What the operating system says.
         source: io::Error,
+    },
+    /// A topic cannot be subscribed to.
+    #[cfg(feature = "local-kafka")]
+    #[error("the subscription `{name}` cannot be made: {reason}")]
+    Subscription {
+        /// The subscription.
+        name: String,
+        /// Why not.
+        reason: String,
     },
     /// It ran, and had to stop: what was acknowledged is on disk.
     #[error("the runtime has stopped: {0}")]
@@ -180,6 +195,8 @@ impl LocalRuntimeBuilder {
         let store = Store::open(&self.path, self.fsync)?;
         let clock = core::clock();
         let (engine, reader) = restored(&store, &manifest, self.always_suspend, clock.now())?;
+        #[cfg(feature = "local-kafka")]
+        let consumers = Consumers::open(self.sources, &engine.catalog, &store)?;
 
         let listen = async |address| match TcpListener::bind(address).await {
             Ok(listener) => {
@@ -218,7 +235,10 @@ impl LocalRuntimeBuilder {
         });
         spawned.map_err(|error| LocalError::Stopped(error.to_string()))?;
         let handle = Handle::new(inputs);
-        let core = Core::new(engine, reader, clock);
+        #[cfg_attr(not(feature = "local-kafka"), allow(unused_mut, reason = "records"))]
+        let mut core = Core::new(engine, reader, clock);
+        #[cfg(feature = "local-kafka")]
+        consumers.count_live(&mut core);
         let stopped = stopping.clone();
         let mut tasks = vec![tokio::spawn(async move {
             let ran = AssertUnwindSafe(core.run(taken, batches, gone, stopped));
@@ -234,6 +254,8 @@ impl LocalRuntimeBuilder {
             }
         })];
         tasks.push(tokio::spawn(tidy(store.clone(), stopping.clone())));
+        #[cfg(feature = "local-kafka")]
+        tasks.extend(consumers.spawn(&handle, &stopping));
         tasks.push(tokio::spawn(ingress::serve(
             ingress_listener,
             handle.clone(),
@@ -255,6 +277,8 @@ impl LocalRuntimeBuilder {
             thread_ended,
             handle,
             store,
+            #[cfg(feature = "local-kafka")]
+            consumers,
         })
     }
 
@@ -283,6 +307,8 @@ impl LocalRuntime {
             admin_hosts: Vec::new(),
             fsync: Fsync::default(),
             always_suspend: false,
+            #[cfg(feature = "local-kafka")]
+            sources: Vec::new(),
         }
     }
 
