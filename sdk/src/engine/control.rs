@@ -1,10 +1,18 @@
-//! What an operator does to invocations: cancel, kill, pause, resume, purge.
+//! What an operator does: cancels, kills, pauses, resumes and purges invocations, and replaces state.
+
+#[cfg(feature = "local")]
+use std::collections::BTreeMap;
+
+#[cfg(feature = "local")]
+use bytes::Bytes;
 
 use super::{
     Engine, VOID, failure,
     invocation::{AttemptId, Index, Outcome, Status, What},
     timers::Timer,
 };
+#[cfg(feature = "local")]
+use super::{catalog::ServiceType, changes::Change};
 use crate::{
     protocol::{
         MessageType,
@@ -143,6 +151,57 @@ impl Engine {
             return Err(self.refusal(index, "is not yet completed."));
         }
         self.forget(index);
+        Ok(())
+    }
+
+    /// Replaces the whole state of an object or workflow that no handler is at work on: one that were would have its
+    /// state changed in its hands.
+    #[cfg(feature = "local")]
+    pub(crate) fn replace_state(
+        &mut self,
+        service: &str,
+        key: &str,
+        state: BTreeMap<Bytes, Bytes>,
+    ) -> Result<(), Failure> {
+        match self.catalog.service(service).map(|known| known.ty) {
+            Some(ServiceType::Object | ServiceType::Workflow) => {}
+            Some(ServiceType::Service) => {
+                return Err(failure(
+                    400,
+                    format!("'{service}' is a plain service: it has no state"),
+                ));
+            }
+            None => {
+                return Err(failure(
+                    404,
+                    format!("The requested service '{service}' does not exist"),
+                ));
+            }
+        }
+        let place = self.place(service, key);
+        let keyed = self.keyed_mut(place);
+        if keyed.running.is_some() {
+            return Err(failure(
+                409,
+                format!("a handler of '{service}/{key}' is at work: its state is its own"),
+            ));
+        }
+        let had_some = !keyed.state.is_empty();
+        keyed.state = state.clone();
+        let of = || (service.to_owned(), key.to_owned());
+        if had_some {
+            let (service, key) = of();
+            self.changed(|| Change::StateCleared { service, key });
+        }
+        for (name, value) in state {
+            let ((service, key), value) = (of(), Some(value));
+            self.changed(|| Change::State {
+                service,
+                key,
+                name,
+                value,
+            });
+        }
         Ok(())
     }
 

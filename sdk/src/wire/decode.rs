@@ -54,6 +54,29 @@ pub(crate) enum CommandMessage {
 }
 
 impl CommandMessage {
+    /// The handler's own name for it; empty if it has none.
+    #[cfg_attr(not(feature = "local"), allow(dead_code, reason = "for looking at it"))]
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Output(command) => &command.name,
+            Self::GetLazyState(command) => &command.name,
+            Self::GetLazyStateKeys(command) | Self::Run(command) => &command.name,
+            Self::GetEagerState(command) => &command.name,
+            Self::GetEagerStateKeys(command) => &command.name,
+            Self::SetState(command) | Self::ClearState(command) | Self::ClearAllState(command) => {
+                &command.name
+            }
+            Self::GetPromise(command) | Self::PeekPromise(command) => &command.name,
+            Self::CompletePromise(command) => &command.name,
+            Self::Sleep(command) => &command.name,
+            Self::Call(command) => &command.name,
+            Self::OneWayCall(command) => &command.name,
+            Self::SendSignal(command) => &command.name,
+            Self::Attach(command) | Self::GetOutput(command) => &command.name,
+            Self::CompleteAwakeable(command) => &command.name,
+        }
+    }
+
     /// The command in a journal entry of this type.
     pub(crate) fn decode(ty: MessageType, payload: &Bytes) -> Result<Self, OutgoingError> {
         let undecodable = |source| OutgoingError::Undecodable { ty, source };

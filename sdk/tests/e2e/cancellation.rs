@@ -207,7 +207,7 @@ async fn cancel_waiting(env: &Env, how: &str) -> Result<String> {
     if ["call", "both"].contains(&how) {
         noted(&format!("{id} child"), 1).await?;
     }
-    env.server.cancel(id).await?;
+    env.admin().cancel(id).await?;
     let result: String = env.ingress().attach(id).await?;
     assert_eq!(effects(id), ["compensated"], "{how}");
     if ["call", "both"].contains(&how) {
@@ -253,7 +253,7 @@ pub(crate) fn cases(suite: &mut Suite) {
         let id = &sent.invocation_id;
         let child_sent = noted(&format!("{id} sent child"), 1).await?;
         noted(&format!("{id} called child"), 1).await?;
-        env.server.cancel(id).await?;
+        env.admin().cancel(id).await?;
         let error = env.ingress().attach::<()>(id).await.unwrap_err();
         assert_eq!(error.status(), Some(409), "{error}");
         assert_eq!(noted(&format!("{id} called child"), 2).await?[1], "409");
@@ -263,7 +263,7 @@ pub(crate) fn cases(suite: &mut Suite) {
             ["running", "suspended"].contains(&status.as_str().unwrap_or_default()),
             "{status}"
         );
-        env.server.kill(&child_sent[0]).await?;
+        env.admin().kill(&child_sent[0]).await?;
         Ok(())
     });
 
@@ -272,7 +272,7 @@ pub(crate) fn cases(suite: &mut Suite) {
         let sent = env.ingress().send("Cancelled", "patient", &()).await?;
         let id = &sent.invocation_id;
         noted(&format!("{id} is here"), 1).await?;
-        env.server.cancel(id).await?;
+        env.admin().cancel(id).await?;
         let error = env.ingress().attach::<()>(id).await.unwrap_err();
         assert_eq!(error.status(), Some(409), "{error}");
         let attempts = effects(&format!("{id} cleans up")).len();
@@ -281,13 +281,13 @@ pub(crate) fn cases(suite: &mut Suite) {
     });
 
     // One that is suspended in its clean-up hears of another CANCEL when it goes on: not in these modes.
-    let streaming = &[Mode::Default, Mode::V7];
+    let streaming = &[Mode::Default, Mode::V7, Mode::Local];
     suite.case("an_invocation_is_cancelled_twice", streaming, async |env| {
         let sent = env.ingress().send("Cancelled", "twice", &()).await?;
         let id = &sent.invocation_id;
         for time in ["first", "second"] {
             noted(&format!("{id} {time} child"), 1).await?;
-            env.server.cancel(id).await?;
+            env.admin().cancel(id).await?;
             assert_eq!(noted(&format!("{id} {time} child"), 2).await?[1], "409");
         }
         let codes: Vec<u16> = env.ingress().attach(id).await?;
@@ -303,7 +303,7 @@ pub(crate) fn cases(suite: &mut Suite) {
             let key = &format!("cancelled {:?}", env.mode);
             let sent = ingress.send_object("Pilgrimage", key, "run", &2).await?;
             noted(&format!("{key} at 0"), 1).await?;
-            env.server.cancel(&sent.invocation_id).await?;
+            env.admin().cancel(&sent.invocation_id).await?;
             let error = ingress
                 .attach_workflow::<()>("Pilgrimage", key)
                 .await

@@ -12,7 +12,7 @@ use durably::{HttpServer, prelude::*};
 use crate::calls::{Adder, AdderClient};
 use crate::drain::Drained;
 use crate::harness::{Env, Result, endpoint, eventually, ms, serve_in};
-use crate::suite::{ALL, Suite, block_on};
+use crate::suite::{SERVER, Suite, block_on};
 
 /// Tells this binary, run once more, to serve: the port, the service and the file for traces.
 const CHILD: &str = "DURABLY_E2E_CHILD";
@@ -39,7 +39,7 @@ impl Child {
             .env(CHILD, role)
             .spawn()?;
         let uri = format!("http://127.0.0.1:{port}");
-        env.mode.register(&env.server, &uri).await?;
+        env.mode.register(env.server(), &uri).await?;
         Ok(Self { process, traces })
     }
 
@@ -195,13 +195,13 @@ async fn arrived(env: &Env, child: &Child, key: &str, id: &str) -> Result {
 }
 
 pub(crate) fn cases(suite: &mut Suite) {
-    suite.case("the_handlers_process_is_killed", ALL, async |env| {
+    suite.case("the_handlers_process_is_killed", SERVER, async |env| {
         let child = Child::start(env, "Journey").await?;
         kill_between_steps(env, &child).await?;
         kill_at_any_time(env, &child).await
     });
 
-    suite.alone("the_server_is_killed", ALL, async |mode| {
+    suite.alone("the_server_is_killed", SERVER, async |mode| {
         let server = mode.server().start().await?;
         let directory = tempfile::tempdir()?;
         let file = directory.path().join("traces");

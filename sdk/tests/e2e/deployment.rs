@@ -5,7 +5,7 @@ use std::time::Instant;
 use durably::prelude::*;
 
 use crate::harness::{endpoint, ms, serve_in};
-use crate::suite::{ALL, DEFAULT, Suite};
+use crate::suite::{DEFAULT, SERVER, Suite};
 
 struct Optioned;
 
@@ -64,7 +64,7 @@ pub(crate) fn cases(suite: &mut Suite) {
         DEFAULT,
         async |env| {
             let served = env
-                .server
+                .server()
                 .serve(endpoint(|builder| builder.bind(Optioned)))
                 .await?;
             assert_eq!(served.deployment().services, ["options.Workflow-v1"]);
@@ -87,11 +87,11 @@ pub(crate) fn cases(suite: &mut Suite) {
         DEFAULT,
         async |env| {
             let served = env
-                .server
+                .server()
                 .serve(endpoint(|builder| builder.bind(Prefixed)))
                 .await?;
             for prefix in ["/restate", "/a/b/invoke/c", "/discover/"] {
-                env.server
+                env.server()
                     .register(&format!("{}{prefix}", served.uri()))
                     .await?;
                 let pong: String = env.ingress().call("Prefixed", "ping", &()).await?;
@@ -104,7 +104,7 @@ pub(crate) fn cases(suite: &mut Suite) {
     #[cfg(feature = "identity")]
     suite.alone(
         "only_the_server_with_the_key_is_served",
-        ALL,
+        SERVER,
         async |mode| {
             use base64::Engine as _;
             use base64::prelude::BASE64_STANDARD;
@@ -179,8 +179,8 @@ pub(crate) fn cases(suite: &mut Suite) {
             let start = Instant::now();
             // The ingress is no endpoint.
             let error = env
-                .server
-                .register(env.server.ingress_url())
+                .server()
+                .register(env.server().ingress_url())
                 .await
                 .unwrap_err();
             assert!(error.to_string().contains("'400 Bad Request'"), "{error}");
@@ -189,7 +189,7 @@ pub(crate) fn cases(suite: &mut Suite) {
                 let key = "publickeyv1_w7YHemBctH5Ck2nQRQ47iBBqhNHy4FV7t2Usbye2A6f";
                 let services = endpoint(|builder| builder.bind(Prefixed).identity_key(key));
                 let error = env
-                    .server
+                    .server()
                     .serve(services)
                     .await
                     .err()

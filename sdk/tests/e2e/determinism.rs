@@ -172,27 +172,22 @@ async fn failure(env: &Env, key: &str, change: &Change) -> Result<Value> {
         )
         .await?;
     let id = sent.invocation_id;
-    let sql = format!(
-        "SELECT last_failure AS text, last_failure_error_code AS code, \
-         last_failure_related_command_index AS index, status \
-         FROM sys_invocation WHERE id = '{id}'"
-    );
     let what = format!("{key}: a failure with code 570");
     let failure = eventually(&what, async || {
-        let row = env.server.query(&sql).await?.pop().unwrap_or_default();
+        let row = env.row(&id).await?;
         assert_ne!(row["status"], "completed", "{key}: it went well: {row}");
-        let text = row["text"].as_str().unwrap_or_default();
+        let text = row["last_failure"].as_str().unwrap_or_default();
         // The server writes a code that it has no name for into the text.
-        Ok((row["code"] == "570" || text.contains("[570")).then_some(row))
+        Ok((row["last_failure_error_code"] == "570" || text.contains("[570")).then_some(row))
     })
     .await;
-    env.server.kill(&id).await?;
+    env.admin().kill(&id).await?;
     failure
 }
 
 async fn check(env: &Env, key: &str, change: Change) -> Result {
     let failure = failure(env, key, &change).await?;
-    let text = failure["text"].as_str().unwrap_or_default();
+    let text = failure["last_failure"].as_str().unwrap_or_default();
     let index = change.command;
     let says = format!("does not match the journal at command {index}");
     for says in [says].iter().chain(&change.says) {
@@ -201,7 +196,8 @@ async fn check(env: &Env, key: &str, change: Change) -> Result {
             "{key}: `{says}` is not in: {text}"
         );
     }
-    assert_eq!(failure["index"], json!(index), "{key}: {failure}");
+    let related = &failure["last_failure_related_command_index"];
+    assert_eq!(*related, json!(index), "{key}: {failure}");
     Ok(())
 }
 
@@ -496,8 +492,8 @@ pub(crate) fn cases(suite: &mut Suite) {
             ingress
                 .call_object::<()>("Deterministic", "more", "misbehave", &input)
                 .await?;
-            let sql = "SELECT value_utf8 AS value FROM state WHERE service_key = 'more'";
-            assert_eq!(env.server.query(sql).await?, [json!({ "value": "1" })]);
+            let state = env.state("Deterministic", "more").await?;
+            assert_eq!(state, json!({ "k": 1 }));
             Ok(())
         },
     );

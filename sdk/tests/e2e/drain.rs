@@ -9,7 +9,7 @@ use futures::stream::{FuturesUnordered, TryStreamExt as _};
 
 use crate::crash::{Child, trace};
 use crate::harness::{Env, Result, effect, effects, endpoint, eventually, ms, serve_in};
-use crate::suite::{ALL, Mode, Suite};
+use crate::suite::{Mode, SERVER, Suite};
 
 pub(crate) struct Drained {
     pub(crate) traces: PathBuf,
@@ -56,7 +56,7 @@ impl Drained {
 
 /// No attempt of these invocations has failed.
 fn assert_unfailed(env: &Env, ids: &[String]) {
-    let log = env.server.log();
+    let log = env.server().log();
     for id in ids {
         let failure = log.split("Invocation error").skip(1).find(|entry| {
             entry
@@ -179,7 +179,7 @@ impl Rested {
 }
 
 pub(crate) fn cases(suite: &mut Suite) {
-    suite.case("a_process_drains_on_sigterm", ALL, async |env| {
+    suite.case("a_process_drains_on_sigterm", SERVER, async |env| {
         let child = Child::start(env, "Drained").await?;
         let blocked = ["signal", "call", "select"];
         let mut ids = Vec::new();
@@ -214,7 +214,7 @@ pub(crate) fn cases(suite: &mut Suite) {
         child.process.restart()?;
         let open = "SELECT id FROM sys_invocation WHERE target = 'Drained/block' \
                     AND status <> 'completed'";
-        for row in env.server.query(open).await? {
+        for row in env.server().query(open).await? {
             let id = row["id"].as_str().unwrap_or_default();
             env.ingress().call::<()>("Drained", "go", id).await?;
         }
@@ -234,9 +234,9 @@ pub(crate) fn cases(suite: &mut Suite) {
 
     const JOURNALS: usize = 12;
     const ENTRIES: u32 = 2_700;
-    suite.case("whatever_waits_suspends_on_a_drain", ALL, async |env| {
+    suite.case("whatever_waits_suspends_on_a_drain", SERVER, async |env| {
         let services = endpoint(|builder| builder.bind(Rested));
-        let mut served = serve_in(env.mode, &env.server, services).await?;
+        let mut served = serve_in(env.mode, env.server(), services).await?;
         let ingress = env.ingress();
         let mut rests = Vec::new();
         for how in WAYS {
@@ -268,9 +268,9 @@ pub(crate) fn cases(suite: &mut Suite) {
         Ok(())
     });
 
-    suite.case("long_journals_replay_at_once", ALL, async |env| {
+    suite.case("long_journals_replay_at_once", SERVER, async |env| {
         let mut served = env
-            .server
+            .server()
             .serve(endpoint(|builder| builder.bind(Long)))
             .await?;
         let mut ids = Vec::new();
@@ -313,7 +313,7 @@ pub(crate) fn cases(suite: &mut Suite) {
         &[Mode::Default, Mode::V7],
         async |env| {
             let services = endpoint(|builder| builder.bind(Stopped));
-            let mut served = env.server.serve(services).await?;
+            let mut served = env.server().serve(services).await?;
             let id = env
                 .ingress()
                 .send("Stopped", "wait", &())

@@ -7,7 +7,7 @@ use durably::{Target, prelude::*};
 use serde_json::Value;
 
 use crate::harness::{Env, Result, effect, effects, eventually, ms};
-use crate::suite::{ALL, BEFORE_V7, Suite, V7};
+use crate::suite::{ALL, BEFORE_V7, SINCE_V7, Suite};
 
 #[derive(Debug, thiserror::Error)]
 enum ShopError {
@@ -212,7 +212,7 @@ async fn failure(env: &Env, handler: &str, how: &str, code: u64) -> Result<Strin
         Ok(matches.then(|| text(&failure)))
     });
     let failure = failure.await;
-    env.server.kill(id).await?;
+    env.admin().kill(id).await?;
     failure
 }
 
@@ -292,13 +292,13 @@ pub(crate) fn cases(suite: &mut Suite) {
         Ok(())
     });
 
-    suite.case("an_error_may_ask_for_a_pause", V7, async |env| {
+    suite.case("an_error_may_ask_for_a_pause", SINCE_V7, async |env| {
         let sent = env.ingress().send("Errors", "once", "pause").await?;
         let id = &sent.invocation_id;
         paused(env, id).await?;
         tokio::time::sleep(ms(300)).await;
         assert_eq!(effects(id).len(), 1);
-        env.server.resume(id).await?;
+        env.admin().resume(id).await?;
         env.ingress().attach::<u32>(id).await?;
         assert_eq!(effects(id).len(), 2);
         Ok(())

@@ -1,4 +1,4 @@
-//! What the cases share: one server a mode with all services on it, and what is told of a failure.
+//! What the cases share: one runtime a mode with all services on it, and what is told of a failure.
 //!
 //! **To add a case**: in the `cases` function of its module, add
 //! `suite.case("what_it_shows", ALL, async |env| { … Ok(()) })`; its handlers go into a service
@@ -17,10 +17,13 @@ use std::sync::{LazyLock, Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 
 use durably::Endpoint;
+use durably::admin::AdminClient;
 use durably::test_server::{Ingress, RestateServer, Served, TestServerError};
+use serde_json::Value;
 use tokio::sync::{OnceCell, Semaphore};
 
-use crate::suite::{ALL, Mode, Suite, block_on, outcome};
+use crate::suite::{ALL, Column as _, Mode, Suite, block_on, outcome};
+use crate::suite_local::Local;
 
 pub(crate) type Result<T = (), E = Failure> = std::result::Result<T, E>;
 
@@ -48,54 +51,163 @@ const PATIENCE: Duration = Duration::from_secs(45);
 /// How much of a server's log and of our own a failing case shows.
 const TAIL_LINES: usize = 80;
 
-/// A server in one mode, with all services of this binary.
+/// A runtime in one mode, with all services of this binary.
 pub(crate) struct Env {
     pub(crate) mode: Mode,
-    pub(crate) server: RestateServer,
-    _served: Served,
+    runtime: Runtime,
+}
+
+enum Runtime {
+    Server {
+        server: Box<RestateServer>,
+        _served: Served,
+    },
+    Local(Local),
+}
+
+/// An entry of a journal.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// As the server writes it: `Command: Run`, `Notification: Sleep`.
+    pub(crate) kind: String,
+    pub(crate) name: String,
 }
 
 impl Env {
+    /// The real server, in those modes that have one.
+    pub(crate) fn server(&self) -> &RestateServer {
+        match &self.runtime {
+            Runtime::Server { server, .. } => server,
+            Runtime::Local(_) => panic!("there is no server in mode {}", self.mode.name()),
+        }
+    }
+
     pub(crate) fn ingress(&self) -> Ingress {
-        self.server.ingress()
+        match &self.runtime {
+            Runtime::Server { server, .. } => server.ingress(),
+            Runtime::Local(local) => Ingress::new(local.ingress_url()).unwrap(),
+        }
+    }
+
+    pub(crate) fn ingress_url(&self) -> &str {
+        match &self.runtime {
+            Runtime::Server { server, .. } => server.ingress_url(),
+            Runtime::Local(local) => local.ingress_url(),
+        }
+    }
+
+    /// What operators do.
+    pub(crate) fn admin(&self) -> AdminClient {
+        match &self.runtime {
+            Runtime::Server { server, .. } => server.admin(),
+            Runtime::Local(local) => local.admin().clone(),
+        }
     }
 
     /// The value of one column of an invocation's row in `sys_invocation`; `null` without a row.
-    pub(crate) async fn invocation(&self, id: &str, column: &str) -> Result<serde_json::Value> {
-        invocation(&self.server, id, column).await
+    pub(crate) async fn invocation(&self, id: &str, column: &str) -> Result<Value> {
+        // Columns that are null are left out of the rows.
+        let mut row = self.row(id).await?;
+        Ok(row.get_mut(column).map(Value::take).unwrap_or_default())
+    }
+
+    /// An invocation's row in `sys_invocation`; `null` if there is none.
+    pub(crate) async fn row(&self, id: &str) -> Result<Value> {
+        let row = match &self.runtime {
+            Runtime::Server { server, .. } => {
+                let sql = format!("SELECT * FROM sys_invocation WHERE id = '{id}'");
+                server.query(&sql).await?.pop()
+            }
+            Runtime::Local(local) => local.invocation(id).await,
+        };
+        Ok(row.unwrap_or_default())
+    }
+
+    /// The journal of an invocation.
+    pub(crate) async fn journal(&self, id: &str) -> Result<Vec<Entry>> {
+        let entries = match &self.runtime {
+            Runtime::Server { server, .. } => return journal(server, id).await,
+            Runtime::Local(local) => local.journal(id).await.into_iter(),
+        };
+        Ok(entries.map(|(kind, name)| Entry { kind, name }).collect())
+    }
+
+    /// The state of an object, which is JSON.
+    pub(crate) async fn state(&self, service: &str, key: &str) -> Result<Value> {
+        Ok(match &self.runtime {
+            Runtime::Server { server, .. } => {
+                let sql = format!(
+                    "SELECT key, value_utf8 FROM state \
+                     WHERE service_name = '{service}' AND service_key = '{key}'"
+                );
+                let mut state = serde_json::Map::new();
+                for row in server.query(&sql).await? {
+                    let text = |column: &str| row[column].as_str().unwrap_or_default();
+                    let value = serde_json::from_str(text("value_utf8"))?;
+                    state.insert(text("key").to_owned(), value);
+                }
+                state.into()
+            }
+            Runtime::Local(local) => {
+                let seen = local.look(&format!("state/{service}/{key}")).await;
+                seen.unwrap()["state"].take()
+            }
+        })
+    }
+
+    fn log(&self) -> String {
+        match &self.runtime {
+            Runtime::Server { server, .. } => server.log(),
+            // It is our own.
+            Runtime::Local(_) => String::new(),
+        }
+    }
+
+    async fn stop(&self) {
+        if let Runtime::Local(local) = &self.runtime {
+            local.stop().await;
+        }
     }
 }
 
-/// The value of one column of an invocation's row in `sys_invocation`; `null` without a row.
-pub(crate) async fn invocation(
-    server: &RestateServer,
-    id: &str,
-    column: &str,
-) -> Result<serde_json::Value> {
-    let sql = format!("SELECT {column} AS value FROM sys_invocation WHERE id = '{id}'");
-    let mut rows = server.query(&sql).await?;
-    // Columns that are null are left out of the rows.
-    Ok(rows
-        .first_mut()
-        .and_then(|row| row.get_mut("value"))
-        .map(serde_json::Value::take)
-        .unwrap_or_default())
+/// The journal of an invocation on a server.
+pub(crate) async fn journal(server: &RestateServer, id: &str) -> Result<Vec<Entry>> {
+    let sql = format!("SELECT entry_type, name FROM sys_journal WHERE id = '{id}' ORDER BY index");
+    let rows = server.query(&sql).await?;
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let entries = rows.iter().map(|row| Entry {
+        kind: text(&row["entry_type"]),
+        name: text(&row["name"]),
+    });
+    Ok(entries.collect())
 }
 
 async fn start(mode: Mode) -> Env {
-    let server = mode.server().start().await.expect("the server starts");
-    let served = serve_in(mode, &server, crate::services()).await;
-    Env {
-        mode,
-        _served: served.expect("the services are registered"),
-        server,
-    }
+    let runtime = if mode.is_local() {
+        Runtime::Local(Local::start(crate::services(), mode == Mode::LocalSuspend).await)
+    } else {
+        let server = mode.server().start().await.expect("the server starts");
+        let served = serve_in(mode, &server, crate::services()).await;
+        Runtime::Server {
+            _served: served.expect("the services are registered"),
+            server: Box::new(server),
+        }
+    };
+    Env { mode, runtime }
 }
 
-/// The server that the cases of a mode share.
-async fn shared(mode: Mode) -> &'static Env {
-    static ENVS: [OnceCell<Env>; ALL.len()] = [const { OnceCell::const_new() }; ALL.len()];
+/// The runtimes that the cases of a mode share.
+static ENVS: [OnceCell<Env>; ALL.len()] = [const { OnceCell::const_new() }; ALL.len()];
+
+pub(crate) async fn shared(mode: Mode) -> &'static Env {
     ENVS[mode as usize].get_or_init(|| start(mode)).await
+}
+
+/// Stops what would leave something behind: statics are not dropped.
+pub(crate) async fn stop() {
+    for env in ENVS.iter().filter_map(OnceCell::get) {
+        env.stop().await;
+    }
 }
 
 /// Serves handlers that talk in this mode.
@@ -138,7 +250,10 @@ impl Suite {
         self.add_spread(name, modes, move |mode| {
             block_on(async {
                 let _turn = TURN.acquire().await;
-                run_on(&start(mode).await, HEAVY_LIMIT, &case).await
+                let env = start(mode).await;
+                let outcome = run_on(&env, HEAVY_LIMIT, &case).await;
+                env.stop().await;
+                outcome
             })
         });
     }
@@ -169,7 +284,7 @@ async fn run_on<'a>(
     record_log();
     let outcome = outcome(limit, case(env)).await;
     with_logs(outcome, || {
-        let log = tail(&env.server.log());
+        let log = tail(&env.log());
         format!("--- the end of the server's log ---\n{log}\n")
     })
 }

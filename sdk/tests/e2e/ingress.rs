@@ -10,7 +10,7 @@ use http_body_util::Full;
 use hyper_util::{client::legacy, rt::TokioExecutor};
 
 use crate::harness::{Env, Result, effect, effects, endpoint, eventually, ms, serve_in};
-use crate::suite::{ALL, Column as _, DEFAULT, Suite, V7};
+use crate::suite::{ALL, Column as _, DEFAULT, LOCAL, Mode, PLAIN, Suite, V7};
 
 /// What another crate would have of the services here.
 mod contract {
@@ -126,7 +126,7 @@ impl Trip for MyTrip {
 }
 
 fn client(env: &Env) -> Result<IngressClient> {
-    Ok(IngressClient::new(env.server.ingress_url())?)
+    Ok(IngressClient::new(env.ingress_url())?)
 }
 
 /// Names that no other mode uses: the traces are those of all modes.
@@ -135,7 +135,7 @@ fn name(env: &Env, what: &str) -> String {
 }
 
 async fn calls(env: &Env) -> Result {
-    let ingress = IngressClient::builder(env.server.ingress_url())
+    let ingress = IngressClient::builder(env.ingress_url())
         .header("x-who", "Ada")
         .build()?;
     let desk = ingress.service::<DeskClient>();
@@ -345,7 +345,7 @@ async fn patience(env: &Env) -> Result {
 async fn another_transport(env: &Env) -> Result {
     let hyper: legacy::Client<_, Full<Bytes>> =
         legacy::Client::builder(TokioExecutor::new()).build_http();
-    let ingress = IngressClient::with_transport(env.server.ingress_url(), hyper.clone())?;
+    let ingress = IngressClient::with_transport(env.ingress_url(), hyper.clone())?;
     let key = name(env, "hyper");
     let list = ingress.object::<ListClient>(&key);
     assert_eq!(list.push("one".to_owned()).await?, 1);
@@ -385,11 +385,50 @@ async fn neither_signals_nor_promises(env: &Env) -> Result {
         "workflow/ingress.Trip/key/promise/arrived/resolve".to_owned(),
         "promises/ingress.Trip/key/arrived/resolve".to_owned(),
     ] {
-        let url = format!("{}/restate/{path}", env.server.ingress_url());
+        let url = format!("{}/restate/{path}", env.ingress_url());
         let request = http::Request::post(url).body(Full::from("1"))?;
         let status = hyper.request(request).await?.status();
         assert!(status.is_client_error(), "{path}: {status}");
     }
+    Ok(())
+}
+
+async fn scopes(mode: Mode, ingress: IngressClient) -> Result {
+    let desk = ingress.service::<DeskClient>();
+    let trace = || (format!("{} scoped", mode.name()), 0);
+
+    let scoped = || {
+        desk.take_time(trace())
+            .idempotency_key("k")
+            .scope("tenant 7")
+    };
+    let error = scoped().await.unwrap_err();
+    assert_eq!(error.status(), Some(400), "a scope without blanks: {error}");
+    let scoped = || {
+        desk.take_time(trace())
+            .idempotency_key("k")
+            .scope("tenant-7")
+    };
+    let sent = scoped().limit_key("mail/ada").send().await?;
+    assert_eq!(scoped().attach().await?, 1);
+    assert_eq!(scoped().output().await?, Some(1));
+    let target = Target::service("ingress.Desk", "takeTime");
+    let by_key = ingress.idempotent_invocation(target, "k");
+    assert_eq!(by_key.clone().scope("tenant-7").id().await?, *sent.id());
+    // Out of the scope it is another one.
+    assert_eq!(
+        by_key.attach::<usize>().await.unwrap_err().status(),
+        Some(404)
+    );
+
+    let trip = ingress.workflow::<TripClient>("trip");
+    let run = || trip.run("Rome".to_owned()).scope("tenant-7");
+    run().send().await?;
+    trip.arrive("noon".to_owned()).scope("tenant-7").await?;
+    assert_eq!(run().attach().await?, "to Rome, at noon");
+
+    let error = desk.ask(String::new()).limit_key("a").await.unwrap_err();
+    assert_eq!(error.status(), Some(400), "{error}");
     Ok(())
 }
 
@@ -399,8 +438,8 @@ pub(crate) fn cases(suite: &mut Suite) {
     suite.case("sends", ALL, sends);
     suite.case("workflows", ALL, workflows);
     suite.case("awakeables", ALL, awakeables);
-    suite.case("patience", DEFAULT, patience);
-    suite.case("another_transport", DEFAULT, another_transport);
+    suite.case("patience", PLAIN, patience);
+    suite.case("another_transport", PLAIN, another_transport);
     suite.case(
         "neither_signals_nor_promises",
         DEFAULT,
@@ -411,43 +450,10 @@ pub(crate) fn cases(suite: &mut Suite) {
         let server = mode.server().scopes().start().await?;
         let services = endpoint(|builder| builder.bind(MyDesk).bind(MyTrip));
         let _served = server.serve(services).await?;
-        let ingress = IngressClient::new(server.ingress_url())?;
-        let desk = ingress.service::<DeskClient>();
-        let trace = || (format!("{} scoped", mode.name()), 0);
-
-        let scoped = || {
-            desk.take_time(trace())
-                .idempotency_key("k")
-                .scope("tenant 7")
-        };
-        let error = scoped().await.unwrap_err();
-        assert_eq!(error.status(), Some(400), "a scope without blanks: {error}");
-        let scoped = || {
-            desk.take_time(trace())
-                .idempotency_key("k")
-                .scope("tenant-7")
-        };
-        let sent = scoped().limit_key("mail/ada").send().await?;
-        assert_eq!(scoped().attach().await?, 1);
-        assert_eq!(scoped().output().await?, Some(1));
-        let target = Target::service("ingress.Desk", "takeTime");
-        let by_key = ingress.idempotent_invocation(target, "k");
-        assert_eq!(by_key.clone().scope("tenant-7").id().await?, *sent.id());
-        // Out of the scope it is another one.
-        assert_eq!(
-            by_key.attach::<usize>().await.unwrap_err().status(),
-            Some(404)
-        );
-
-        let trip = ingress.workflow::<TripClient>("trip");
-        let run = || trip.run("Rome".to_owned()).scope("tenant-7");
-        run().send().await?;
-        trip.arrive("noon".to_owned()).scope("tenant-7").await?;
-        assert_eq!(run().attach().await?, "to Rome, at noon");
-
-        let error = desk.ask(String::new()).limit_key("a").await.unwrap_err();
-        assert_eq!(error.status(), Some(400), "{error}");
-        Ok(())
+        scopes(mode, IngressClient::new(server.ingress_url())?).await
+    });
+    suite.case("scopes_without_a_server", LOCAL, async |env| {
+        scopes(env.mode, client(env)?).await
     });
 
     suite.alone("the_server_is_killed_in_a_call", DEFAULT, async |mode| {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
 use crate::harness::{Env, Result, effect, effects, eventually};
-use crate::suite::{ALL, Mode, Suite};
+use crate::suite::{Mode, SERVER, Suite};
 
 const KEYS: usize = 37;
 
@@ -82,7 +82,7 @@ pub(crate) async fn broker(env: &Env) -> Result<&'static KafkaBroker> {
     static BROKER: OnceCell<KafkaBroker> = OnceCell::const_new();
     let broker = BROKER.get_or_try_init(KafkaBroker::start).await?;
     let known = env
-        .server
+        .server()
         .create_kafka_cluster("broker", broker.bootstrap_servers())
         .await;
     match known {
@@ -97,13 +97,13 @@ pub(crate) const EARLIEST: &[(&str, &str)] = &[("auto.offset.reset", "earliest")
 pub(crate) fn cases(suite: &mut Suite) {
     suite.case(
         "records_reach_objects_once_and_in_order",
-        ALL,
+        SERVER,
         async |env| {
             let broker = broker(env).await?;
             let topic = format!("events-{:?}", env.mode);
             broker.create_topic(&topic, 3).await?;
             let source = format!("kafka://broker/{topic}");
-            env.server
+            env.server()
                 .subscribe(&source, "service://Events/on_event", EARLIEST)
                 .await?;
 
@@ -132,7 +132,7 @@ pub(crate) fn cases(suite: &mut Suite) {
                      WHERE target_service_name = 'Events' AND status = 'completed'";
             let all = [serde_json::json!({ "n": count })];
             eventually("all records are handled", async || {
-                Ok((env.server.query(sql).await? == all).then_some(()))
+                Ok((env.server().query(sql).await? == all).then_some(()))
             })
             .await?;
             for (key, expected) in &expected {
@@ -164,12 +164,12 @@ pub(crate) fn cases(suite: &mut Suite) {
         },
     );
 
-    suite.case("records_reach_services_once", ALL, async |env| {
+    suite.case("records_reach_services_once", SERVER, async |env| {
         let broker = broker(env).await?;
         let topic = &format!("observed-{:?}", env.mode);
         broker.create_topic(topic, 2).await?;
         let source = format!("kafka://broker/{topic}");
-        env.server
+        env.server()
             .subscribe(&source, "service://Observer/observe", EARLIEST)
             .await?;
         let mut records: Vec<_> = (0..50)

@@ -7,14 +7,11 @@
 //! 32 MiB - 32 KiB never reaches the handler. The invocation stays "running", or is paused.
 
 use bytes::Bytes;
-use durably::test_server::RestateServer;
 use durably::{EndpointBuilder, Raw, prelude::*};
 use futures::future::try_join_all;
 use serde::{Deserialize, Serialize};
 
-use crate::harness::{
-    Env, Result, effect, effects, endpoint, eventually, invocation, ms, serve_in,
-};
+use crate::harness::{Env, Result, effect, effects, endpoint, eventually, ms, serve_in};
 use crate::suite::{ALL, DEFAULT, Mode, Suite};
 
 const LIMIT: usize = 32 << 20;
@@ -146,26 +143,26 @@ async fn replay(env: &Env, journals: usize, entries: u64) -> Result {
     Ok(())
 }
 
-async fn via(server: &RestateServer, via: Via, n: usize) -> Result<Bytes> {
+async fn via(env: &Env, via: Via, n: usize) -> Result<Bytes> {
     let key = format!("{via:?} {n}");
-    let request = server.ingress().object("Big", &key, "misfit");
+    let request = env.ingress().object("Big", &key, "misfit");
     Ok(request.json(&(via, n)).call_raw().await?.body)
 }
 
 /// What the server says of an attempt that failed.
-async fn failure(server: &RestateServer, of: Via, n: usize) -> Result<String> {
+async fn failure(env: &Env, of: Via, n: usize) -> Result<String> {
     let key = format!("{of:?} {n} fails");
-    let id = server
+    let id = env
         .ingress()
         .send_object("Big", &key, "misfit", &(of, n))
         .await?
         .invocation_id;
     let failure = eventually(&key, async || {
-        let failure = invocation(server, &id, "last_failure").await?;
+        let failure = env.invocation(&id, "last_failure").await?;
         Ok(failure.as_str().map(str::to_owned))
     })
     .await;
-    server.kill(&id).await?;
+    env.admin().kill(&id).await?;
     failure
 }
 
@@ -174,9 +171,9 @@ pub(crate) fn cases(suite: &mut Suite) {
         let n = OUTGOING - 1024;
         let due = n.to_string();
         for by in [Via::State, Via::Run, Via::Call, Via::CallOutput] {
-            assert_eq!(via(&env.server, by, n).await?, due, "{by:?}");
+            assert_eq!(via(env, by, n).await?, due, "{by:?}");
         }
-        assert_eq!(via(&env.server, Via::Output, n).await?.len(), n);
+        assert_eq!(via(env, Via::Output, n).await?.len(), n);
         let input = env.ingress().object("Big", "input", "length");
         let input = input.raw("application/octet-stream", body(n).0);
         assert_eq!(input.call::<usize>().await?, n);
@@ -190,7 +187,7 @@ pub(crate) fn cases(suite: &mut Suite) {
             (Via::Call, "Call"),
             (Via::Output, "Output"),
         ] {
-            let failure = failure(&env.server, by, LIMIT).await?;
+            let failure = failure(env, by, LIMIT).await?;
             let says = format!("a {command} message of ");
             assert!(failure.contains(&says), "{by:?}: {failure}");
             let says = "is not sent, since the runtime takes no more than 33488896 bytes";
@@ -199,11 +196,11 @@ pub(crate) fn cases(suite: &mut Suite) {
         // A set of the key `k` has 13 bytes besides its value: this is the largest. A replay of it
         // does not fit into the server's memory for an invocation: it sends the entry and the state.
         let largest = OUTGOING - 13;
-        if [Mode::Default, Mode::V7].contains(&env.mode) {
-            let length = via(&env.server, Via::State, largest).await?;
+        if [Mode::Default, Mode::V7].contains(&env.mode) || env.mode.is_local() {
+            let length = via(env, Via::State, largest).await?;
             assert_eq!(length, largest.to_string());
         }
-        let failure = failure(&env.server, Via::State, largest + 1).await?;
+        let failure = failure(env, Via::State, largest + 1).await?;
         assert!(
             failure.contains("a SetState message of 33488897 bytes"),
             "{failure}"
@@ -215,13 +212,13 @@ pub(crate) fn cases(suite: &mut Suite) {
         "the_limit_may_be_raised_to_the_servers_own",
         DEFAULT,
         async |env| {
-            let server = &env.server;
+            let server = env.server();
             let raised =
                 |builder: EndpointBuilder| builder.bind(Big).max_outgoing_message_size(2 * LIMIT);
             let _served = serve_in(env.mode, server, endpoint(raised)).await?;
             let largest = LIMIT + (256 << 10) - 1 - 13;
-            assert_eq!(via(server, Via::State, largest).await?, largest.to_string());
-            let failure = failure(server, Via::State, largest + 1).await?;
+            assert_eq!(via(env, Via::State, largest).await?, largest.to_string());
+            let failure = failure(env, Via::State, largest + 1).await?;
             let says = "hit message size limit: 33816576 >= 33816576";
             assert!(failure.contains(says), "{failure}");
             Ok(())
@@ -241,7 +238,7 @@ pub(crate) fn cases(suite: &mut Suite) {
     suite.case("a_journal_grows_step_by_step", ALL, async |env| {
         // Where each step is a new attempt, the sum of all replays grows with the square.
         let steps = match env.mode {
-            Mode::Default | Mode::V7 => 500,
+            Mode::Default | Mode::V7 | Mode::Local => 500,
             _ => 200,
         };
         let sum: u64 = env.ingress().call("Journal", "grow", &steps).await?;

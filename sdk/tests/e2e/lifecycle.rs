@@ -1,10 +1,9 @@
 //! What operators do to invocations: kill, pause, resume, restart, purge, cancel before the start.
 
 use durably::prelude::*;
-use durably::test_server::TestServerError;
 
 use crate::harness::{Env, Result, effect, effects, endpoint, eventually, ms, serve_in};
-use crate::suite::{ALL, Mode, Suite};
+use crate::suite::{ALL, Mode, SERVER, Suite};
 
 pub(crate) struct Life;
 
@@ -100,8 +99,8 @@ async fn has_status(env: &Env, id: &str, status: &str) -> Result {
 /// so is the server's affair.
 async fn pause(env: &Env, id: &str) -> Result {
     eventually("the pause is accepted", async || {
-        match env.server.pause(id).await {
-            Err(TestServerError::Refused { status: 409, .. }) => Ok(None),
+        match env.admin().pause(id).await {
+            Err(error) if error.status() == Some(409) => Ok(None),
             other => Ok(Some(other?)),
         }
     })
@@ -137,7 +136,7 @@ pub(crate) fn cases(suite: &mut Suite) {
             tokio::time::sleep(ms(50)).await;
             assert!(effects(&format!("{root} touched")).is_empty());
 
-            env.server.kill(&id).await?;
+            env.admin().kill(&id).await?;
             let error = ingress.attach::<u32>(&id).await.unwrap_err();
             assert_eq!(
                 (error.status(), error.message()),
@@ -168,7 +167,7 @@ pub(crate) fn cases(suite: &mut Suite) {
             .await?
             .invocation_id;
         noted(&format!("{key} slow")).await?;
-        env.server.kill(&id).await?;
+        env.admin().kill(&id).await?;
         noted(&format!("{key} slow dropped")).await?;
         ingress
             .call_object::<Option<String>>("Life", &key, "touch", &())
@@ -178,7 +177,7 @@ pub(crate) fn cases(suite: &mut Suite) {
     });
 
     // Where something is always being attempted.
-    let attempting = &[Mode::Default, Mode::V7];
+    let attempting = &[Mode::Default, Mode::V7, Mode::Local];
     suite.case("a_pause_keeps_what_was_done", attempting, async |env| {
         let ingress = env.ingress();
         let key = format!("pause {:?}", env.mode);
@@ -195,7 +194,7 @@ pub(crate) fn cases(suite: &mut Suite) {
         tokio::time::sleep(ms(300)).await;
         assert_eq!(env.invocation(&id, "status").await?, "paused");
         assert_eq!(effects(&format!("{key} waits")).len(), 1);
-        env.server.resume(&id).await?;
+        env.admin().resume(&id).await?;
         assert_eq!(ingress.attach::<Vec<usize>>(&id).await?, [1, 1, 1, 7]);
         Ok(())
     });
@@ -216,7 +215,7 @@ pub(crate) fn cases(suite: &mut Suite) {
         tokio::time::sleep(ms(200)).await;
         assert_eq!(env.invocation(&id, "status").await?, "paused");
         assert!(effects(&format!("{key} last")).is_empty());
-        env.server.resume(&id).await?;
+        env.admin().resume(&id).await?;
         // What is recorded is not done again.
         assert_eq!(ingress.attach::<Vec<usize>>(&id).await?, [1, 1, 1, 7]);
         assert!(effects(&format!("{key} slow dropped")).is_empty());
@@ -241,7 +240,7 @@ pub(crate) fn cases(suite: &mut Suite) {
             // Who asks later learns nothing: there is no trace of it.
             let cancel = async {
                 tokio::time::sleep(ms(100)).await;
-                env.server.cancel(id).await
+                env.admin().cancel(id).await
             };
             let (attached, cancelled) = futures::join!(ingress.attach::<()>(id), cancel);
             cancelled?;
@@ -264,7 +263,7 @@ pub(crate) fn cases(suite: &mut Suite) {
             .idempotency_key("purged");
         let first: String = request.clone().call().await?;
         assert_eq!(request.clone().call::<String>().await?, first);
-        env.server.purge(&first).await?;
+        env.admin().purge(&first).await?;
         let error = ingress.attach::<String>(&first).await.unwrap_err();
         assert_eq!(error.status(), Some(404), "{error}");
         // Its key is free: the same request is carried out again.
@@ -275,7 +274,7 @@ pub(crate) fn cases(suite: &mut Suite) {
 
     suite.case(
         "an_invocation_is_restarted_as_a_new_one",
-        ALL,
+        SERVER,
         async |env| {
             let ingress = env.ingress();
             let key = format!("restart {:?}", env.mode);
@@ -296,14 +295,17 @@ pub(crate) fn cases(suite: &mut Suite) {
                 .invocation_id;
             assert_eq!(run(&id).await?, [1, 1, 1, 7]);
             // From its input on, everything is done again.
-            let again = env.server.restart_as_new(&id, 0).await?;
+            let again = env.server().restart_as_new(&id, 0).await?;
             assert_ne!(again, id);
             assert_eq!(run(&again).await?, [2, 2, 2, 7]);
             // From the second run on: the first one's result is still there.
             let sql = format!("SELECT index FROM sys_journal WHERE id = '{id}' AND name = 'slow'");
-            let rows = env.server.query(&sql).await?;
+            let rows = env.server().query(&sql).await?;
             let from = rows[0]["index"].as_u64().ok_or("no index")?;
-            let again = env.server.restart_as_new(&id, u32::try_from(from)?).await?;
+            let again = env
+                .server()
+                .restart_as_new(&id, u32::try_from(from)?)
+                .await?;
             let seen = run(&again).await?;
             assert_eq!((seen[0], seen[2]), (1, 3), "{seen:?}");
             Ok(())
@@ -312,18 +314,18 @@ pub(crate) fn cases(suite: &mut Suite) {
 
     suite.case(
         "a_paused_invocation_goes_on_with_other_code",
-        ALL,
+        SERVER,
         async |env| {
             let repaired =
                 |builder: durably::EndpointBuilder| builder.bind(Broken { repaired: true });
             let broken =
                 |builder: durably::EndpointBuilder| builder.bind(Broken { repaired: false });
-            let _broken = serve_in(env.mode, &env.server, endpoint(broken)).await?;
+            let _broken = serve_in(env.mode, env.server(), endpoint(broken)).await?;
             let ingress = env.ingress();
             let id = ingress.send("Broken", "work", &()).await?.invocation_id;
             has_status(env, &id, "paused").await?;
-            let _repaired = serve_in(env.mode, &env.server, endpoint(repaired)).await?;
-            env.server.resume_on_latest(&id).await?;
+            let _repaired = serve_in(env.mode, env.server(), endpoint(repaired)).await?;
+            env.server().resume_on_latest(&id).await?;
             assert_eq!(ingress.attach::<(usize, usize)>(&id).await?, (1, 1));
             Ok(())
         },

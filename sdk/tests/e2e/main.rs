@@ -36,6 +36,8 @@ mod state;
 mod steps;
 #[path = "../suite/mod.rs"]
 mod suite;
+#[path = "../suite/local.rs"]
+mod suite_local;
 mod workflows;
 
 use std::process::ExitCode;
@@ -80,6 +82,7 @@ fn services() -> Endpoint {
             .bind(records::Witness)
             .bind(retries::Retries)
             .bind(sagas::sagas())
+            .bind(scopes::Scoped)
             .bind(signals::Approval)
             .bind(signals::Waiter)
             .bind(state::Ledger)
@@ -128,5 +131,7 @@ fn main() -> ExitCode {
     ] {
         cases(&mut suite);
     }
-    suite.run()
+    let code = suite.run();
+    suite::block_on(harness::stop());
+    code
 }

@@ -6,7 +6,7 @@ use durably::{DeadLetter, Raw};
 
 use crate::harness::{Env, Result, effect, effects, endpoint, eventually, ms};
 use crate::kafka::{EARLIEST, broker};
-use crate::suite::{ALL, DEFAULT, Mode, Suite, V7};
+use crate::suite::{DEFAULT, Mode, SERVER, Suite, V7};
 
 /// Takes numbers, but for 13.
 pub(crate) struct Numbers;
@@ -140,7 +140,7 @@ async fn topic(env: &Env, name: &str, sink: &str) -> Result<String> {
     let topic = format!("{name}-{:?}", env.mode);
     broker(env).await?.create_topic(&topic, 1).await?;
     let source = format!("kafka://broker/{topic}");
-    env.server
+    env.server()
         .subscribe(&source, &format!("service://{sink}"), EARLIEST)
         .await?;
     Ok(topic)
@@ -167,7 +167,7 @@ async fn wait_for_sum(env: &Env, key: &str, wanted: u64) -> Result {
 }
 
 pub(crate) fn cases(suite: &mut Suite) {
-    suite.case("dead_letters_arrive_as_they_were", ALL, async |env| {
+    suite.case("dead_letters_arrive_as_they_were", SERVER, async |env| {
         let topic = topic(env, "kept", "Numbers/kept").await?;
         let records = vec![
             KafkaRecord::new().key("bad").value(b"\xff\x00 no JSON"),
@@ -201,7 +201,7 @@ pub(crate) fn cases(suite: &mut Suite) {
         Ok(())
     });
 
-    suite.case("records_pause_their_invocation", ALL, async |env| {
+    suite.case("records_pause_their_invocation", SERVER, async |env| {
         let topic = topic(env, "paused", "Numbers/misread").await?;
         for (round, bad) in ["no JSON", "13"].into_iter().enumerate() {
             let records = vec![
@@ -215,13 +215,13 @@ pub(crate) fn cases(suite: &mut Suite) {
             let paused = "SELECT id, modified_at FROM sys_invocation \
                           WHERE target_service_key = 'held up' AND status = 'paused'";
             let row = eventually("the invocation is paused", async || {
-                Ok(env.server.query(paused).await?.into_iter().next())
+                Ok(env.server().query(paused).await?.into_iter().next())
             })
             .await?;
             let id = row["id"].as_str().unwrap_or_default();
             // The table of invocations forgets why; the events of its journal do not.
             let why = format!("SELECT event_json FROM sys_journal_events WHERE id = '{id}'");
-            let events = env.server.query(&why).await?;
+            let events = env.server().query(&why).await?;
             let failure = format!("{events:?}");
             // Only from v7 on can the server be asked; else it tries again first.
             assert_eq!(failure.contains("TransientError"), !V7.contains(&env.mode));
@@ -231,21 +231,21 @@ pub(crate) fn cases(suite: &mut Suite) {
                 "{failure}"
             );
             // Repaired or not, it goes on where it stood.
-            env.server.resume(id).await?;
+            env.admin().resume(id).await?;
             eventually("the invocation is paused again", async || {
-                let again = env.server.query(paused).await?;
+                let again = env.server().query(paused).await?;
                 let again = again.first().map(|again| &again["modified_at"]);
                 let another = again.is_some_and(|start| *start != row["modified_at"]);
                 Ok(another.then_some(()))
             })
             .await?;
-            env.server.cancel(id).await?;
+            env.admin().cancel(id).await?;
             wait_for_sum(env, "held up", sum).await?;
         }
         Ok(())
     });
 
-    suite.case("services_see_every_key", ALL, async |env| {
+    suite.case("services_see_every_key", SERVER, async |env| {
         let topic = topic(env, "witnessed", "Witness/see").await?;
         let records = vec![
             KafkaRecord::new().key(b"\xff\x00").value("x"),
@@ -284,7 +284,7 @@ pub(crate) fn cases(suite: &mut Suite) {
             let options = [("auto.offset.reset", "earliest"), ("group.id", topic)];
             let subscribe = async || {
                 let sink = "service://Witness/see";
-                env.server.subscribe(&source, sink, &options).await
+                env.server().subscribe(&source, sink, &options).await
             };
             let wait_for = async |count| {
                 let what = format!("{count} records are seen");
@@ -298,7 +298,7 @@ pub(crate) fn cases(suite: &mut Suite) {
             produce(env, topic, vec![record("a", "x"), record("b", "xx")]).await?;
             wait_for(2).await?;
             // Offsets are committed every five seconds, and at the end.
-            env.server.unsubscribe(&first).await?;
+            env.server().unsubscribe(&first).await?;
             tokio::time::sleep(ms(1_000)).await;
             produce(env, topic, vec![record("c", "xxx")]).await?;
             subscribe().await?;
@@ -348,26 +348,30 @@ pub(crate) fn cases(suite: &mut Suite) {
         Ok(())
     });
 
-    suite.case("null_and_empty_keys_meet_on_one_object", ALL, async |env| {
-        let topic = topic(env, "keyless", "Numbers/plain").await?;
-        let records = vec![
-            KafkaRecord::new().value("1"),
-            KafkaRecord::new().key("").value("20"),
-            KafkaRecord::new(),
-            KafkaRecord::new().value("300"),
-        ];
-        produce(env, &topic, records).await?;
-        let state = "SELECT value_utf8 FROM state WHERE service_name = 'Numbers' \
+    suite.case(
+        "null_and_empty_keys_meet_on_one_object",
+        SERVER,
+        async |env| {
+            let topic = topic(env, "keyless", "Numbers/plain").await?;
+            let records = vec![
+                KafkaRecord::new().value("1"),
+                KafkaRecord::new().key("").value("20"),
+                KafkaRecord::new(),
+                KafkaRecord::new().value("300"),
+            ];
+            produce(env, &topic, records).await?;
+            let state = "SELECT value_utf8 FROM state WHERE service_name = 'Numbers' \
                      AND service_key = '' AND key = 'sum'";
-        eventually("all reach the object without a name", async || {
-            let rows = env.server.query(state).await?;
-            let sum = rows.first().and_then(|row| row["value_utf8"].as_str());
-            Ok((sum == Some("321")).then_some(()))
-        })
-        .await
-    });
+            eventually("all reach the object without a name", async || {
+                let rows = env.server().query(state).await?;
+                let sum = rows.first().and_then(|row| row["value_utf8"].as_str());
+                Ok((sum == Some("321")).then_some(()))
+            })
+            .await
+        },
+    );
 
-    suite.case("a_workflow_takes_its_first_record", ALL, async |env| {
+    suite.case("a_workflow_takes_its_first_record", SERVER, async |env| {
         let topic = topic(env, "once", "Once/run").await?;
         let key = |n| format!("{topic} {n}");
         let records = vec![
@@ -388,7 +392,7 @@ pub(crate) fn cases(suite: &mut Suite) {
             key(1)
         );
         assert_eq!(
-            env.server.query(&sql).await?,
+            env.server().query(&sql).await?,
             [serde_json::json!({ "n": 1 })]
         );
         Ok(())

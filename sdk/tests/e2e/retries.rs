@@ -6,7 +6,7 @@ use durably::prelude::*;
 
 use crate::errors::paused;
 use crate::harness::{Env, Result, effect, effects, ms};
-use crate::suite::{ALL, Suite, V7};
+use crate::suite::{ALL, SINCE_V7, Suite};
 
 pub(crate) struct Retries;
 
@@ -114,12 +114,12 @@ pub(crate) fn cases(suite: &mut Suite) {
         Ok(())
     });
 
-    suite.case("a_policy_may_end_in_a_pause", V7, async |env| {
+    suite.case("a_policy_may_end_in_a_pause", SINCE_V7, async |env| {
         let sent = env.ingress().send("Retries", "exhaust", "pause").await?;
         let id = &sent.invocation_id;
         paused(env, id).await?;
         assert_eq!(effects(id).len(), 2);
-        env.server.resume(id).await?;
+        env.admin().resume(id).await?;
         let (code, _): (u16, String) = env.ingress().attach(id).await?;
         assert_eq!((code, effects(id).len()), (200, 3));
         Ok(())

@@ -72,9 +72,9 @@ pub(crate) fn cases(suite: &mut Suite) {
             let sent = env.ingress().send("Sagas", "book", &()).await?;
             let id = &sent.invocation_id;
             noted(&format!("{id} waits"), 1).await?;
-            env.server.cancel(id).await?;
+            env.admin().cancel(id).await?;
             noted(&format!("{id} undoing"), 1).await?;
-            env.server.cancel(id).await?;
+            env.admin().cancel(id).await?;
             let error = env.ingress().attach::<()>(id).await.unwrap_err();
             assert_eq!(error.status(), Some(409), "{error}");
             let all = ["book flight", "book hotel", "cancel hotel", "cancel flight"];
@@ -93,9 +93,9 @@ pub(crate) fn cases(suite: &mut Suite) {
             let sent = env.ingress().send("Sagas", "orderly", &()).await?;
             let id = &sent.invocation_id;
             noted(&format!("{id} waits"), 1).await?;
-            env.server.cancel(id).await?;
+            env.admin().cancel(id).await?;
             noted(&format!("{id} winds up"), 1).await?;
-            env.server.cancel(id).await?;
+            env.admin().cancel(id).await?;
             let result: String = env.ingress().attach(id).await?;
             assert_eq!(result, "in order");
             assert_eq!(effects(id), ["wound up"]);

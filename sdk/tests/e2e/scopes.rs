@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use durably::test_server::Ingress;
 use durably::{Target, prelude::*};
 
-use crate::harness::endpoint;
+use crate::harness::{Result, endpoint};
 use crate::info::{Info, InfoObject};
-use crate::suite::{Suite, V7};
+use crate::suite::{LOCAL, Suite, V7};
 
 type Facts = BTreeMap<String, String>;
 
-struct Scoped;
+pub(crate) struct Scoped;
 
 #[durably::service]
 impl Scoped {
@@ -32,27 +33,36 @@ impl Scoped {
     }
 }
 
+async fn scoped(ingress: Ingress) -> Result {
+    let request = ingress.service("Info", "tellAll").scope("outside");
+    let request = request.limit_key("a/b").idempotency_key("my key");
+    let facts: Facts = request.call().await?;
+    let of = |facts: &Facts, names: [&str; 3]| names.map(|name| facts[name].clone());
+    let names = ["scope", "limit key", "idempotency key"];
+    assert_eq!(of(&facts, names), ["outside", "a/b", "my key"]);
+
+    let request = ingress.service("Info", "tellAll");
+    let facts: Facts = request.idempotency_key("unscoped").call().await?;
+    assert_eq!(of(&facts, names), ["none", "none", "unscoped"]);
+
+    let seen: Vec<Facts> = ingress.call("Scoped", "call", "inside").await?;
+    assert_eq!(of(&seen[0], names), ["inside", "tenant/user", "none"]);
+    assert_eq!(of(&seen[1], names), ["inside", "none", "once"]);
+    assert_eq!(of(&seen[2], names), ["inside", "none", "none"]);
+    Ok(())
+}
+
 pub(crate) fn cases(suite: &mut Suite) {
     suite.alone("scopes_and_limit_keys_travel", V7, async |mode| {
         let server = mode.server().scopes().start().await?;
         let services = endpoint(|builder| builder.bind(Info).bind(InfoObject).bind(Scoped));
         let _served = server.serve(services).await?;
 
-        let request = server.ingress().service("Info", "tellAll").scope("outside");
-        let request = request.limit_key("a/b").idempotency_key("my key");
-        let facts: Facts = request.call().await?;
-        let of = |facts: &Facts, names: [&str; 3]| names.map(|name| facts[name].clone());
-        let names = ["scope", "limit key", "idempotency key"];
-        assert_eq!(of(&facts, names), ["outside", "a/b", "my key"]);
-
-        let request = server.ingress().service("Info", "tellAll");
-        let facts: Facts = request.idempotency_key("unscoped").call().await?;
-        assert_eq!(of(&facts, names), ["none", "none", "unscoped"]);
-
-        let seen: Vec<Facts> = server.ingress().call("Scoped", "call", "inside").await?;
-        assert_eq!(of(&seen[0], names), ["inside", "tenant/user", "none"]);
-        assert_eq!(of(&seen[1], names), ["inside", "none", "once"]);
-        assert_eq!(of(&seen[2], names), ["inside", "none", "none"]);
-        Ok(())
+        scoped(server.ingress()).await
     });
+    suite.case(
+        "scopes_and_limit_keys_travel_without_a_server",
+        LOCAL,
+        async |env| scoped(env.ingress()).await,
+    );
 }

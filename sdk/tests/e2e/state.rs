@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use durably::test_server::RestateServer;
 use durably::{StateKey, prelude::*};
+use serde_json::json;
 
-use crate::harness::{Result, endpoint, ms, serve_in};
+use crate::harness::{Entry, endpoint, journal, ms, serve_in};
 use crate::limits::Large;
-use crate::suite::{ALL, Suite};
+use crate::suite::{ALL, SERVER, Suite};
 
 const TOTAL: StateKey<u64> = StateKey::new("total");
 
@@ -68,17 +68,14 @@ async fn work(ctx: &ObjectContext) -> HandlerResult<Vec<String>> {
 }
 
 /// The kinds of the reads in an invocation's journal.
-async fn reads(server: &RestateServer, id: &str) -> Result<BTreeMap<String, u64>> {
-    let sql = format!(
-        "SELECT entry_type AS kind, COUNT(1) AS n FROM sys_journal WHERE id = '{id}' \
-         AND entry_type LIKE 'Command: Get%' GROUP BY entry_type"
-    );
-    let rows = server.query(&sql).await?;
-    let kind = |kind: &str| kind.trim_start_matches("Command: ").to_owned();
-    Ok(rows
-        .iter()
-        .filter_map(|row| Some((kind(row["kind"].as_str()?), row["n"].as_u64()?)))
-        .collect())
+fn reads(journal: &[Entry]) -> BTreeMap<String, u64> {
+    let mut reads = BTreeMap::new();
+    for entry in journal {
+        if let Some(read) = entry.kind.strip_prefix("Command: Get") {
+            *reads.entry(format!("Get{read}")).or_default() += 1;
+        }
+    }
+    reads
 }
 
 pub(crate) fn cases(suite: &mut Suite) {
@@ -103,7 +100,7 @@ pub(crate) fn cases(suite: &mut Suite) {
                     .object("Ledger", key, handler)
                     .call_raw()
                     .await?;
-                let seen = reads(&env.server, reply.invocation_id().ok_or("no id")?).await?;
+                let seen = reads(&env.journal(reply.invocation_id().ok_or("no id")?).await?);
                 for (kind, n) in kinds {
                     assert_eq!(seen.get(kind), Some(&n), "{key}: {seen:?}");
                 }
@@ -115,7 +112,7 @@ pub(crate) fn cases(suite: &mut Suite) {
     // Of a state above this limit, the server sends as much as fits.
     suite.alone(
         "state_is_partial_where_it_is_too_large",
-        ALL,
+        SERVER,
         async |mode| {
             const LIMIT: &str = "RESTATE_WORKER__INVOKER__EAGER_STATE_SIZE_LIMIT";
             let server = mode.server().env(LIMIT, "3 MiB").start().await?;
@@ -131,7 +128,7 @@ pub(crate) fn cases(suite: &mut Suite) {
                 .await?;
             let id = reply.invocation_id().ok_or("no id")?.to_owned();
             assert_eq!(reply.decode::<(usize, usize)>()?, (8 << 20, 8));
-            let seen = reads(&server, &id).await?;
+            let seen = reads(&journal(&server, &id).await?);
             let count = |kind: &str| seen.get(kind).copied().unwrap_or_default();
             let (eager, lazy) = (count("GetEagerState"), count("GetLazyState"));
             assert!(eager > 0 && lazy > 0 && eager + lazy == 8, "{seen:?}");
@@ -170,17 +167,8 @@ pub(crate) fn cases(suite: &mut Suite) {
                     env.ingress().call_object("Ledger", key, read, &()).await?;
                 assert_eq!(read, (Some(after), vec![own.clone(), "total".to_owned()]));
             }
-            let sql = format!(
-                "SELECT key, value_utf8 AS value FROM state WHERE service_name = 'Ledger' \
-                 AND service_key = '{key}' ORDER BY key"
-            );
-            assert_eq!(
-                env.server.query(&sql).await?,
-                [
-                    serde_json::json!({ "key": own, "value": "[1,2]" }),
-                    serde_json::json!({ "key": "total", "value": "2" })
-                ]
-            );
+            let state = env.state("Ledger", key).await?;
+            assert_eq!(state, json!({ &own: [1, 2], "total": 2 }));
             env.ingress()
                 .call_object::<()>("Ledger", key, "clear", &())
                 .await?;

@@ -137,7 +137,7 @@ pub(crate) fn cases(suite: &mut Suite) {
         );
         assert_eq!(effects(&format!("{key} runs")).len(), 1);
         // Once it is forgotten, the key is free.
-        env.server.purge(&first.invocation_id).await?;
+        env.admin().purge(&first.invocation_id).await?;
         let error = ingress
             .attach_workflow::<Vec<u64>>("Pilgrimage", key)
             .await

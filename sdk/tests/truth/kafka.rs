@@ -19,7 +19,7 @@ async fn seen(w: &World, key: &str, count: usize) -> serde_json::Value {
 }
 
 pub(crate) fn scenarios(suite: &mut Suite<On>) {
-    suite.scenario("records_of_an_object", async |w| {
+    suite.records("records_of_an_object", async |w| {
         w.subscribe("topic", "Events/on_event").await;
         let (a, b) = (w.key("a"), w.key("b"));
         w.produce("topic", Some(&a), Some("1")).await;
@@ -35,7 +35,7 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         w.see("b", seen(w, "b", 1).await);
     });
 
-    suite.scenario("headers_of_a_record", async |w| {
+    suite.records("headers_of_a_record", async |w| {
         w.subscribe("topic", "Events/headers").await;
         w.produce("topic", Some(&w.key("a")), Some("1")).await;
         let names = w.until("the record", async || {
@@ -44,7 +44,7 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         w.see("names", names.await);
     });
 
-    suite.scenario("records_of_a_workflow", async |w| {
+    suite.records("records_of_a_workflow", async |w| {
         w.subscribe("topic", "EventFlow/run").await;
         w.produce("topic", Some(&w.key("a")), Some("1")).await;
         w.produce("topic", Some(&w.key("a")), Some("2")).await;
@@ -61,7 +61,7 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         );
     });
 
-    suite.scenario("records_of_a_service", async |w| {
+    suite.records("records_of_a_service", async |w| {
         w.subscribe("topic", "Listener/on_event").await;
         w.produce("topic", Some("k"), Some("1")).await;
         w.produce("topic", None, Some("2")).await;
@@ -79,7 +79,7 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         w.see("records", seen);
     });
 
-    suite.scenario("records_without_a_key_meet_on_one_object", async |w| {
+    suite.records("records_without_a_key_meet_on_one_object", async |w| {
         w.subscribe("topic", "Events/on_event").await;
         w.produce("topic", None, Some("1")).await;
         w.produce("topic", Some(""), Some("2")).await;
@@ -98,7 +98,7 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         w.see("records", seen);
     });
 
-    suite.scenario("who_takes_records", async |w| {
+    suite.records("who_takes_records", async |w| {
         for (name, handler, taken) in [
             ("private", "Listener/unseen", 3),
             ("plain", "Listener/number", 2),
@@ -119,7 +119,7 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         }
     });
 
-    suite.scenario("two_subscriptions_of_a_topic", async |w| {
+    suite.records("two_subscriptions_of_a_topic", async |w| {
         w.subscribe("topic", "Events/on_event").await;
         w.subscribe("topic", "Listener/on_event").await;
         w.produce("topic", Some(&w.key("a")), Some("1")).await;
@@ -135,7 +135,7 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
     });
 
     // A record for an object waits for its turn like any request.
-    suite.scenario("records_wait_behind_a_stumbling_one", async |w| {
+    suite.records("records_wait_behind_a_stumbling_one", async |w| {
         w.subscribe("topic", "Events/stumbling").await;
         let key = w.key("a");
         for n in ["1", "2", "3"] {

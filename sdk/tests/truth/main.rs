@@ -1,5 +1,5 @@
-//! One truth: scenarios, written once, that play on the test kit's runtime and on the real server, and
-//! must be seen to go the same way.
+//! One truth: scenarios, written once, that play on the test kit's runtime, on the real server and on the
+//! embedded runtime, and must be seen to go the same way.
 //!
 //! **To add a scenario**: in the `scenarios` function of its module, add
 //! `suite.scenario("what_it_shows", async |w| { … })`. It asks for what it wants of the [`World`] `w`,
@@ -13,8 +13,10 @@
 
 mod calls;
 mod cancellation;
+mod http;
 mod journals;
 mod kafka;
+mod local;
 mod memory;
 mod objects;
 mod operators;
@@ -23,6 +25,8 @@ mod requests;
 mod retries;
 mod server;
 mod services;
+#[path = "../suite/local.rs"]
+mod suite_local;
 #[path = "../suite/table.rs"]
 mod table;
 mod workflows;
@@ -48,6 +52,10 @@ enum On {
     Server,
     /// One that talks and suspends like the second.
     ServerSuspend,
+    /// The embedded runtime, as it is out of the box.
+    Local,
+    /// One that is suspended at each wait.
+    LocalSuspend,
 }
 
 impl Column for On {
@@ -56,6 +64,8 @@ impl Column for On {
         Self::MemorySuspend,
         Self::Server,
         Self::ServerSuspend,
+        Self::Local,
+        Self::LocalSuspend,
     ];
 
     fn name(self) -> &'static str {
@@ -64,6 +74,8 @@ impl Column for On {
             Self::MemorySuspend => "memory-suspend",
             Self::Server => "server",
             Self::ServerSuspend => "server-suspend",
+            Self::Local => "local",
+            Self::LocalSuspend => "local-suspend",
         }
     }
 }
@@ -87,9 +99,21 @@ impl Suite<On> {
         name: &'static str,
         scenario: impl AsyncFn(&World) + Send + Sync + 'static,
     ) {
-        self.scenario_on(&[On::Memory, On::Server], name, scenario);
+        self.scenario_on(&[On::Memory, On::Server, On::Local], name, scenario);
     }
 
+    /// Adds one with records.
+    #[track_caller]
+    fn records(
+        &mut self,
+        name: &'static str,
+        scenario: impl AsyncFn(&World) + Send + Sync + 'static,
+    ) {
+        let columns = &[On::Memory, On::MemorySuspend, On::Server, On::ServerSuspend];
+        self.scenario_on(columns, name, scenario);
+    }
+
+    /// Adds one for the columns that it names; the first is what the others are compared with.
     #[track_caller]
     fn scenario_on(
         &mut self,
@@ -101,9 +125,10 @@ impl Suite<On> {
             block_on(async {
                 let seen = play(name, on, &scenario).await?;
                 let mut reasons = seen.wrong;
-                if on != On::Memory {
+                let first = columns[0];
+                if on != first {
                     let name = format!("{name}-beside-{}", on.name());
-                    let first = play(&name, On::Memory, &scenario).await?;
+                    let first = play(&name, first, &scenario).await?;
                     reasons.extend(difference(&first.lines, &seen.lines));
                 }
                 if reasons.is_empty() {
@@ -126,6 +151,8 @@ async fn play(name: &str, on: On, scenario: &impl AsyncFn(&World)) -> Result<See
         On::MemorySuspend => World::new(Box::new(Memory::new(&tag, true)), tag),
         On::Server => World::new(Box::new(server::server(false).await), tag),
         On::ServerSuspend => World::new(Box::new(server::server(true).await), tag),
+        On::Local => World::new(Box::new(local::local(false).await), tag),
+        On::LocalSuspend => World::new(Box::new(local::local(true).await), tag),
     };
     let play = async {
         scenario(&world).await;
@@ -178,5 +205,7 @@ fn main() -> ExitCode {
     ] {
         scenarios(&mut suite);
     }
-    suite.run()
+    let code = suite.run();
+    block_on(local::stop());
+    code
 }

@@ -234,10 +234,27 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
     });
 
     // Before version 7 of the protocol nobody can ask for that.
-    suite.attempting("an_error_that_asks_for_a_pause", async |w| {
+    let before = &[On::Memory, On::Server];
+    suite.scenario_on(before, "a_pause_that_cannot_be_asked_for", async |w| {
         let id = w
             .start(w.free([Step::Ask(w.key("a"), "pause".into())]))
             .await;
+        w.see("attach", w.attach(&id).await);
+        w.is("attempts", w.notes("a").len(), json!(2));
+    });
+
+    let since = &[
+        On::MemorySuspend,
+        On::ServerSuspend,
+        On::Local,
+        On::LocalSuspend,
+    ];
+    suite.scenario_on(since, "an_error_that_asks_for_a_pause", async |w| {
+        let id = w
+            .start(w.free([Step::Ask(w.key("a"), "pause".into())]))
+            .await;
+        w.until_status(&id, "paused").await;
+        w.see("resume", w.resume(&id).await);
         w.see("attach", w.attach(&id).await);
         w.is("attempts", w.notes("a").len(), json!(2));
     });

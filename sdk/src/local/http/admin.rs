@@ -1,6 +1,6 @@
 //! The admin API, on a port of its own, and the page in the browser.
 //!
-//! In flow the heads of requests (no body is ever read), out come whole answers. What operators do is the server's,
+//! In flow the heads of requests (the body of one only is ever read), out come whole answers. What operators do is the server's,
 //! with its codes and bodies; how one looks at invocations is ours, as the server has SQL for that. See [`guard`] for
 //! who may ask.
 //!
@@ -14,6 +14,7 @@
 //! | `GET /invocations/{id}?from=&limit=` | the row, with `"journal": [event …], "journal_next": …` |
 //! | `GET /services`, `GET /services/{name}` | names, types, handlers |
 //! | `GET /state/{service}/{key}` | `{"state": {name: value …}, "base64": {…}, "more": …}` |
+//! | `POST /services/{name}/state` | as the server, unless a handler is at work there |
 //!
 //! A list may be shorter than its limit, or empty, and still have a `next`: one request looks at so many only.
 
@@ -23,6 +24,7 @@ mod journal;
 mod look;
 mod page;
 mod row;
+mod state;
 mod time;
 
 use std::{convert::Infallible, sync::Arc};
@@ -56,8 +58,8 @@ pub(crate) async fn serve(
 ) {
     let admin = Arc::new(Admin { handle, hosts });
     let requests = service_fn(move |request: Request<Incoming>| {
-        let (admin, (head, _)) = (admin.clone(), request.into_parts());
-        async move { Ok::<_, Infallible>(admin.respond(&head).await) }
+        let (admin, (head, body)) = (admin.clone(), request.into_parts());
+        async move { Ok::<_, Infallible>(admin.respond(&head, body).await) }
     });
     let stopped = async move {
         // A sender that is gone means the same.
@@ -121,9 +123,12 @@ impl Operation {
 
 impl Admin {
     /// Answers a request. Total: whatever comes, an answer goes.
-    async fn respond(&self, head: &Parts) -> Answer {
+    async fn respond(&self, head: &Parts, body: Incoming) -> Answer {
         let mut answer = match guard::check(&head.uri, &head.headers, &self.hosts) {
-            Ok(()) => self.answer(head).await.unwrap_or_else(|refused| *refused),
+            Ok(()) => self
+                .answer(head, body)
+                .await
+                .unwrap_or_else(|refused| *refused),
             Err(why) => *fault(StatusCode::FORBIDDEN, &why),
         };
         let headers = answer.headers_mut();
@@ -139,7 +144,7 @@ impl Admin {
         answer
     }
 
-    async fn answer(&self, head: &Parts) -> Result<Answer, Refusal> {
+    async fn answer(&self, head: &Parts, body: Incoming) -> Result<Answer, Refusal> {
         let query = head.uri.query().unwrap_or_default();
         let path = head.uri.path();
         let segments: Option<Vec<_>> = path.split('/').skip(1).map(unescape).collect();
@@ -157,6 +162,10 @@ impl Admin {
             )),
             ["services"] if get => self.services(None).await,
             ["services", name] if get => self.services(Some(name)).await,
+            ["services", name, "state"] if *method == Method::POST => {
+                let state = state::read(&head.headers, body).await?;
+                self.replace_state(name, state).await
+            }
             ["state", service, key] if get => self.state(service, key).await,
             ["invocations"] if get => {
                 let filter = Filter::read(query).map_err(bad)?;
@@ -184,6 +193,7 @@ impl Admin {
             | ["services", _]
             | ["state", _, _] => Err(not_allowed("GET")),
             ["invocations", _] => Err(not_allowed("GET,DELETE")),
+            ["services", _, "state"] => Err(not_allowed("POST")),
             [
                 known @ ("deployments" | "subscriptions" | "kafka-clusters" | "limits" | "vqueues"
                 | "cluster-health" | "openapi" | "services"),
@@ -267,6 +277,15 @@ impl Admin {
                 &format!("The requested service '{}' does not exist", shortened(name)),
             )),
         }
+    }
+
+    async fn replace_state(&self, service: &str, new: state::New) -> Result<Answer, Refusal> {
+        let service = service.to_owned();
+        let replace =
+            move |engine: &mut Engine| engine.replace_state(&service, &new.key, new.state);
+        let done = self.handle.ask(replace).await.map_err(stopped)?;
+        done.map_err(|failure| refusal(&failure))?;
+        Ok(empty(StatusCode::ACCEPTED))
     }
 
     async fn state(&self, service: &str, key: &str) -> Result<Answer, Refusal> {

@@ -8,7 +8,8 @@
 //! - `Origin`, which browsers send with all that another page asks for and that could change something, is the same
 //!   host, or one that was allowed.
 //!
-//! What changes anything is `PATCH` or `DELETE` besides, which a browser asks leave for first, and it gets none.
+//! What changes anything is `PATCH` or `DELETE` besides, or has a body of JSON, which a browser asks leave for first, and
+//! it gets none.
 
 use std::net::IpAddr;
 

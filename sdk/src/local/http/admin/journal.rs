@@ -31,6 +31,9 @@ pub(super) struct Event {
     /// The command's or notification's name in the protocol; of the runtime's own what it did.
     #[serde(rename = "type")]
     ty: String,
+    /// The handler's own name for the command.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    name: String,
     text: String,
     /// Whether it is a failure.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -115,6 +118,7 @@ fn event(
         attempt: record.attempt,
         kind: "runtime",
         ty: String::new(),
+        name: String::new(),
         text: String::new(),
         failed: false,
         completion_id: None,
@@ -128,6 +132,7 @@ fn event(
         What::Command(message, command) => {
             event.kind = "issued";
             event.ty = message.ty.to_string();
+            event.name = command.name().to_owned();
             event.text = words::describe_issued(command, record.at);
             (event.invocation_completion_id, event.completion_id) = completions(command);
             match &**command {

@@ -61,6 +61,8 @@ pub(super) struct Row {
     next_retry_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_failure: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_failure_related_command_index: Option<u32>,
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     completion_result: Option<&'static str>,
@@ -123,16 +125,16 @@ impl Row {
             Status::Queued => {}
             Status::Running(_) => {
                 row.retry_count = Some(invocation.retries.saturating_add(1));
-                row.last_failure = last_failure(invocation);
+                row.failed(invocation);
             }
             Status::BackingOff(at) => {
                 row.retry_count = Some(invocation.retries);
                 row.next_retry_at = Some(moment(*at));
-                row.last_failure = last_failure(invocation);
+                row.failed(invocation);
             }
             Status::Paused => {
                 row.retry_count = Some(invocation.retries);
-                row.last_failure = last_failure(invocation);
+                row.failed(invocation);
             }
             Status::Suspended(awaited) => {
                 row.suspended_waiting_for_completions = Some(awaited.completions.clone());
@@ -147,6 +149,18 @@ impl Row {
             }
         }
         row
+    }
+
+    /// Shows the last failure of the attempts since it was suspended.
+    fn failed(&mut self, invocation: &Invocation) {
+        let records = invocation.records.iter().rev();
+        let mut recent = records.take_while(|record| !matches!(record.what, What::Suspended(_)));
+        let error = recent.find_map(|record| match &record.what {
+            What::Failed(error, _) => Some(error),
+            _ => None,
+        });
+        self.last_failure = error.map(|error| format!("[{}] {}", error.code, error.message));
+        self.last_failure_related_command_index = error.and_then(|error| error.index);
     }
 }
 
@@ -190,16 +204,6 @@ pub(super) fn brief_awaited<'a>(
 
 fn moment(at: u64) -> String {
     Moment(at).to_string()
-}
-
-/// Of the attempts since it was suspended.
-fn last_failure(invocation: &Invocation) -> Option<String> {
-    let records = invocation.records.iter().rev();
-    let mut recent = records.take_while(|record| !matches!(record.what, What::Suspended(_)));
-    recent.find_map(|record| match &record.what {
-        What::Failed(error, _) => Some(format!("[{}] {}", error.code, error.message)),
-        _ => None,
-    })
 }
 
 fn service_type(invocation: &Invocation, catalog: &Catalog) -> &'static str {

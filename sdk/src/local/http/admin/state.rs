@@ -1,0 +1,100 @@
+//! State that is to take the place of all that an object or workflow has.
+//!
+//! In: a request's body. Out: a key, and its new state.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+use serde::Deserialize;
+
+use super::{Refusal, bad, fault};
+
+/// The most that one request may have: bytes are written as lists of numbers.
+const MOST: usize = 32 << 20;
+
+/// The new state of an object or workflow.
+#[derive(Debug)]
+pub(super) struct New {
+    pub(super) key: String,
+    pub(super) state: BTreeMap<Bytes, Bytes>,
+}
+
+/// As the server reads it.
+#[derive(Deserialize)]
+struct ModifyStateRequest {
+    object_key: String,
+    new_state: BTreeMap<String, Vec<u8>>,
+    version: Option<String>,
+}
+
+pub(super) async fn read(headers: &HeaderMap, body: Incoming) -> Result<New, Refusal> {
+    let content_type = headers.get(header::CONTENT_TYPE);
+    let content_type = content_type.map_or(&b""[..], |value| value.as_bytes());
+    let content_type = content_type.split(|byte| *byte == b';').next();
+    let content_type = content_type.unwrap_or_default().trim_ascii();
+    if !content_type.eq_ignore_ascii_case(b"application/json") {
+        // What a browser sends without asking for leave has another type.
+        return Err(fault(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "the body is to be application/json",
+        ));
+    }
+    let body = match Limited::new(body, MOST).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            return Err(fault(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "the body is too large",
+            ));
+        }
+        Err(error) => return Err(bad(format!("the body cannot be read: {error}"))),
+    };
+    parse(&body).map_err(bad)
+}
+
+fn parse(body: &[u8]) -> Result<New, String> {
+    let request: ModifyStateRequest =
+        serde_json::from_slice(body).map_err(|error| format!("the body is not right: {error}"))?;
+    if request.version.is_some() {
+        return Err("version: there are no versions of state here".to_owned());
+    }
+    let state = request.new_state.into_iter();
+    Ok(New {
+        key: request.object_key,
+        state: state
+            .map(|(name, value)| (Bytes::from(name), Bytes::from(value)))
+            .collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_state_is_read() {
+        let new = parse(br#"{"object_key": "k", "new_state": {"a": [49, 50], "b": []}}"#).unwrap();
+        assert_eq!(new.key, "k");
+        let due = [
+            (Bytes::from_static(b"a"), Bytes::from_static(b"12")),
+            (Bytes::from_static(b"b"), Bytes::new()),
+        ];
+        assert_eq!(new.state, due.into());
+    }
+
+    #[test]
+    fn what_is_no_state_is_refused() {
+        for body in [
+            &b""[..],
+            b"[]",
+            br#"{"object_key": "k"}"#,
+            br#"{"object_key": "k", "new_state": {"a": [256]}}"#,
+            br#"{"object_key": "k", "new_state": {}, "version": "1"}"#,
+        ] {
+            assert!(parse(body).is_err(), "{body:?}");
+        }
+    }
+}
