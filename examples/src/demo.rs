@@ -138,7 +138,19 @@ impl Demo {
     }
 
     /// Prints where the handlers can be called, and where one sees what they do.
-    pub(crate) fn say_where(&self) {
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example(demo: durably_examples::Demo, endpoint: durably::Endpoint) -> anyhow::Result<()> {
+    /// if let Some(builder) = demo.local_runtime(endpoint) {
+    ///     let _runtime = builder.start().await?;
+    ///     demo.say_where();
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn say_where(&self) {
         match &self.place {
             Place::Local(local) => {
                 self.say(format!("ingress    {}", self.ingress_url()));
@@ -170,6 +182,26 @@ impl Demo {
         match &self.place {
             Place::Local(local) => Some(local.builder(endpoint)),
             Place::Server(_) => None,
+        }
+    }
+
+    /// The Restate server, if the demonstration runs on one.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example(demo: durably_examples::Demo) -> anyhow::Result<()> {
+    /// if let Some(server) = demo.server() {
+    ///     server.register("http://127.0.0.1:9080").await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn server(&self) -> Option<&RestateServer> {
+        match &self.place {
+            Place::Local(_) => None,
+            Place::Server(server) => Some(server),
         }
     }
 

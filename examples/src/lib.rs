@@ -89,7 +89,7 @@ pub async fn run(
     endpoint: Result<Endpoint, durably::BuildError>,
     demonstrate: impl AsyncFnOnce(&Demo) -> anyhow::Result<()>,
 ) -> ExitCode {
-    launch(endpoint, async |endpoint, demonstration| {
+    launch(endpoint, serve, async |endpoint, demonstration| {
         if demonstration.on_server {
             let demo = ServerDemo::start(endpoint).await?;
             demo.tell(async |demo| demonstrate(demo).await).await
@@ -132,16 +132,51 @@ pub async fn run_apart(
     endpoint: Result<Endpoint, durably::BuildError>,
     demonstrate: impl AsyncFnOnce(&Demo) -> anyhow::Result<()>,
 ) -> ExitCode {
-    launch(endpoint, async |_, demonstration| {
-        if demonstration.on_server {
-            let demo = ServerDemo::start_server("Start a Restate server").await?;
-            demo.tell(async |demo| demonstrate(demo).await).await
-        } else {
-            let demo = Demo::without_handlers(&demonstration)?;
-            demo.tell(demonstrate).await
-        }
+    launch(endpoint, serve, async |_, demonstration| {
+        demonstrate_apart(&demonstration, demonstrate).await
     })
     .await
+}
+
+/// As [`run_apart`], for a program that serves its handlers in its own way.
+///
+/// # Examples
+///
+/// ```no_run
+/// # async fn example(endpoint: Result<durably::Endpoint, durably::BuildError>) -> std::process::ExitCode {
+/// let serve = async || anyhow::Ok(println!("at your service"));
+/// durably_examples::run_program(endpoint, serve, async |demo| {
+///     demo.say("Start the program here");
+///     Ok(())
+/// })
+/// .await
+/// # }
+/// ```
+pub async fn run_program(
+    endpoint: Result<Endpoint, durably::BuildError>,
+    serve: impl AsyncFnOnce() -> anyhow::Result<()>,
+    demonstrate: impl AsyncFnOnce(&Demo) -> anyhow::Result<()>,
+) -> ExitCode {
+    launch(
+        endpoint,
+        async |_| serve().await,
+        async |_, demonstration| demonstrate_apart(&demonstration, demonstrate).await,
+    )
+    .await
+}
+
+/// A demonstration that begins without handlers.
+async fn demonstrate_apart(
+    demonstration: &Demonstration,
+    demonstrate: impl AsyncFnOnce(&Demo) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    if demonstration.on_server {
+        let demo = ServerDemo::start_server("Start a Restate server").await?;
+        demo.tell(async |demo| demonstrate(demo).await).await
+    } else {
+        let demo = Demo::without_handlers(demonstration)?;
+        demo.tell(demonstrate).await
+    }
 }
 
 /// Runs an example that needs a real server, such as one with Kafka.
@@ -163,7 +198,7 @@ pub async fn run_with_server(
     endpoint: Result<Endpoint, durably::BuildError>,
     demonstrate: impl AsyncFnOnce(&ServerDemo) -> anyhow::Result<()>,
 ) -> ExitCode {
-    launch(endpoint, async |endpoint, demonstration| {
+    launch(endpoint, serve, async |endpoint, demonstration| {
         demonstration.is_on_server()?;
         let demo = ServerDemo::start(endpoint).await?;
         demo.tell(demonstrate).await
@@ -189,7 +224,7 @@ pub async fn run_apart_with_server(
     endpoint: Result<Endpoint, durably::BuildError>,
     demonstrate: impl AsyncFnOnce(&ServerDemo) -> anyhow::Result<()>,
 ) -> ExitCode {
-    launch(endpoint, async |_, demonstration| {
+    launch(endpoint, serve, async |_, demonstration| {
         demonstration.is_on_server()?;
         let demo = ServerDemo::start_server("Start a Restate server").await?;
         demo.tell(demonstrate).await
@@ -200,6 +235,7 @@ pub async fn run_apart_with_server(
 /// Does what the program's arguments say; `demonstrate` is what it does by default.
 async fn launch(
     endpoint: Result<Endpoint, durably::BuildError>,
+    serve: impl AsyncFnOnce(Endpoint) -> anyhow::Result<()>,
     demonstrate: impl AsyncFnOnce(Endpoint, Demonstration) -> anyhow::Result<()>,
 ) -> ExitCode {
     exit_code(async {
