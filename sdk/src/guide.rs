@@ -39,5 +39,5 @@ pub mod contracts {}
 /// # The local runtime
 ///
 #[doc = include_str!("../docs/local-runtime.md")]
-#[cfg(all(feature = "local", feature = "client", feature = "testing"))]
+#[cfg(all(feature = "local-kafka", feature = "client", feature = "testing"))]
 pub mod local_runtime {}
