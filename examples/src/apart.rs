@@ -1,61 +1,19 @@
 //! Handlers in a process of their own, so that a demonstration can kill them.
 //!
-//! In: the same endpoint as for [`run`](crate::run), and the process's environment. Out: a process that runs
-//! this very program with the argument `serve`, and is registered with the demonstration's server.
+//! In: the process's environment. Out: a process that runs this very program once more: with the argument `local`, so
+//! that the local runtime is in that process as well; or with `serve`, and registered with the demonstration's server.
 
-use std::process::ExitCode;
-use std::time::Duration;
-
-use durably::Endpoint;
 use durably::test_server::{ProcessUnderTest, free_port};
 
-use crate::{Demo, launch};
-
-/// More than a process takes to start on a slow machine.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// As [`run`](crate::run), but the demonstration begins with a server alone, and starts the handlers
-/// itself with [`Demo::serve_apart`].
-///
-/// # Examples
-///
-/// ```no_run
-/// # use durably::{Endpoint, prelude::*};
-/// # struct Greeter;
-/// # #[durably::service]
-/// # impl Greeter {
-/// #     #[handler]
-/// #     async fn greet(&self, _ctx: &Context, name: String) -> HandlerResult<String> { Ok(name) }
-/// # }
-/// #[tokio::main]
-/// async fn main() -> std::process::ExitCode {
-///     let endpoint = Endpoint::builder().bind(Greeter).build();
-///     durably_examples::run_apart(endpoint, async |demo| {
-///         let handlers = demo.serve_apart(&[("GREETING", "Hello")]).await?;
-///         handlers.kill9();
-///         handlers.restart()?;
-///         let greeter = demo.client().service::<GreeterClient>();
-///         demo.say(greeter.greet("Ada".to_owned()).await?);
-///         Ok(())
-///     })
-///     .await
-/// }
-/// ```
-pub async fn run_apart(
-    endpoint: Result<Endpoint, durably::BuildError>,
-    demonstrate: impl AsyncFnOnce(&Demo) -> anyhow::Result<()>,
-) -> ExitCode {
-    launch(
-        endpoint,
-        async |_| Demo::start_server("Start a Restate server").await,
-        demonstrate,
-    )
-    .await
-}
+use crate::demo::{Demo, Place};
+use crate::{PATIENCE, PORTS};
 
 impl Demo {
-    /// Starts this program once more with the argument `serve`, on a free port and with these variables
-    /// in its environment, and registers it. Its output goes to its own log.
+    /// Starts this program once more, to run its handlers with these variables in its environment. Its output goes
+    /// to its own log.
+    ///
+    /// On the local runtime there is one such process at a time: for a demonstration that begins with
+    /// [`run_apart`](crate::run_apart).
     ///
     /// # Errors
     ///
@@ -63,28 +21,49 @@ impl Demo {
     ///
     /// # Examples
     ///
-    /// See [`run_apart`].
+    /// See [`run_apart`](crate::run_apart).
     pub async fn serve_apart(
         &self,
         environment: &[(&str, &str)],
     ) -> anyhow::Result<ProcessUnderTest> {
-        let port = free_port()?.to_string();
-        let mut builder = ProcessUnderTest::builder(std::env::current_exe()?)
-            .arg("serve")
-            .env("PORT", &port)
-            .env("RUST_LOG", "info");
+        let builder = ProcessUnderTest::builder(std::env::current_exe()?);
+        let builder = builder.env("RUST_LOG", "info");
+        let port = free_port()?;
+        let (mut builder, ready) = match self.place() {
+            Place::Local(local) => {
+                let builder = builder.arg("local").arg(local.path());
+                let ports = [local.ingress_port, local.admin_port];
+                let named = PORTS.map(|(name, _)| name).into_iter().zip(ports);
+                let builder = named.fold(builder, |builder, (name, port)| {
+                    builder.env(name, port.to_string())
+                });
+                (builder, "the local runtime runs")
+            }
+            Place::Server(_) => {
+                let builder = builder.arg("serve").env("PORT", port.to_string());
+                (builder, "listening")
+            }
+        };
         for (name, value) in environment {
             builder = builder.env(name, value);
         }
         let handlers = builder.spawn()?;
-        handlers.wait_for_log("listening", PATIENCE).await?;
-        let address = format!("127.0.0.1:{port}");
-        let deployment = self.server().register(&format!("http://{address}")).await?;
-        self.say(format!(
-            "handlers   {address}, in process {}",
-            handlers.id().unwrap_or_default()
-        ));
-        self.say(format!("registered {}", deployment.services.join(", ")));
+        handlers.wait_for_log(ready, PATIENCE).await?;
+        let process = handlers.id().unwrap_or_default();
+        match self.place() {
+            Place::Local(_) => {
+                self.say(format!(
+                    "process    {process}, with the local runtime in it"
+                ));
+                self.say_where();
+            }
+            Place::Server(server) => {
+                let address = format!("127.0.0.1:{port}");
+                let deployment = server.register(&format!("http://{address}")).await?;
+                self.say(format!("handlers   {address}, in process {process}"));
+                self.say(format!("registered {}", deployment.services.join(", ")));
+            }
+        }
         Ok(handlers)
     }
 }

@@ -10,12 +10,12 @@
 use durably::test_server::{KafkaBroker, KafkaRecord};
 use serde::Serialize;
 
-use crate::{Demo, or_say_why_it_takes_long};
+use crate::{ServerDemo, or_say_why_it_takes_long};
 
 /// What subscriptions call the broker.
 const CLUSTER: &str = "demo";
 
-impl Demo {
+impl ServerDemo {
     /// Starts a broker, and tells the server about it.
     ///
     /// # Errors
@@ -25,7 +25,7 @@ impl Demo {
     /// # Examples
     ///
     /// ```no_run
-    /// # async fn example(demo: durably_examples::Demo) -> anyhow::Result<()> {
+    /// # async fn example(demo: durably_examples::ServerDemo) -> anyhow::Result<()> {
     /// let broker = demo.start_kafka().await?;
     /// broker.create_topic("orders", 2).await?;
     /// demo.subscribe("orders", "Orders/on_event").await?;
@@ -52,7 +52,7 @@ impl Demo {
     ///
     /// # Examples
     ///
-    /// See [`Demo::start_kafka`].
+    /// See [`ServerDemo::start_kafka`].
     pub async fn subscribe(&self, topic: &str, handler: &str) -> anyhow::Result<()> {
         let source = format!("kafka://{CLUSTER}/{topic}");
         let sink = format!("service://{handler}");

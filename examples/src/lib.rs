@@ -1,34 +1,42 @@
 //! What surrounds the handlers in the examples, so that the examples themselves show little else.
 //!
-//! In: an [`Endpoint`] with the example's handlers, and what shall be tried with them. Out: either a
-//! [`Demo`], in which a Restate server of its own calls those handlers and everything ends by itself,
-//! or (with the argument `serve`) an HTTP server for a Restate server that runs elsewhere.
+//! In: an [`Endpoint`] with the example's handlers, and what shall be tried with them. Out: a [`Demo`], in which
+//! something calls those handlers and everything ends by itself. What calls them is the local runtime, in this very
+//! process; or a real Restate server, with the argument `--server`, and for examples that need one in any case
+//! ([`ServerDemo`]). With the argument `local` an example serves its handlers with the local runtime until ctrl-c, and
+//! with `serve` it serves them for a Restate server that runs elsewhere.
 //!
-//! A real service needs none of this: its `main` is the three lines in [`serve`].
+//! A real service needs none of this: its `main` is the three lines in [`local`] or in [`serve`].
 
 mod apart;
+mod arguments;
 mod balancer;
+mod demo;
 mod kafka;
 mod postgres;
+mod server_demo;
 
 use std::env;
 use std::fmt::Display;
 use std::future::Future;
 use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use durably::ingress::IngressClient;
-use durably::test_server::{Ingress, RestateServer, RestateServerBuilder, TestServerError};
+use anyhow::Context as _;
+use durably::local::LocalRuntime;
+use durably::test_server::TestServerError;
 use durably::{Endpoint, HttpServer};
-use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
-pub use self::apart::run_apart;
+use self::arguments::{Arguments, Demonstration};
 pub use self::balancer::Balancer;
+pub use self::demo::Demo;
 pub use self::kafka::record;
 pub use self::postgres::Postgres;
+pub use self::server_demo::ServerDemo;
 
 /// How often somebody who waits for an installation hears that it goes on.
 const STILL_INSTALLING: Duration = Duration::from_secs(5);
@@ -42,10 +50,13 @@ const LOOK: Duration = Duration::from_millis(20);
 /// More than anything in a demonstration takes on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How much of the server's log a failure shows.
-const LOG_LINES: usize = 20;
+/// The ports of the local runtime, unless the environment names others: those of the Restate server.
+const PORTS: [(&str, u16); 2] = [("INGRESS_PORT", 8080), ("ADMIN_PORT", 9070)];
 
-/// Runs an example: the demonstration, or with the argument `serve` its endpoint alone.
+/// Loopback, and a port that is free.
+const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// Runs an example that needs nothing but its handlers: on the local runtime, or with `--server` on a real server.
 ///
 /// # Examples
 ///
@@ -78,31 +89,163 @@ pub async fn run(
     endpoint: Result<Endpoint, durably::BuildError>,
     demonstrate: impl AsyncFnOnce(&Demo) -> anyhow::Result<()>,
 ) -> ExitCode {
-    launch(endpoint, Demo::start, demonstrate).await
+    launch(endpoint, serve, async |endpoint, demonstration| {
+        if demonstration.on_server {
+            let demo = ServerDemo::start(endpoint).await?;
+            demo.tell(async |demo| demonstrate(demo).await).await
+        } else {
+            let demo = Demo::start(endpoint, &demonstration).await?;
+            demo.tell(demonstrate).await
+        }
+    })
+    .await
 }
 
-/// Runs an example whose demonstration begins with what `start` gives.
+/// As [`run`], but nothing serves the handlers yet: the demonstration starts them itself, in a process of their own,
+/// with [`Demo::serve_apart`], and may kill that.
+///
+/// # Examples
+///
+/// ```no_run
+/// # use durably::{Endpoint, prelude::*};
+/// # struct Greeter;
+/// # #[durably::service]
+/// # impl Greeter {
+/// #     #[handler]
+/// #     async fn greet(&self, _ctx: &Context, name: String) -> HandlerResult<String> { Ok(name) }
+/// # }
+/// #[tokio::main]
+/// async fn main() -> std::process::ExitCode {
+///     let endpoint = Endpoint::builder().bind(Greeter).build();
+///     durably_examples::run_apart(endpoint, async |demo| {
+///         let handlers = demo.serve_apart(&[("GREETING", "Hello")]).await?;
+///         handlers.kill9();
+///         handlers.restart()?;
+///         let greeter = demo.client().service::<GreeterClient>();
+///         demo.say(greeter.greet("Ada".to_owned()).await?);
+///         Ok(())
+///     })
+///     .await
+/// }
+/// ```
+pub async fn run_apart(
+    endpoint: Result<Endpoint, durably::BuildError>,
+    demonstrate: impl AsyncFnOnce(&Demo) -> anyhow::Result<()>,
+) -> ExitCode {
+    launch(endpoint, serve, async |_, demonstration| {
+        demonstrate_apart(&demonstration, demonstrate).await
+    })
+    .await
+}
+
+/// As [`run_apart`], for a program that serves its handlers in its own way.
+///
+/// # Examples
+///
+/// ```no_run
+/// # async fn example(endpoint: Result<durably::Endpoint, durably::BuildError>) -> std::process::ExitCode {
+/// let serve = async || anyhow::Ok(println!("at your service"));
+/// durably_examples::run_program(endpoint, serve, async |demo| {
+///     demo.say("Start the program here");
+///     Ok(())
+/// })
+/// .await
+/// # }
+/// ```
+pub async fn run_program(
+    endpoint: Result<Endpoint, durably::BuildError>,
+    serve: impl AsyncFnOnce() -> anyhow::Result<()>,
+    demonstrate: impl AsyncFnOnce(&Demo) -> anyhow::Result<()>,
+) -> ExitCode {
+    launch(
+        endpoint,
+        async |_| serve().await,
+        async |_, demonstration| demonstrate_apart(&demonstration, demonstrate).await,
+    )
+    .await
+}
+
+/// A demonstration that begins without handlers.
+async fn demonstrate_apart(
+    demonstration: &Demonstration,
+    demonstrate: impl AsyncFnOnce(&Demo) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    if demonstration.on_server {
+        let demo = ServerDemo::start_server("Start a Restate server").await?;
+        demo.tell(async |demo| demonstrate(demo).await).await
+    } else {
+        let demo = Demo::without_handlers(demonstration)?;
+        demo.tell(demonstrate).await
+    }
+}
+
+/// Runs an example that needs a real server, such as one with Kafka.
+///
+/// # Examples
+///
+/// ```no_run
+/// # async fn example(endpoint: Result<durably::Endpoint, durably::BuildError>) -> std::process::ExitCode {
+/// durably_examples::run_with_server(endpoint, async |demo| {
+///     demo.start_kafka().await?;
+///     demo.server().kill9();
+///     demo.server().restart().await?;
+///     Ok(())
+/// })
+/// .await
+/// # }
+/// ```
+pub async fn run_with_server(
+    endpoint: Result<Endpoint, durably::BuildError>,
+    demonstrate: impl AsyncFnOnce(&ServerDemo) -> anyhow::Result<()>,
+) -> ExitCode {
+    launch(endpoint, serve, async |endpoint, demonstration| {
+        demonstration.is_on_server()?;
+        let demo = ServerDemo::start(endpoint).await?;
+        demo.tell(demonstrate).await
+    })
+    .await
+}
+
+/// As [`run_with_server`], but the demonstration starts the handlers itself, with [`Demo::serve_apart`].
+///
+/// # Examples
+///
+/// ```no_run
+/// # async fn example(endpoint: Result<durably::Endpoint, durably::BuildError>) -> std::process::ExitCode {
+/// durably_examples::run_apart_with_server(endpoint, async |demo| {
+///     let handlers = demo.serve_apart(&[]).await?;
+///     handlers.kill9();
+///     Ok(())
+/// })
+/// .await
+/// # }
+/// ```
+pub async fn run_apart_with_server(
+    endpoint: Result<Endpoint, durably::BuildError>,
+    demonstrate: impl AsyncFnOnce(&ServerDemo) -> anyhow::Result<()>,
+) -> ExitCode {
+    launch(endpoint, serve, async |_, demonstration| {
+        demonstration.is_on_server()?;
+        let demo = ServerDemo::start_server("Start a Restate server").await?;
+        demo.tell(demonstrate).await
+    })
+    .await
+}
+
+/// Does what the program's arguments say; `demonstrate` is what it does by default.
 async fn launch(
     endpoint: Result<Endpoint, durably::BuildError>,
-    start: impl AsyncFnOnce(Endpoint) -> anyhow::Result<Demo>,
-    demonstrate: impl AsyncFnOnce(&Demo) -> anyhow::Result<()>,
+    serve: impl AsyncFnOnce(Endpoint) -> anyhow::Result<()>,
+    demonstrate: impl AsyncFnOnce(Endpoint, Demonstration) -> anyhow::Result<()>,
 ) -> ExitCode {
     exit_code(async {
         let endpoint = endpoint?;
-        match env::args().nth(1).as_deref() {
-            None => {
-                or_ctrl_c(async {
-                    let demo = start(endpoint).await?;
-                    // Boxed: a long story is a deep type, too deep for the compiler in one piece.
-                    demo.end(Box::pin(demonstrate(&demo)).await)
-                })
-                .await
+        match Arguments::read(env::args_os().skip(1))? {
+            Arguments::Demonstrate(demonstration) => {
+                or_ctrl_c(demonstrate(endpoint, demonstration)).await
             }
-            Some("serve" | "--serve") => serve(endpoint).await,
-            Some(other) => anyhow::bail!(
-                "unknown argument `{other}`: give none for the demonstration, or `serve` to only \
-                 serve the handlers"
-            ),
+            Arguments::Serve => serve(endpoint).await,
+            Arguments::Local(folder) => local(endpoint, folder).await,
         }
     })
     .await
@@ -172,6 +315,38 @@ pub async fn serve(endpoint: Endpoint) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Runs handlers with the local runtime until ctrl-c or SIGTERM: the journal lies in `folder`, and what was
+/// interrupted the last time goes on. `INGRESS_PORT` and `ADMIN_PORT` name other ports than 8080 and 9070.
+///
+/// # Errors
+///
+/// The folder or a port is in use, or one of the variables is no port number.
+///
+/// # Examples
+///
+/// ```no_run
+/// # async fn example(endpoint: durably::Endpoint) -> anyhow::Result<()> {
+/// durably_examples::local(endpoint, "durably-data".into()).await
+/// # }
+/// ```
+pub async fn local(endpoint: Endpoint, folder: PathBuf) -> anyhow::Result<()> {
+    log("info");
+    let mut addresses = [LOOPBACK; PORTS.len()];
+    for (address, (name, port)) in addresses.iter_mut().zip(PORTS) {
+        let port = match env::var(name) {
+            Ok(port) => port
+                .parse()
+                .with_context(|| format!("{name} is {port:?}"))?,
+            Err(_) => port,
+        };
+        address.set_port(port);
+    }
+    let [ingress, admin] = addresses;
+    let runtime = LocalRuntime::builder(endpoint).path(folder);
+    runtime.ingress(ingress).admin(admin).run().await?;
+    Ok(())
+}
+
 /// Shows log events from this level on; `RUST_LOG` says otherwise.
 fn log(level: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
@@ -180,209 +355,6 @@ fn log(level: &str) {
         .with_writer(std::io::stderr);
     // An error would only say that somebody else shows them already.
     let _ = subscriber.try_init();
-}
-
-/// A Restate server on loopback, handlers for it to call, and a narrator.
-///
-/// Everything ends with this value.
-///
-/// # Examples
-///
-/// See [`run`].
-#[derive(Debug)]
-pub struct Demo {
-    server: RestateServer,
-    steps: AtomicU32,
-    start: Instant,
-}
-
-impl Demo {
-    /// Starts a server, and serves an endpoint from this process on a free port.
-    ///
-    /// # Errors
-    ///
-    /// The server cannot be installed or started, or does not accept the endpoint.
-    ///
-    /// # Examples
-    ///
-    /// ```no_run
-    /// # async fn example(endpoint: durably::Endpoint) -> anyhow::Result<()> {
-    /// let demo = durably_examples::Demo::start(endpoint).await?;
-    /// let greeting: String = demo.ingress().call("Greeter", "greet", &"Ada").await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub async fn start(endpoint: Endpoint) -> anyhow::Result<Self> {
-        let demo = Self::start_server("Start a Restate server, and serve the handlers").await?;
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?;
-        // Ctrl-c shall end the demonstration, and it is this process that serves.
-        let http = HttpServer::new(endpoint).handle_signals(false);
-        tokio::spawn(http.serve(listener));
-        let deployment = demo.server.register(&format!("http://{address}")).await?;
-        demo.say(format!("handlers   {address}"));
-        demo.say(format!("registered {}", deployment.services.join(", ")));
-        Ok(demo)
-    }
-
-    /// Starts a server and nothing else, under this heading.
-    ///
-    /// # Errors
-    ///
-    /// The server cannot be installed or started.
-    ///
-    /// # Examples
-    ///
-    /// ```no_run
-    /// # async fn example() -> anyhow::Result<()> {
-    /// let demo = durably_examples::Demo::start_server("Start a Restate server").await?;
-    /// demo.server().register("http://127.0.0.1:9080").await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub async fn start_server(heading: &str) -> anyhow::Result<Self> {
-        Self::start_server_with(heading, RestateServer::builder()).await
-    }
-
-    /// Starts a server with these settings and nothing else, under this heading.
-    ///
-    /// # Errors
-    ///
-    /// The server cannot be installed or started.
-    ///
-    /// # Examples
-    ///
-    /// ```no_run
-    /// # use durably::test_server::RestateServer;
-    /// # async fn example() -> anyhow::Result<()> {
-    /// let settings = RestateServer::builder().always_suspend();
-    /// let demo = durably_examples::Demo::start_server_with("Start a server", settings).await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub async fn start_server_with(
-        heading: &str,
-        settings: RestateServerBuilder,
-    ) -> anyhow::Result<Self> {
-        log("warn");
-        step_line(1, heading);
-        let server =
-            or_say_why_it_takes_long("the Restate server (npm, 80 MB)", settings.start()).await?;
-        let demo = Self {
-            server,
-            steps: AtomicU32::new(1),
-            start: Instant::now(),
-        };
-        demo.say(format!("ingress    {}", demo.server.ingress_url()));
-        Ok(demo)
-    }
-
-    /// The server.
-    ///
-    /// # Examples
-    ///
-    /// See [`Demo::start_server`].
-    #[must_use]
-    pub fn server(&self) -> &RestateServer {
-        &self.server
-    }
-
-    /// The client that calls the handlers through the server, typed.
-    ///
-    /// # Examples
-    ///
-    /// See [`run`].
-    #[must_use]
-    pub fn client(&self) -> IngressClient {
-        self.server.ingress().client().clone()
-    }
-
-    /// A client that calls the handlers through the server, by name.
-    ///
-    /// # Examples
-    ///
-    /// ```no_run
-    /// # async fn example(demo: durably_examples::Demo) -> anyhow::Result<()> {
-    /// let greeting: String = demo.ingress().call("Greeter", "greet", &"Ada").await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn ingress(&self) -> Ingress {
-        self.server.ingress()
-    }
-
-    /// Passes the outcome of a demonstration on; shows what the server said to a failed one.
-    ///
-    /// # Errors
-    ///
-    /// The outcome's.
-    ///
-    /// # Examples
-    ///
-    /// ```no_run
-    /// # async fn tell_a_story(demo: &durably_examples::Demo) -> anyhow::Result<()> { Ok(()) }
-    /// # async fn example(demo: durably_examples::Demo) -> anyhow::Result<()> {
-    /// demo.end(tell_a_story(&demo).await)
-    /// # }
-    /// ```
-    pub fn end(&self, outcome: anyhow::Result<()>) -> anyhow::Result<()> {
-        if outcome.is_err() {
-            let log = self.server.log();
-            // What it says before its partitions have leaders is of no interest.
-            let telling = |line: &&str| {
-                (line.contains("WARN") || line.contains("ERROR"))
-                    && !line.contains("node lookup")
-                    && !line.contains("doesn't exist on this node")
-                    && !line.contains("octocrab")
-                    // The broker may have ended before the server.
-                    && !line.contains("librdkafka")
-                    && !line.contains("BrokerTransportFailure")
-            };
-            let lines: Vec<&str> = log.lines().filter(telling).collect();
-            if !lines.is_empty() {
-                eprintln!("\nthe server's last warnings:");
-            }
-            for line in lines.iter().skip(lines.len().saturating_sub(LOG_LINES)) {
-                eprintln!("   {line}");
-            }
-        }
-        outcome
-    }
-
-    /// Prints the heading of the next step.
-    ///
-    /// # Examples
-    ///
-    /// See [`run`].
-    pub fn step(&self, heading: impl Display) {
-        step_line(self.steps.fetch_add(1, Ordering::Relaxed) + 1, heading);
-    }
-
-    /// Prints a line that belongs to the present step.
-    ///
-    /// # Examples
-    ///
-    /// See [`run`].
-    pub fn say(&self, line: impl Display) {
-        say(line);
-    }
-
-    /// Prints a line with the time that has passed since the server was ready.
-    ///
-    /// # Examples
-    ///
-    /// ```no_run
-    /// # fn example(demo: durably_examples::Demo) {
-    /// demo.say_when("the promise is resolved");
-    /// # }
-    /// ```
-    pub fn say_when(&self, line: impl Display) {
-        say(format!(
-            "{:5.1}s  {line}",
-            self.start.elapsed().as_secs_f64()
-        ));
-    }
 }
 
 /// Awaits the start of a server, and tells whoever waits that the first one has to be installed.
@@ -456,10 +428,6 @@ pub async fn eventually<T>(
         }
         tokio::time::sleep(LOOK).await;
     }
-}
-
-fn step_line(number: u32, heading: impl Display) {
-    print(format_args!("\n{number}. {heading}"));
 }
 
 fn say(line: impl Display) {

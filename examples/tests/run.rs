@@ -2,10 +2,10 @@
 
 use std::fs::File;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use durably::prelude::*;
-use durably::test_server::{ProcessUnderTest, RestateServer, free_port};
+use durably::test_server::{Ingress, ProcessUnderTest, RestateServer, free_port};
 use durably::testing::RecordedJournal;
 
 type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
@@ -13,9 +13,13 @@ type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 /// Installing the server or the broker included.
 const LIMIT: Duration = Duration::from_secs(300);
 
+/// What nobody waits longer for, on the local runtime, while other tests keep the machine busy. Alone it is less than
+/// ten seconds, which CI checks for `quickstart`.
+const LOCAL_LIMIT: Duration = Duration::from_secs(60);
+
 #[tokio::test]
 async fn greeter() -> Result {
-    shows(
+    shows_both_ways(
         env!("CARGO_BIN_EXE_greeter"),
         &[
             "Greeter/greet \"Ada\"    → \"Hello, Countess Ada!\"",
@@ -29,7 +33,7 @@ async fn greeter() -> Result {
 
 #[tokio::test]
 async fn counter() -> Result {
-    shows(
+    shows_both_ways(
         env!("CARGO_BIN_EXE_counter"),
         &[
             "Counter/apples/get    → 7",
@@ -42,7 +46,7 @@ async fn counter() -> Result {
 
 #[tokio::test]
 async fn signup() -> Result {
-    shows(
+    shows_both_ways(
         env!("CARGO_BIN_EXE_signup"),
         &[
             "Approved { by: \"Grace\" }",
@@ -55,7 +59,7 @@ async fn signup() -> Result {
 
 #[tokio::test]
 async fn mounted() -> Result {
-    shows(
+    shows_both_ways(
         env!("CARGO_BIN_EXE_mounted"),
         &[
             "GET /                        → 200 welcome to the shop",
@@ -251,7 +255,7 @@ async fn routing() -> Result {
 
 #[tokio::test]
 async fn quickstart() -> Result {
-    shows(
+    shows_both_ways(
         env!("CARGO_BIN_EXE_quickstart"),
         &[
             "Greeter/greet \"Ada\"     → \"Hello, Ada!\"",
@@ -351,6 +355,61 @@ async fn they_serve_for_a_server_elsewhere() -> Result {
     Ok(())
 }
 
+/// A journal that a demonstration has left goes on where it was, also after a crash.
+#[tokio::test]
+async fn a_journal_is_kept() -> Result {
+    let directory = tempfile::tempdir()?;
+    let folder = directory.path().join("data");
+    let folder = folder.to_str().ok_or("no text")?;
+    let program = env!("CARGO_BIN_EXE_counter");
+    let keep = async || {
+        let mut command = tokio::process::Command::new(program);
+        command.args(["--keep", folder]).output().await
+    };
+    let output = keep().await?;
+    let said = String::from_utf8(output.stdout)?;
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains(&format!("counter local {folder}")), "{said}");
+    let output = keep().await?;
+    let said = String::from_utf8(output.stderr)?;
+    assert!(!output.status.success());
+    assert!(said.contains("there is something in"), "{said}");
+
+    let (ingress, admin) = (free_port()?, free_port()?);
+    let process = ProcessUnderTest::builder(program)
+        .arg("local")
+        .arg(folder)
+        .env("INGRESS_PORT", ingress.to_string())
+        .env("ADMIN_PORT", admin.to_string())
+        .spawn()?;
+    let ready = async || {
+        let patience = Duration::from_secs(30);
+        process
+            .wait_for_log("the local runtime runs", patience)
+            .await
+    };
+    ready().await?;
+    let counter = Ingress::new(format!("http://127.0.0.1:{ingress}"))?;
+    let add = async |n: u64| -> Result<u64> {
+        Ok(counter.call_object("Counter", "apples", "add", &n).await?)
+    };
+    assert_eq!(add(1).await?, 8, "seven apples were there");
+    process.kill9();
+    process.restart()?;
+    ready().await?;
+    assert_eq!(add(1).await?, 9);
+
+    let page = reqwest::get(format!("http://127.0.0.1:{admin}/")).await?;
+    let kind = page.headers().get("content-type").cloned();
+    let kind = kind.ok_or("the page has no type")?;
+    assert!(kind.to_str()?.starts_with("text/html"), "{kind:?}");
+    assert!(page.error_for_status()?.text().await?.contains("<html"));
+
+    let status = process.terminate().await?;
+    assert!(status.is_some_and(|status| status.success()), "{status:?}");
+    Ok(())
+}
+
 struct Echo;
 
 #[durably::service]
@@ -392,6 +451,7 @@ async fn an_unknown_argument_is_refused() -> Result {
         env!("CARGO_BIN_EXE_greeter"),
         env!("CARGO_BIN_EXE_backlog"),
         env!("CARGO_BIN_EXE_burst"),
+        env!("CARGO_BIN_EXE_mounted"),
         env!("CARGO_BIN_EXE_quickstart"),
     ] {
         let output = tokio::process::Command::new(program)
@@ -402,16 +462,47 @@ async fn an_unknown_argument_is_refused() -> Result {
         assert!(!output.status.success(), "{program}");
         assert!(said.contains("unknown argument `severe`"), "{said}");
     }
+    // No journal is kept where there is none.
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_postpone"));
+    let output = command.args(["--keep", "anywhere"]).output().await?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(said.contains("needs a Restate server"), "{said}");
+    Ok(())
+}
+
+/// Runs a program on the local runtime, without a program or a folder of anybody's at hand; and on a real server.
+async fn shows_both_ways(program: &str, texts: &[&str]) -> Result {
+    let mut bare = tokio::process::Command::new(program);
+    bare.env_clear();
+    let begin = Instant::now();
+    let output = shows_with(bare, texts).await?;
+    let took = begin.elapsed();
+    println!("{program}: {:.1} s", took.as_secs_f64());
+    assert!(took < LOCAL_LIMIT, "{program} took {took:?} by itself");
+    assert!(output.contains("page       http://127.0.0.1:"), "{output}");
+    assert!(!output.contains("Restate server"), "{output}");
+
+    let mut with_server = tokio::process::Command::new(program);
+    with_server.arg("--server");
+    let output = shows_with(with_server, texts).await?;
+    assert!(output.contains("Start a Restate server"), "{output}");
     Ok(())
 }
 
 /// Runs a program to its end, and finds these texts in what it prints, in this order.
 async fn shows(program: &str, texts: &[&str]) -> Result {
+    shows_with(tokio::process::Command::new(program), texts).await?;
+    Ok(())
+}
+
+async fn shows_with(mut command: tokio::process::Command, texts: &[&str]) -> Result<String> {
+    let program = format!("{:?}", command.as_std());
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("output");
     // One file for both, so that what is shown of a failure stands in the order of time.
     let file = File::create(&path)?;
-    let mut child = tokio::process::Command::new(program)
+    let mut child = command
         .stdin(Stdio::null())
         .stdout(file.try_clone()?)
         .stderr(file)
@@ -442,5 +533,5 @@ async fn shows(program: &str, texts: &[&str]) -> Result {
             "{program} printed log events:\n{output}"
         );
     }
-    Ok(())
+    Ok(output)
 }

@@ -35,3 +35,9 @@ pub mod kafka {}
 #[doc = include_str!("../docs/contracts.md")]
 #[cfg(feature = "client")]
 pub mod contracts {}
+
+/// # The local runtime
+///
+#[doc = include_str!("../docs/local-runtime.md")]
+#[cfg(all(feature = "local-kafka", feature = "client", feature = "testing"))]
+pub mod local_runtime {}

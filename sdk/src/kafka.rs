@@ -420,6 +420,10 @@ impl KafkaRecord {
         }))
     }
 
+    /// The header that tells the partition.
+    #[cfg(feature = "local-kafka")]
+    pub(crate) const PARTITION_HEADER: &'static str = PARTITION;
+
     /// The headers that the runtime would send, in its order.
     pub(crate) fn to_headers(&self) -> Headers {
         let entries = [

@@ -127,7 +127,9 @@ use std::time::Instant;
 use anyhow::{Context as _, bail, ensure};
 use axum::{Json, Router, extract::Path, routing::put};
 use durably::test_server::{KafkaBroker, ProcessUnderTest, RestateServer, free_port};
-use durably_examples::{Balancer, Demo, eventually, or_ctrl_c, or_say_why_it_takes_long, record};
+use durably_examples::{
+    Balancer, ServerDemo, eventually, or_ctrl_c, or_say_why_it_takes_long, record,
+};
 use tokio::net::TcpListener;
 
 const PHOTOS: usize = 2_000;
@@ -189,12 +191,12 @@ async fn start() -> anyhow::Result<()> {
         "RESTATE_WORKER__INVOKER__CONCURRENT_INVOCATIONS_LIMIT",
         (2 * WORKERS).to_string(),
     );
-    let demo =
-        Demo::start_server_with("Start a Restate server and a Kafka broker", settings).await?;
-    demo.end(Box::pin(demonstrate(&demo)).await)
+    let demo = ServerDemo::start_server_with("Start a Restate server and a Kafka broker", settings)
+        .await?;
+    demo.tell(demonstrate).await
 }
 
-async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
+async fn demonstrate(demo: &ServerDemo) -> anyhow::Result<()> {
     let broker =
         or_say_why_it_takes_long("a small Kafka broker (pip, 5 MB)", KafkaBroker::start()).await?;
     broker.create_topic("uploads", PARTITIONS).await?;
@@ -291,7 +293,7 @@ async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
 }
 
 /// Invocations that the server has, and that have not ended.
-async fn open_invocations(demo: &Demo) -> anyhow::Result<usize> {
+async fn open_invocations(demo: &ServerDemo) -> anyhow::Result<usize> {
     let open = "SELECT COUNT(1) AS n FROM sys_invocation_status WHERE status <> 'completed'";
     let rows = demo.server().query(open).await?;
     let n = rows.first().and_then(|row| row["n"].as_u64());
@@ -308,7 +310,7 @@ struct Fleet {
 
 impl Fleet {
     /// Starts one more process, and lets it have its share.
-    async fn start_process(&self, demo: &Demo) -> anyhow::Result<ProcessUnderTest> {
+    async fn start_process(&self, demo: &ServerDemo) -> anyhow::Result<ProcessUnderTest> {
         let port = free_port()?.to_string();
         let advertised = format!("http://{}", self.balancer.address());
         let process = ProcessUnderTest::builder(std::env::current_exe()?)
@@ -337,14 +339,14 @@ impl Fleet {
 
 /// Draws what the processes do, while they do it.
 struct Chart<'a> {
-    demo: &'a Demo,
+    demo: &'a ServerDemo,
     shelf: &'a Shelf,
     /// The processes, and how many thumbnails each had made at the last line.
     columns: Vec<(u32, usize)>,
 }
 
 impl<'a> Chart<'a> {
-    fn new(demo: &'a Demo, shelf: &'a Shelf) -> Self {
+    fn new(demo: &'a ServerDemo, shelf: &'a Shelf) -> Self {
         Self {
             demo,
             shelf,

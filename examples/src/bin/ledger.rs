@@ -113,7 +113,7 @@ async fn main() -> std::process::ExitCode {
         }
     };
     let endpoint = Endpoint::builder().bind(Ledger { database }).build();
-    durably_examples::run_apart(endpoint, demonstrate).await
+    durably_examples::run_apart_with_server(endpoint, demonstrate).await
 }
 
 // What follows produces the records, kills the handlers again and again, and reckons.
@@ -122,7 +122,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use anyhow::ensure;
-use durably_examples::{Demo, Postgres, eventually, record};
+use durably_examples::{Postgres, ServerDemo, eventually, record};
 use tokio_postgres::Client;
 
 const ACCOUNTS: usize = 10;
@@ -141,7 +141,7 @@ const SLOWNESS: &str = "
         'BEGIN PERFORM pg_sleep(0.005); RETURN NEW; END';
     CREATE TRIGGER dawdle BEFORE UPDATE ON accounts FOR EACH ROW EXECUTE FUNCTION dawdle();";
 
-async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
+async fn demonstrate(demo: &ServerDemo) -> anyhow::Result<()> {
     demo.step("Start PostgreSQL");
     let postgres = Postgres::start().await?;
     let database = postgres.connect().await?;

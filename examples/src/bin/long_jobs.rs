@@ -97,7 +97,7 @@ async fn main() -> std::process::ExitCode {
         farm: farm.clone(),
         look_every: Duration::from_millis(100),
     };
-    durably_examples::run(endpoint(studio), async |demo| {
+    durably_examples::run_with_server(endpoint(studio), async |demo| {
         demonstrate(demo, &farm).await
     })
     .await
@@ -110,7 +110,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
-use durably_examples::{Demo, eventually, record};
+use durably_examples::{ServerDemo, eventually, record};
 
 /// The size of a poster.
 const POSTER: u32 = 2;
@@ -189,7 +189,7 @@ const UPLOADS: [(&str, &str, u32); 8] = [
     ("bob", "bob's third clip", 4),
 ];
 
-async fn demonstrate(demo: &Demo, farm: &Farm) -> anyhow::Result<()> {
+async fn demonstrate(demo: &ServerDemo, farm: &Farm) -> anyhow::Result<()> {
     demo.step("Subscribe an object and a service to a topic with one partition");
     let broker = demo.start_kafka().await?;
     broker.create_topic("uploads", 1).await?;
@@ -260,7 +260,7 @@ async fn demonstrate(demo: &Demo, farm: &Farm) -> anyhow::Result<()> {
 }
 
 /// What a channel has published, once that is all that was uploaded; checks the order.
-async fn published(demo: &Demo, channel: &str) -> anyhow::Result<Vec<String>> {
+async fn published(demo: &ServerDemo, channel: &str) -> anyhow::Result<Vec<String>> {
     let uploaded = UPLOADS.iter().filter(|(of, ..)| *of == channel);
     let uploaded: Vec<_> = uploaded.map(|(_, title, _)| (*title).to_owned()).collect();
     let published = eventually(format!("the films of {channel}"), async || {

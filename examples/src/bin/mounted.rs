@@ -1,11 +1,13 @@
-//! An axum program with durable handlers in it: they are mounted beside its own routes, one of which is a
-//! webhook that wakes a workflow.
+//! An axum program with durable handlers in it, beside its own routes, one of which is a webhook that wakes a
+//! workflow. The handlers are mounted for a Restate server; or the local runtime is in the program as well.
 //!
-//! `cargo run -p durably-examples --bin mounted` shows it at work; with the argument `serve` it only serves.
+//! `cargo run -p durably-examples --bin mounted` shows it with the local runtime, and with the argument `--server`
+//! mounted; with `serve` it only serves.
 
 use axum::extract::{Json, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::{Router, routing};
+use durably::local::LocalRuntimeBuilder;
 use durably::prelude::*;
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
@@ -62,7 +64,7 @@ async fn ask_for_payment(_order: &str, _cents: u64) -> std::io::Result<()> {
 #[derive(Clone)]
 struct Shop {
     http: reqwest::Client,
-    /// The ingress of the Restate server.
+    /// Where handlers are called.
     ingress: Url,
     /// What only the payment provider and we know.
     secret: String,
@@ -105,18 +107,26 @@ async fn webhook(
     }
 }
 
-/// The whole program, until it is told to stop.
+fn endpoint() -> Result<Endpoint, durably::BuildError> {
+    Endpoint::builder().bind(Checkout).build()
+}
+
+/// What the program serves besides handlers.
+fn routes(shop: Shop) -> Router {
+    Router::new()
+        .route("/", routing::get(async || "welcome to the shop"))
+        .route("/webhooks/payments", routing::post(webhook))
+        .with_state(shop)
+}
+
+/// The whole program, until it is told to stop: a Restate server calls the handlers under `/durable`.
 async fn program(
     listener: TcpListener,
     shop: Shop,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
-    let endpoint = Endpoint::builder().bind(Checkout).build()?;
-    let routes = Router::new()
-        .route("/", routing::get(async || "welcome to the shop"))
-        .route("/webhooks/payments", routing::post(webhook))
-        .with_state(shop)
-        .nest_service("/durable", endpoint.clone());
+    let endpoint = endpoint()?;
+    let routes = routes(shop).nest_service("/durable", endpoint.clone());
     axum::serve(listener, routes)
         .with_graceful_shutdown(async move {
             stop.await;
@@ -127,6 +137,22 @@ async fn program(
     Ok(())
 }
 
+/// The same program with the local runtime in it, which calls the handlers itself: they need no route, and what
+/// waits when the program stops goes on when it is started again.
+async fn program_with_runtime(
+    listener: TcpListener,
+    shop: Shop,
+    runtime: LocalRuntimeBuilder,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
+    let runtime = runtime.start().await?;
+    axum::serve(listener, routes(shop))
+        .with_graceful_shutdown(stop)
+        .await?;
+    runtime.shutdown().await?;
+    Ok(())
+}
+
 // That was the program. What follows runs it, and plays the buyers and the payment provider.
 
 use std::env;
@@ -134,8 +160,8 @@ use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail, ensure};
-use durably_examples::{Demo, or_ctrl_c, print};
+use anyhow::{Context as _, ensure};
+use durably_examples::{Demo, print};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -144,20 +170,7 @@ const SECRET: &str = "open sesame";
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    durably_examples::exit_code(async {
-        match env::args().nth(1).as_deref() {
-            None => {
-                or_ctrl_c(async {
-                    let demo = Demo::start_server("Start a Restate server").await?;
-                    demo.end(demonstrate(&demo).await)
-                })
-                .await
-            }
-            Some("serve" | "--serve") => serve().await,
-            Some(other) => bail!("unknown argument `{other}`: give none, or `serve`"),
-        }
-    })
-    .await
+    durably_examples::run_program(endpoint(), serve, demonstrate).await
 }
 
 async fn serve() -> anyhow::Result<()> {
@@ -207,15 +220,19 @@ struct Running {
 }
 
 impl Running {
-    async fn start(address: SocketAddr, shop: Shop) -> anyhow::Result<Self> {
+    async fn start(demo: &Demo, address: SocketAddr, shop: Shop) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel();
         let stopped = async { drop(stopped.await) };
+        let ended = match demo.local_runtime(endpoint()?) {
+            Some(runtime) => tokio::spawn(program_with_runtime(listener, shop, runtime, stopped)),
+            None => tokio::spawn(program(listener, shop, stopped)),
+        };
         Ok(Self {
             address,
             stop,
-            ended: tokio::spawn(program(listener, shop, stopped)),
+            ended,
         })
     }
 
@@ -229,13 +246,17 @@ async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
     let ingress = demo.ingress();
     let http = reqwest::Client::new();
 
-    demo.step("Run the axum program, and register what it has under /durable");
-    let shop = shop(demo.server().ingress_url())?;
-    let running = Running::start((Ipv4Addr::LOCALHOST, 0).into(), shop.clone()).await?;
+    demo.step("Run the axum program, with the handlers in it");
+    let shop = shop(&demo.ingress_url())?;
+    let running = Running::start(demo, (Ipv4Addr::LOCALHOST, 0).into(), shop.clone()).await?;
     let address = running.address;
-    let registered = format!("http://{address}/durable");
-    demo.server().register(&registered).await?;
-    demo.say(format!("registered {registered}"));
+    if let Some(server) = demo.server() {
+        let registered = format!("http://{address}/durable");
+        server.register(&registered).await?;
+        demo.say(format!("registered {registered}"));
+    } else {
+        demo.say_where();
+    }
     let page = http.get(format!("http://{address}/")).send().await?;
     let line = format!("{} {}", page.status().as_u16(), page.text().await?);
     demo.say(format!("GET /                        → {line}"));
@@ -286,7 +307,7 @@ async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
     tokio::time::sleep(Duration::from_millis(300)).await;
     running.stop().await?;
     demo.say("the old program has ended");
-    let running = Running::start(address, shop).await?;
+    let running = Running::start(demo, address, shop).await?;
     demo.say("the new one is there");
     let status = call_webhook(SECRET, "event-3", "eve", 700).await?;
     ensure!(status == 202, "the webhook failed");

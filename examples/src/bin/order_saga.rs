@@ -189,7 +189,7 @@ fn endpoint(bank: impl Bank) -> Result<Endpoint, durably::BuildError> {
 async fn main() -> std::process::ExitCode {
     let url = std::env::var("BANK_URL").unwrap_or_else(|_| "http://localhost:9090".to_owned());
     let http = reqwest::Client::new();
-    durably_examples::run_apart(endpoint(HttpBank { http, url }), demonstrate).await
+    durably_examples::run_apart_with_server(endpoint(HttpBank { http, url }), demonstrate).await
 }
 
 // What follows stands for the bank, and tells the story.
@@ -200,7 +200,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::{Context as _, bail, ensure};
 use axum::{Json, Router, extract::Path, http::StatusCode, routing::put};
 use durably::ingress::{IngressError, IngressFuture};
-use durably_examples::{Demo, eventually, record};
+use durably_examples::{ServerDemo, eventually, record};
 use tokio::net::TcpListener;
 
 /// No card is good for more.
@@ -271,7 +271,7 @@ impl Books {
     }
 }
 
-async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
+async fn demonstrate(demo: &ServerDemo) -> anyhow::Result<()> {
     demo.step("Start the bank, the handlers in a process of their own, and a Kafka broker");
     let books = Books::default();
     let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -381,13 +381,13 @@ async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
 }
 
 /// How an order went, as soon as it is known.
-fn outcome_of(demo: &Demo, order: &str) -> IngressFuture<String> {
+fn outcome_of(demo: &ServerDemo, order: &str) -> IngressFuture<String> {
     let order = demo.client().workflow_invocation("Fulfilment", order);
     order.timeout(Duration::from_secs(60)).attach()
 }
 
 fn tell_failure(
-    demo: &Demo,
+    demo: &ServerDemo,
     order: &str,
     code: u16,
     outcome: Result<String, IngressError>,

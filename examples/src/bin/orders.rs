@@ -60,20 +60,20 @@ impl Orders {
 #[tokio::main]
 async fn main() -> std::process::ExitCode {
     let endpoint = Endpoint::builder().bind(Orders).build();
-    durably_examples::run(endpoint, demonstrate).await
+    durably_examples::run_with_server(endpoint, demonstrate).await
 }
 
 // What follows produces the records, and looks at the objects from outside.
 
 use anyhow::ensure;
 use durably::test_server::{KafkaBroker, KafkaPosition, KafkaRecord};
-use durably_examples::{Demo, or_say_why_it_takes_long};
+use durably_examples::{ServerDemo, or_say_why_it_takes_long};
 
 const ORDERS: usize = 40;
 const PARTITIONS: i32 = 4;
 const PATIENCE: Duration = Duration::from_secs(60);
 
-async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
+async fn demonstrate(demo: &ServerDemo) -> anyhow::Result<()> {
     let server = demo.server();
 
     demo.step(format!(
@@ -205,13 +205,17 @@ fn check<'a>(
     Ok(())
 }
 
-async fn wait_for_history(demo: &Demo, key: &str, length: usize) -> anyhow::Result<Vec<Entry>> {
+async fn wait_for_history(
+    demo: &ServerDemo,
+    key: &str,
+    length: usize,
+) -> anyhow::Result<Vec<Entry>> {
     let what = format!("{length} events long");
     wait_until(demo, key, &what, |history| history.len() >= length).await
 }
 
 async fn wait_until(
-    demo: &Demo,
+    demo: &ServerDemo,
     key: &str,
     what: &str,
     is_so: impl Fn(&Vec<Entry>) -> bool,

@@ -79,7 +79,7 @@ async fn main() -> std::process::ExitCode {
         review_after: REVIEW_AFTER,
     };
     let endpoint = Endpoint::builder().bind(cart).build();
-    durably_examples::run(endpoint, async |demo| demonstrate(demo, &mail).await).await
+    durably_examples::run_with_server(endpoint, async |demo| demonstrate(demo, &mail).await).await
 }
 
 // What follows stands for the mail service, produces the records, and looks at what was mailed when.
@@ -88,7 +88,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
-use durably_examples::{Demo, eventually, record};
+use durably_examples::{ServerDemo, eventually, record};
 
 /// Longer than the story takes until the server is killed, also on a slow machine.
 const QUIET: Duration = Duration::from_secs(6);
@@ -127,7 +127,7 @@ fn ordered(item: &str) -> CartEvent {
     CartEvent::Ordered { item }
 }
 
-async fn demonstrate(demo: &Demo, mail: &Mail) -> anyhow::Result<()> {
+async fn demonstrate(demo: &ServerDemo, mail: &Mail) -> anyhow::Result<()> {
     let broker = demo.start_kafka().await?;
     broker.create_topic("carts", 2).await?;
     demo.subscribe("carts", "Cart/on_event").await?;

@@ -1,8 +1,8 @@
 //! The first contact: a service, a virtual object and a workflow, and a crash in the middle.
 //!
-//! `cargo run -p durably-examples --bin quickstart` starts a Restate server, and the handlers in a
-//! process of their own; it calls them, kills that process half way through a workflow, starts it
-//! again and shows who did what. With the argument `serve` it only serves.
+//! `cargo run -p durably-examples --bin quickstart` starts a process with the handlers and the local runtime; it calls
+//! them, kills that process half way through a workflow, starts it again and shows who did what. With the argument
+//! `--server` a real Restate server calls the handlers; with `local` or `serve` it only runs or serves them.
 
 use durably::prelude::*;
 
@@ -67,12 +67,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context as _, bail, ensure};
-use durably::test_server::{ProcessUnderTest, free_port};
-use durably_examples::{Demo, or_ctrl_c, print};
+use anyhow::{Context as _, ensure};
+use durably::test_server::ProcessUnderTest;
+use durably_examples::{Demo, print};
 
 /// How long a step takes: enough to be killed in the middle of one.
-const PACE: Duration = Duration::from_millis(800);
+const PACE: Duration = Duration::from_millis(600);
 
 /// All steps of a check-out.
 const STEPS: [&str; 4] = [
@@ -85,8 +85,8 @@ const STEPS: [&str; 4] = [
 /// The step in the middle of which the process is killed.
 const FATAL: &str = "pack the parcel";
 
-/// What a handler process says when it listens.
-const READY: &str = "the handlers are ready";
+/// The variable that names the shop's file.
+const SHOP: &str = "SHOP_FILE";
 
 /// More than any part of the story takes on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -101,13 +101,6 @@ struct Shop {
 }
 
 impl Shop {
-    fn new(file: impl Into<PathBuf>) -> Self {
-        Self {
-            file: file.into(),
-            pace: PACE,
-        }
-    }
-
     async fn work_on(&self, step: &str) -> std::io::Result<()> {
         self.write("begins", step)?;
         tokio::time::sleep(self.pace).await;
@@ -126,63 +119,23 @@ impl Shop {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1);
-    let arguments = (arguments.next(), arguments.next(), arguments.next());
-    durably_examples::exit_code(async {
-        match (arguments.0.as_deref(), arguments.1, arguments.2) {
-            (None, ..) => {
-                or_ctrl_c(async {
-                    print(INTRODUCTION);
-                    let demo = Demo::start_server("Start a Restate server").await?;
-                    demo.end(demonstrate(&demo).await)
-                })
-                .await
-            }
-            (Some("serve" | "--serve"), ..) => {
-                let file = std::env::temp_dir().join("durably-quickstart.txt");
-                durably_examples::serve(endpoint(Shop::new(file))?).await
-            }
-            // How the demonstration starts its second process.
-            (Some("handlers"), Some(port), Some(file)) => {
-                let address = format!("127.0.0.1:{port}");
-                let listener = tokio::net::TcpListener::bind(address).await?;
-                print(READY);
-                HttpServer::new(endpoint(Shop::new(file))?)
-                    .serve(listener)
-                    .await?;
-                Ok(())
-            }
-            (Some(other), ..) => bail!("unknown argument `{other}`: give none, or `serve`"),
-        }
-    })
-    .await
+    let file = std::env::var_os(SHOP).map(PathBuf::from);
+    let file = file.unwrap_or_else(|| std::env::temp_dir().join("durably-quickstart.txt"));
+    let endpoint = endpoint(Shop { file, pace: PACE });
+    durably_examples::run_apart(endpoint, demonstrate).await
 }
 
 async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
-    let ingress = demo.client();
-
+    print(INTRODUCTION);
     demo.step("Start the handlers, in a process of their own");
     let directory = tempfile::Builder::new()
         .prefix("durably-quickstart-")
         .tempdir()?;
     let mut story = Story::new(directory.path().join("shop.txt"));
-    let port = free_port()?;
-    let handlers = ProcessUnderTest::builder(std::env::current_exe()?)
-        .arg("handlers")
-        .arg(port.to_string())
-        .arg(&story.file)
-        .spawn()?;
-    handlers.wait_for_log(READY, PATIENCE).await?;
-    let first = handlers.id().context("the handler process has no id")?;
-    let mut deployment = demo
-        .server()
-        .register(&format!("http://127.0.0.1:{port}"))
-        .await?;
-    deployment.services.sort();
-    demo.say(format!(
-        "process {first} serves {}",
-        deployment.services.join(", ")
-    ));
+    let file = story.file.to_str().context("the file's name is no text")?;
+    let handlers = demo.serve_apart(&[(SHOP, file)]).await?;
+    let first = handlers.id().context("the process has no id")?;
+    let ingress = demo.client();
 
     demo.step("Call the service");
     let greeter = ingress.service::<GreeterClient>();
@@ -199,7 +152,7 @@ async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
     }
 
     demo.step(format!(
-        "Start the workflow `Checkout`, and kill its process while it works on\n   {FATAL:?}"
+        "Start the workflow `Checkout`, and kill the process while it works on\n   {FATAL:?}"
     ));
     let checkout = ingress.workflow::<CheckoutClient>("ada");
     let sent = checkout.run("a teapot".to_owned()).send().await?;
@@ -208,21 +161,21 @@ async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
             line.ends_with(&format!("begins\t{FATAL}"))
         })
         .await?;
-    handlers.kill9();
-    demo.say_when(format!(
-        "KILLED   kill -9 {first}: nobody there to go on, nothing saved on the way"
-    ));
     let output = sent.output().await?;
     ensure!(
         output.is_none(),
         "the workflow has ended already: {output:?}"
     );
+    handlers.kill9();
+    demo.say_when(format!(
+        "KILLED   kill -9 {first}: nobody there to go on, nothing saved on the way"
+    ));
     tokio::time::sleep(Duration::from_secs(1)).await;
     story.tell(demo);
 
-    demo.step("Start the handlers again, and do nothing else");
+    demo.step("Start the process again, and do nothing else");
     handlers.restart()?;
-    let second = handlers.id().context("the handler process has no id")?;
+    let second = handlers.id().context("the process has no id")?;
     demo.say_when(format!("STARTED  process {second}"));
     story
         .follow_until(demo, &handlers, |line| {
@@ -338,10 +291,10 @@ impl Story {
     }
 }
 
-const INTRODUCTION: &str = "\
-A handler is an ordinary async function of yours. A Restate server calls it, and keeps a
-journal of what it has finished. If the process dies, the server hands the journal to the
-next one, and the function goes on where it stood. See for yourself:";
+const INTRODUCTION: &str = "
+A handler is an ordinary async function of yours. A runtime calls it, and keeps a journal of
+what it has finished. If the process dies, the next one gets the journal, and the function
+goes on where it stood. See for yourself:";
 
 const MORAL: &str = "
    Each step took effect exactly once, and the order number was drawn once. What was

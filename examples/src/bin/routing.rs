@@ -172,7 +172,7 @@ async fn main() -> std::process::ExitCode {
         http: reqwest::Client::new(),
         url: url.unwrap_or_else(|_| "http://localhost:9090".to_owned()),
     };
-    durably_examples::run_apart(endpoint(consumers), demonstrate).await
+    durably_examples::run_apart_with_server(endpoint(consumers), demonstrate).await
 }
 
 // What follows stands for the consumers, produces the events, and shows what happened when.
@@ -186,7 +186,7 @@ use axum::Json;
 use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
-use durably_examples::{Demo, eventually, record};
+use durably_examples::{ServerDemo, eventually, record};
 use tokio::net::TcpListener;
 
 const EVENTS: u32 = 24;
@@ -307,7 +307,7 @@ fn wanted(kinds: &[Kind]) -> usize {
         .count()
 }
 
-async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
+async fn demonstrate(demo: &ServerDemo) -> anyhow::Result<()> {
     demo.step("Start the consumers and the handlers, and subscribe the router to a topic");
     let street = Street::default();
     let consumers = street.open().await?;

@@ -159,7 +159,7 @@ async fn main() -> std::process::ExitCode {
         day,
     };
     let endpoint = Endpoint::builder().bind(subscription).build();
-    durably_examples::run(endpoint, async |demo| {
+    durably_examples::run_with_server(endpoint, async |demo| {
         demonstrate(demo, &provider, day).await
     })
     .await
@@ -171,7 +171,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use anyhow::ensure;
-use durably_examples::{Demo, eventually, record};
+use durably_examples::{ServerDemo, eventually, record};
 
 /// Takes payments and sends mail. It knows what it has done by its name: done again after a crash, it is the same.
 #[derive(Clone, Default)]
@@ -230,7 +230,7 @@ impl Provider {
     }
 }
 
-async fn demonstrate(demo: &Demo, provider: &Provider, day: Duration) -> anyhow::Result<()> {
+async fn demonstrate(demo: &ServerDemo, provider: &Provider, day: Duration) -> anyhow::Result<()> {
     let broker = demo.start_kafka().await?;
     broker.create_topic("cards", 2).await?;
     demo.subscribe("cards", "Subscription/on_card").await?;

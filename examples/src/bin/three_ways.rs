@@ -82,20 +82,20 @@ fn endpoint() -> Result<Endpoint, durably::BuildError> {
 
 #[tokio::main]
 async fn main() -> std::process::ExitCode {
-    durably_examples::run(endpoint(), demonstrate).await
+    durably_examples::run_with_server(endpoint(), demonstrate).await
 }
 
 // What follows calls the handler in the three ways: one by one, then all at once and with a crash.
 
 use anyhow::{bail, ensure};
 use durably::ingress::{IngressClient, IngressFuture};
-use durably_examples::{Demo, eventually, record};
+use durably_examples::{ServerDemo, eventually, record};
 use tokio::task::JoinSet;
 
 /// How often each way is taken when all are taken at once.
 const TIMES: u32 = 20;
 
-async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
+async fn demonstrate(demo: &ServerDemo) -> anyhow::Result<()> {
     let client = demo.client();
     let broker = demo.start_kafka().await?;
     broker.create_topic("deliveries", 2).await?;
@@ -199,7 +199,7 @@ fn patiently() -> RetryPolicy {
 }
 
 /// The level after so many changes.
-async fn level_after(demo: &Demo, changes: u64) -> anyhow::Result<Level> {
+async fn level_after(demo: &ServerDemo, changes: u64) -> anyhow::Result<Level> {
     eventually(format!("change number {changes}"), async || {
         let level = demo.client().object::<StockClient>("tea").level().await?;
         Ok((level.changes >= changes).then_some(level))

@@ -107,7 +107,7 @@ async fn main() -> std::process::ExitCode {
         patience: Duration::from_secs(seconds),
     };
     let endpoint = Endpoint::builder().bind(payment).build();
-    durably_examples::run_apart(endpoint, demonstrate).await
+    durably_examples::run_apart_with_server(endpoint, demonstrate).await
 }
 
 // What follows stands for the provider, and tells the story.
@@ -119,7 +119,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use axum::{Json, Router, extract::Path, routing::put};
-use durably_examples::{Demo, eventually, record};
+use durably_examples::{ServerDemo, eventually, record};
 use tokio::net::TcpListener;
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -184,7 +184,7 @@ impl Books {
     }
 }
 
-async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
+async fn demonstrate(demo: &ServerDemo) -> anyhow::Result<()> {
     demo.step("Start the provider, and the handlers in a process of their own");
     let books = Books::default();
     books.busy.store(true, Ordering::Relaxed);
@@ -290,7 +290,7 @@ async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
 }
 
 /// How a payment went, as soon as it is known.
-async fn outcome_of(demo: &Demo, order: &str) -> anyhow::Result<Outcome> {
+async fn outcome_of(demo: &ServerDemo, order: &str) -> anyhow::Result<Outcome> {
     let payment = demo.client().workflow_invocation("Payment", order);
     let payment = payment.timeout(Duration::from_secs(60));
     let outcome = payment.attach().await;

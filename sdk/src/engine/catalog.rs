@@ -53,6 +53,8 @@ pub(crate) struct HandlerInfo {
     /// No body is refused.
     pub(crate) input_required: bool,
     pub(crate) content_type: Option<String>,
+    /// Its input has a JSON schema.
+    pub(crate) input_schema: bool,
     /// Of what it returns, and whether an empty body has it too.
     pub(crate) output_type: Option<String>,
     pub(crate) output_type_if_empty: bool,
@@ -114,6 +116,7 @@ struct InputEntry {
     #[serde(default)]
     required: bool,
     content_type: Option<String>,
+    json_schema: Option<serde::de::IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -229,6 +232,7 @@ impl HandlerEntry {
                 .input
                 .as_ref()
                 .and_then(|input| input.content_type.clone()),
+            input_schema: (self.input.as_ref()).is_some_and(|input| input.json_schema.is_some()),
             output_type: match &self.output {
                 Some(output) => output.content_type.clone(),
                 None => Some("application/json".to_owned()),

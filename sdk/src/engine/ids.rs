@@ -64,15 +64,15 @@ fn kind_of(id: &str) -> Result<(&str, &str), Cow<'static, str>> {
 pub(super) fn parse_awakeable(id: &str) -> Result<Option<(RawId, u32)>, Cow<'static, str>> {
     let (kind, encoded) = kind_of(id)?;
     let decoded = BASE64_URL_SAFE_NO_PAD.decode(encoded.trim_end_matches('='));
-    let decoded = decoded.ok().and_then(|bytes| {
-        let (raw, signal) = bytes.split_first_chunk::<24>()?;
-        Some((*raw, u32::from_be_bytes(signal.try_into().ok()?)))
+    let decoded = decoded.map_err(|_| BAD_DIGITS).and_then(|bytes| {
+        let (raw, signal) = bytes.split_first_chunk::<24>().ok_or(BAD_LENGTH)?;
+        let signal = signal.try_into().map_err(|_| BAD_LENGTH)?;
+        Ok((*raw, u32::from_be_bytes(signal)))
     });
     match (kind, decoded) {
-        ("sign", Some(parsed)) => Ok(Some(parsed)),
-        ("prom", _) if encoded.len() != 38 => Err(BAD_LENGTH.into()),
-        ("prom", Some(_)) => Ok(None),
-        ("prom", None) => Err(BAD_DIGITS.into()),
+        ("sign", Ok(parsed)) => Ok(Some(parsed)),
+        ("prom", Ok(_)) => Ok(None),
+        ("prom", Err(why)) => Err(why.into()),
         _ => Err(WRONG_KIND.into()),
     }
 }
@@ -91,7 +91,7 @@ pub(crate) fn check_invocation_id(id: &str) -> Result<(), Cow<'static, str>> {
     if digits.len() != 33 {
         return Err(BAD_LENGTH.into());
     }
-    let (partition, rest) = digits.split_at_checked(11).ok_or(BAD_DIGITS)?;
+    let (partition, rest) = digits.split_at_checked(11).ok_or(BAD_LENGTH)?;
     let partition = number_of(partition).and_then(|number| u64::try_from(number).ok());
     match (partition, number_of(rest)) {
         (Some(_), Some(_)) => Ok(()),

@@ -126,6 +126,51 @@ impl DeadLetter {
     pub fn resend<'a>(&self, ctx: &'a Context) -> Request<'a, Raw, Raw> {
         request(ctx, &self.handler, &self.record, &self.value)
     }
+
+    /// A record that no invocation was made of: its key is no key for the handler.
+    #[cfg(feature = "local-kafka")]
+    pub(crate) fn of_unreadable(
+        record: KafkaRecord,
+        value: Bytes,
+        service: &str,
+        handler: &str,
+        error: TerminalError,
+    ) -> Self {
+        Self {
+            record,
+            value,
+            handler: Target::service(service.to_owned(), handler.to_owned()),
+            invocation_id: String::new(),
+            error,
+            undecodable: true,
+        }
+    }
+
+    /// All headers: those of the record, and what went wrong.
+    #[cfg(feature = "local-kafka")]
+    pub(crate) fn to_headers(&self) -> Headers {
+        let own = self.own_headers().into_iter();
+        let own = own.map(|(name, value)| (name.to_owned(), value));
+        self.record.to_headers().into_iter().chain(own).collect()
+    }
+
+    /// What went wrong.
+    fn own_headers(&self) -> Vec<(&'static str, String)> {
+        let mut headers = vec![
+            (SERVICE, self.handler.service_name().to_owned()),
+            (HANDLER, self.handler.handler_name().to_owned()),
+            (INVOCATION, self.invocation_id.clone()),
+            (CODE, self.error.code().to_string()),
+            (ERROR, cut(self.error.message()).to_owned()),
+        ];
+        if let Some(key) = self.handler.key() {
+            headers.push((OBJECT_KEY, key.to_owned()));
+        }
+        if self.undecodable {
+            headers.push((UNDECODABLE, "true".to_owned()));
+        }
+        headers
+    }
 }
 
 impl KafkaEventBuilder<Raw> {
@@ -200,27 +245,11 @@ pub(super) fn is_one(headers: &Headers) -> bool {
 
 /// Sends a record to the handler of dead letters.
 pub(super) fn send(ctx: &Context, target: &Target, letter: &DeadLetter) {
-    let DeadLetter {
-        record,
-        value,
-        handler,
-        invocation_id,
-        error,
-        undecodable,
-    } = letter;
-    let mut request = request(ctx, target, record, value)
-        .name("dead letter")
-        .header(SERVICE, handler.service_name())
-        .header(HANDLER, handler.handler_name())
-        .header(INVOCATION, invocation_id)
-        .header(CODE, error.code().to_string())
-        .header(ERROR, cut(error.message()));
-    if let Some(key) = handler.key() {
-        request = request.header(OBJECT_KEY, key);
-    }
-    if *undecodable {
-        request = request.header(UNDECODABLE, "true");
-    }
+    let request = request(ctx, target, &letter.record, &letter.value).name("dead letter");
+    let headers = letter.own_headers().into_iter();
+    let request = headers.fold(request, |request, (name, value)| {
+        request.header(name, value)
+    });
     request.send();
 }
 

@@ -18,6 +18,8 @@ use tokio::{
     task::JoinHandle,
 };
 
+#[cfg(feature = "local-kafka")]
+use super::kafka::{Consumers, KafkaSource};
 use super::{
     archive::{ReadError, Reader},
     attempt::Host,
@@ -54,6 +56,42 @@ const SEED: &[u8] = b"seed";
 ///
 /// It runs until [`shutdown`](Self::shutdown), or until it is dropped: either may come at any moment, as may
 /// the end of the process, and the next one on the same path goes on.
+///
+/// # Examples
+///
+/// ```
+/// use durably::{local::LocalRuntime, prelude::*};
+///
+/// struct Counter;
+///
+/// #[durably::object]
+/// impl Counter {
+///     #[handler]
+///     async fn add(&self, ctx: &ObjectContext, n: u64) -> HandlerResult<u64> {
+///         let sum = ctx.get::<u64>("sum").await?.unwrap_or_default() + n;
+///         ctx.set("sum", &sum);
+///         Ok(sum)
+///     }
+/// }
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let folder = tempfile::tempdir()?;
+/// for sum in [1, 2] {
+///     let endpoint = Endpoint::builder().bind(Counter).build()?;
+///     let builder = LocalRuntime::builder(endpoint).path(folder.path());
+///     let builder = builder.ingress(([127, 0, 0, 1], 0)).admin(([127, 0, 0, 1], 0)); // free ports
+///     let runtime = builder.start().await?;
+/// #   #[cfg(feature = "client")]
+/// #   {
+///     let ingress = durably::ingress::IngressClient::new(runtime.ingress_url())?;
+///     assert_eq!(ingress.object::<CounterClient>("apples").add(1).await?, sum);
+/// #   }
+///     runtime.shutdown().await?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct LocalRuntime {
     ingress: SocketAddr,
@@ -66,9 +104,26 @@ pub struct LocalRuntime {
     thread_ended: oneshot::Receiver<()>,
     handle: Handle,
     store: Store,
+    #[cfg(feature = "local-kafka")]
+    pub(super) consumers: Consumers,
 }
 
 /// Options of a [`LocalRuntime`].
+///
+/// # Examples
+///
+/// ```
+/// # use std::time::Duration;
+/// # use durably::{Endpoint, local::{Fsync, LocalRuntime}};
+/// # async fn example(endpoint: Endpoint) -> Result<(), durably::local::LocalError> {
+/// LocalRuntime::builder(endpoint)
+///     .path("/var/lib/greeter")
+///     .ingress(([0, 0, 0, 0], 8080))
+///     .fsync(Fsync::Every(Duration::from_millis(100)))
+///     .run()
+///     .await
+/// # }
+/// ```
 #[must_use = "a runtime is begun by `start` or `run`"]
 pub struct LocalRuntimeBuilder {
     endpoint: Endpoint,
@@ -78,9 +133,27 @@ pub struct LocalRuntimeBuilder {
     admin_hosts: Vec<String>,
     fsync: Fsync,
     always_suspend: bool,
+    #[cfg(feature = "local-kafka")]
+    pub(super) sources: Vec<KafkaSource>,
 }
 
 /// Why a [`LocalRuntime`] cannot start, or cannot go on.
+///
+/// # Examples
+///
+/// ```
+/// use durably::local::{LocalError, StoreError};
+///
+/// fn advice(error: &LocalError) -> &'static str {
+///     match error {
+///         LocalError::Store(StoreError::InUse { .. }) => "it runs already",
+///         LocalError::Listen { .. } => "choose another port",
+///         _ => "look at the log",
+///     }
+/// }
+/// # let stopped = LocalError::Stopped("no space".to_owned());
+/// # assert_eq!(advice(&stopped), "look at the log");
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LocalError {
@@ -100,6 +173,15 @@ pub enum LocalError {
         address: SocketAddr,
         /// What the operating system says.
         source: io::Error,
+    },
+    /// A topic cannot be subscribed to.
+    #[cfg(feature = "local-kafka")]
+    #[error("the subscription `{name}` cannot be made: {reason}")]
+    Subscription {
+        /// The subscription.
+        name: String,
+        /// Why not.
+        reason: String,
     },
     /// It ran, and had to stop: what was acknowledged is on disk.
     #[error("the runtime has stopped: {0}")]
@@ -129,18 +211,45 @@ impl fmt::Debug for LocalRuntimeBuilder {
 
 impl LocalRuntimeBuilder {
     /// The folder that the journal lies in, made if it is not there. Default: `durably-data` in the present folder.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use durably::{Endpoint, local::{LocalRuntime, LocalRuntimeBuilder}};
+    /// # fn example(endpoint: Endpoint) -> LocalRuntimeBuilder {
+    /// LocalRuntime::builder(endpoint).path("/var/lib/greeter")
+    /// # }
+    /// ```
     pub fn path(mut self, path: impl Into<PathBuf>) -> Self {
         self.path = path.into();
         self
     }
 
     /// Where requests for handlers are taken. Port 0 takes a free one. Default: `127.0.0.1:8080`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use durably::{Endpoint, local::{LocalRuntime, LocalRuntimeBuilder}};
+    /// # fn example(endpoint: Endpoint) -> LocalRuntimeBuilder {
+    /// LocalRuntime::builder(endpoint).ingress(([0, 0, 0, 0], 8080)) // for everybody
+    /// # }
+    /// ```
     pub fn ingress(mut self, address: impl Into<SocketAddr>) -> Self {
         self.ingress = address.into();
         self
     }
 
     /// Where operators and the page are served. Port 0 takes a free one. Default: `127.0.0.1:9070`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use durably::{Endpoint, local::{LocalRuntime, LocalRuntimeBuilder}};
+    /// # fn example(endpoint: Endpoint) -> LocalRuntimeBuilder {
+    /// LocalRuntime::builder(endpoint).admin(([127, 0, 0, 1], 0))
+    /// # }
+    /// ```
     pub fn admin(mut self, address: impl Into<SocketAddr>) -> Self {
         self.admin = address.into();
         self
@@ -150,12 +259,31 @@ impl LocalRuntimeBuilder {
     /// are served under addresses and `localhost` only, and never to pages of another origin: so no web page that
     /// somebody happens to visit can reach them (by cross-site requests, or by a name of its own that points here).
     /// Who can reach the port can do everything: there is no login.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use durably::{Endpoint, local::{LocalRuntime, LocalRuntimeBuilder}};
+    /// # fn example(endpoint: Endpoint) -> LocalRuntimeBuilder {
+    /// LocalRuntime::builder(endpoint).admin_host("durably.example.com")
+    /// # }
+    /// ```
     pub fn admin_host(mut self, name: impl Into<String>) -> Self {
         self.admin_hosts.push(name.into());
         self
     }
 
     /// When a commit counts as written. Default: [`Fsync::Always`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use durably::{Endpoint, local::{Fsync, LocalRuntime, LocalRuntimeBuilder}};
+    /// # fn example(endpoint: Endpoint) -> LocalRuntimeBuilder {
+    /// LocalRuntime::builder(endpoint).fsync(Fsync::Every(Duration::from_millis(100)))
+    /// # }
+    /// ```
     pub fn fsync(mut self, fsync: Fsync) -> Self {
         self.fsync = fsync;
         self
@@ -163,6 +291,15 @@ impl LocalRuntimeBuilder {
 
     /// Handlers suspend whenever they wait, as with an inactivity timeout of zero: so each wait is followed by a
     /// replay. For tests.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use durably::{Endpoint, local::{LocalRuntime, LocalRuntimeBuilder}};
+    /// # fn example(endpoint: Endpoint) -> LocalRuntimeBuilder {
+    /// LocalRuntime::builder(endpoint).always_suspend()
+    /// # }
+    /// ```
     pub fn always_suspend(mut self) -> Self {
         self.always_suspend = true;
         self
@@ -174,12 +311,27 @@ impl LocalRuntimeBuilder {
     ///
     /// The endpoint's manifest cannot be made, the journal cannot be opened (another process may use it), or a port
     /// cannot.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use durably::{Endpoint, local::LocalRuntime};
+    /// # async fn example(endpoint: Endpoint, folder: &std::path::Path) -> Result<(), Box<dyn std::error::Error>> {
+    /// let builder = LocalRuntime::builder(endpoint).path(folder);
+    /// let runtime = builder.ingress(([127, 0, 0, 1], 0)).admin(([127, 0, 0, 1], 0)).start().await?;
+    /// println!("call handlers at {}", runtime.ingress_url());
+    /// runtime.shutdown().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn start(self) -> Result<LocalRuntime, LocalError> {
         let manifest = self.endpoint.manifest().clone();
         let manifest = manifest.map_err(LocalError::Endpoint)?;
         let store = Store::open(&self.path, self.fsync)?;
         let clock = core::clock();
         let (engine, reader) = restored(&store, &manifest, self.always_suspend, clock.now())?;
+        #[cfg(feature = "local-kafka")]
+        let consumers = Consumers::open(self.sources, &engine.catalog, &store)?;
 
         let listen = async |address| match TcpListener::bind(address).await {
             Ok(listener) => {
@@ -218,7 +370,10 @@ impl LocalRuntimeBuilder {
         });
         spawned.map_err(|error| LocalError::Stopped(error.to_string()))?;
         let handle = Handle::new(inputs);
-        let core = Core::new(engine, reader, clock);
+        #[cfg_attr(not(feature = "local-kafka"), allow(unused_mut, reason = "records"))]
+        let mut core = Core::new(engine, reader, clock);
+        #[cfg(feature = "local-kafka")]
+        consumers.count_live(&mut core);
         let stopped = stopping.clone();
         let mut tasks = vec![tokio::spawn(async move {
             let ran = AssertUnwindSafe(core.run(taken, batches, gone, stopped));
@@ -234,6 +389,8 @@ impl LocalRuntimeBuilder {
             }
         })];
         tasks.push(tokio::spawn(tidy(store.clone(), stopping.clone())));
+        #[cfg(feature = "local-kafka")]
+        tasks.extend(consumers.spawn(&handle, &stopping));
         tasks.push(tokio::spawn(ingress::serve(
             ingress_listener,
             handle.clone(),
@@ -255,6 +412,8 @@ impl LocalRuntimeBuilder {
             thread_ended,
             handle,
             store,
+            #[cfg(feature = "local-kafka")]
+            consumers,
         })
     }
 
@@ -263,6 +422,16 @@ impl LocalRuntimeBuilder {
     /// # Errors
     ///
     /// As [`start`](Self::start); and [`LocalError::Stopped`] if the journal cannot be written any more.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use durably::{Endpoint, local::LocalRuntime};
+    /// # async fn example(endpoint: Endpoint, folder: &std::path::Path) -> Result<(), Box<dyn std::error::Error>> {
+    /// LocalRuntime::builder(endpoint).run().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn run(self) -> Result<(), LocalError> {
         let runtime = self.start().await?;
         tokio::select! {
@@ -274,6 +443,15 @@ impl LocalRuntimeBuilder {
 
 impl LocalRuntime {
     /// A runtime for these handlers, to be set up and started.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use durably::{Endpoint, local::{LocalRuntime, LocalRuntimeBuilder}};
+    /// # fn example(endpoint: Endpoint) -> LocalRuntimeBuilder {
+    /// LocalRuntime::builder(endpoint)
+    /// # }
+    /// ```
     pub fn builder(endpoint: Endpoint) -> LocalRuntimeBuilder {
         LocalRuntimeBuilder {
             endpoint,
@@ -283,16 +461,34 @@ impl LocalRuntime {
             admin_hosts: Vec::new(),
             fsync: Fsync::default(),
             always_suspend: false,
+            #[cfg(feature = "local-kafka")]
+            sources: Vec::new(),
         }
     }
 
     /// Where requests for handlers go.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn example(runtime: durably::local::LocalRuntime) {
+    /// let url = format!("{}/Greeter/greet", runtime.ingress_url());
+    /// # }
+    /// ```
     #[must_use]
     pub fn ingress_url(&self) -> String {
         format!("http://{}", self.ingress)
     }
 
     /// Where operators ask, and the page is.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn example(runtime: durably::local::LocalRuntime) {
+    /// println!("see what runs: {}", runtime.admin_url());
+    /// # }
+    /// ```
     #[must_use]
     pub fn admin_url(&self) -> String {
         format!("http://{}", self.admin)
@@ -303,11 +499,33 @@ impl LocalRuntime {
     /// # Errors
     ///
     /// [`LocalError::Store`] if its folder cannot be read.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn example(runtime: durably::local::LocalRuntime) -> Result<(), durably::local::LocalError> {
+    /// println!("{} KB", runtime.size_on_disk()? / 1024);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn size_on_disk(&self) -> Result<u64, LocalError> {
         Ok(self.store.size()?)
     }
 
     /// Ready once the runtime cannot go on: the journal cannot be written or read. What was acknowledged is on disk.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # async fn serve_something_else() {}
+    /// # async fn example(runtime: durably::local::LocalRuntime) -> Result<(), Box<dyn std::error::Error>> {
+    /// tokio::select! {
+    ///     () = serve_something_else() => runtime.shutdown().await?,
+    ///     failed = runtime.failed() => return Err(failed.into()),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn failed(&self) -> LocalError {
         let mut failure = self.failure.clone();
         let reason = match failure.wait_for(Option::is_some).await {
@@ -322,6 +540,10 @@ impl LocalRuntime {
     /// # Errors
     ///
     /// [`LocalError::Stopped`] if it had failed before.
+    ///
+    /// # Examples
+    ///
+    /// See [`start`](LocalRuntimeBuilder::start).
     pub async fn shutdown(self) -> Result<(), LocalError> {
         let Self {
             stop,

@@ -5,6 +5,7 @@
 //! broker to keep data in. This module consumes nothing.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use rskafka::BackoffConfig;
@@ -56,7 +57,11 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 pub struct KafkaBroker {
     address: String,
     log: Log,
-    child: GuardedChild,
+    launch: Launch,
+    /// What is left of it if we are killed.
+    data: PathBuf,
+    /// None while it is down.
+    child: Option<GuardedChild>,
     _directory: TempDir,
 }
 
@@ -207,17 +212,15 @@ impl KafkaBroker {
             launch
                 .args
                 .extend(["--data-dir".into(), data.clone().into()]);
-            let doing = || TestServerError::io("start the broker");
-            let output = log.open().map_err(doing())?;
-            let child = GuardedChild::spawn(&launch, Some(output), Some(&data)).map_err(doing())?;
-            let address = format!("127.0.0.1:{port}");
             let mut broker = Self {
-                address,
+                address: format!("127.0.0.1:{port}"),
                 log,
-                child,
+                launch,
+                data,
+                child: None,
                 _directory: directory,
             };
-            match broker.wait_until_ready().await {
+            match broker.restart().await {
                 Ok(()) => return Ok(broker),
                 Err(_) if attempt < PORT_ATTEMPTS && broker.log.text().contains("in use") => {
                     attempt += 1;
@@ -225,6 +228,43 @@ impl KafkaBroker {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Kills the broker at once (SIGKILL).
+    ///
+    /// It writes to disk what it has acknowledged a moment later: what was produced just before may be lost.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example(broker: &mut durably::test_server::KafkaBroker)
+    /// # -> Result<(), durably::test_server::TestServerError> {
+    /// broker.kill9();
+    /// broker.restart().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn kill9(&mut self) {
+        self.child = None;
+    }
+
+    /// Starts the broker again at the same address and with the same data, and waits until it takes requests.
+    /// Kills it before if it still runs.
+    ///
+    /// # Errors
+    ///
+    /// When it does not come up.
+    ///
+    /// # Examples
+    ///
+    /// See [`kill9`](Self::kill9).
+    pub async fn restart(&mut self) -> Result<(), TestServerError> {
+        self.kill9();
+        let doing = || TestServerError::io("start the broker");
+        let output = self.log.open().map_err(doing())?;
+        let child = GuardedChild::spawn(&self.launch, Some(output), Some(&self.data));
+        self.child = Some(child.map_err(doing())?);
+        self.wait_until_ready().await
     }
 
     async fn wait_until_ready(&mut self) -> Result<(), TestServerError> {
@@ -240,10 +280,10 @@ impl KafkaBroker {
                 Err(error) => Err(error.to_string()),
             };
             // After the request, so that an answer counts only if our own broker is still there.
-            let ended = match self.child.try_wait() {
-                Ok(None) => None,
-                Ok(Some(status)) => Some(format!("it ended with {status}")),
-                Err(error) => Some(error.to_string()),
+            let ended = match self.child.as_mut().map(GuardedChild::try_wait) {
+                None | Some(Ok(None)) => None,
+                Some(Ok(Some(status))) => Some(format!("it ended with {status}")),
+                Some(Err(error)) => Some(error.to_string()),
             };
             let reason = match (ended, answer) {
                 (Some(ended), _) => ended,
@@ -275,17 +315,17 @@ impl KafkaBroker {
         &self.address
     }
 
-    /// The broker's process id.
+    /// The broker's process id; `None` after [`kill9`](Self::kill9).
     ///
     /// # Examples
     ///
     /// ```no_run
     /// # fn example(broker: durably::test_server::KafkaBroker) {
-    /// println!("broker runs as {}", broker.id());
+    /// println!("broker runs as {:?}", broker.id());
     /// # }
     /// ```
-    pub fn id(&self) -> u32 {
-        self.child.id()
+    pub fn id(&self) -> Option<u32> {
+        self.child.as_ref().map(GuardedChild::id)
     }
 
     /// All that the broker has written so far.
@@ -453,7 +493,7 @@ impl KafkaBroker {
 
 impl Drop for KafkaBroker {
     fn drop(&mut self) {
-        self.child.kill();
+        self.kill9();
         self.log.show_if_panicking(KAFKA_BROKER.name);
     }
 }

@@ -14,6 +14,7 @@ async fn complete(p: &Play, name: &str, how: impl AsyncFn(&str)) {
     // So that it is there what came first.
     let path = format!("/restate/awakeables/{awakeable}/resolve");
     p.see(Ask::post(path).json("the end")).await;
+    p.ended(&id).await;
     p.see(Ask::get(format!("/restate/attach/{id}"))).await;
 }
 

@@ -189,8 +189,13 @@ pub(crate) fn cases(suite: &mut Suite<Http>) {
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         let path = format!("/restate/invocation/Plain/wait/{}", p.key("gone"));
         p.see(Ask::get(format!("{path}/output"))).await;
+        let send = Ask::post("/Plain/wait/send")
+            .json("")
+            .header("idempotency-key", p.key("gone"));
+        let id = p.see(send).await.id();
         p.see(Ask::post(format!("/restate/awakeables/{awakeable}/resolve")).json("still"))
             .await;
+        p.ended(&id).await;
         p.see(Ask::get(format!("{path}/attach"))).await;
     });
 }

@@ -59,6 +59,7 @@ pub(crate) fn cases(suite: &mut Suite<Http>) {
         let fail = json!({"code": 400, "message": "m", "metadata": metadata});
         p.see(Ask::post("/Plain/fail").json(fail.clone())).await;
         let sent = p.see(Ask::post("/Plain/fail/send").json(fail)).await;
+        p.ended(&sent.id()).await;
         p.see(Ask::get(format!("/restate/attach/{}", sent.id())))
             .await;
         p.see(Ask::get(format!("/restate/output/{}", sent.id())))

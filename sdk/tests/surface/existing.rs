@@ -179,6 +179,7 @@ pub(crate) fn cases(suite: &mut Suite<Http>) {
 
     suite.case("one_without_a_key", async |p| {
         let id = p.see(Ask::post("/Plain/hello/send").json("Ada")).await.id();
+        p.ended(&id).await;
         for verb in ["attach", "output", "attach"] {
             p.see(Ask::get(format!("/restate/{verb}/{id}"))).await;
         }

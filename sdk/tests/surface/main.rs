@@ -160,7 +160,7 @@ impl Suite<Http> {
                 if std::env::var_os("DURABLY_SURFACE_SEEN").is_some() {
                     println!("{name}:\n  {}", truth.join("\n  "));
                 }
-                reasons.truncate(30);
+                reasons.truncate(5);
                 if reasons.is_empty() {
                     return Ok(());
                 }

@@ -1,8 +1,13 @@
 //! What only the local runtime has: signals over HTTP, and an end.
 
+use std::net::SocketAddr;
+
+use durably::local::LocalRuntime;
+
 use crate::exchange::{Ask, Http};
 use crate::paths::GONE;
 use crate::play::Play;
+use crate::services::services;
 use crate::table::Suite;
 
 /// A handler that listens for a signal.
@@ -76,5 +81,42 @@ pub(crate) fn cases(suite: &mut Suite<Http>) {
         ] {
             assert_eq!(p.see(ask.clone()).await.status, status, "{ask}");
         }
+    });
+
+    suite.ours("who_waits_hears_of_the_end", async |p| {
+        let folder = tempfile::tempdir().unwrap();
+        let start = async || {
+            let any = SocketAddr::from(([127, 0, 0, 1], 0));
+            let builder = LocalRuntime::builder(services());
+            let builder = builder.path(folder.path()).ingress(any).admin(any);
+            let runtime = builder.start().await.unwrap();
+            let url = runtime.ingress_url();
+            let address: SocketAddr = url.trim_start_matches("http://").parse().unwrap();
+            (runtime, address)
+        };
+        let (runtime, address) = start().await;
+        let call = || {
+            let ask = Ask::post("/Plain/wait").json(p.note("end"));
+            ask.header("idempotency-key", "k").send(address, p.http)
+        };
+        let waiting = tokio::spawn(call());
+        p.noted("end").await;
+        let began = std::time::Instant::now();
+        runtime.shutdown().await.unwrap();
+        assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
+        let told = waiting.await.unwrap();
+        assert_eq!(told.status, 503);
+        let source = told.headers.get("x-restate-error-source").unwrap();
+        assert_eq!(source, "ingress");
+
+        // The invocation knows nothing of that.
+        let (runtime, address) = start().await;
+        let awakeable = p.noted("end").await;
+        let resolve = Ask::post(format!("/restate/awakeables/{awakeable}/resolve"));
+        assert_eq!(resolve.json(7).send(address, p.http).await.status, 202);
+        let attach = Ask::get("/restate/invocation/Plain/wait/k/attach");
+        let answer = attach.send(address, p.http).await;
+        assert_eq!((answer.status, &*answer.body), (200, &b"7"[..]));
+        runtime.shutdown().await.unwrap();
     });
 }

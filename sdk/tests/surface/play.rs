@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::task::JoinHandle;
@@ -13,8 +14,8 @@ use tokio::task::JoinHandle;
 use crate::exchange::{Answer, Ask, Http, raw, shown};
 use crate::services::noted;
 
-/// Where answers may differ, and why. Each is used by name.
-pub(crate) const EXCEPTIONS: [(&str, &str); 2] = [
+/// Where the two may differ, and why.
+pub(crate) const EXCEPTIONS: [(&str, &str); 4] = [
     (
         "the order of services",
         "the server lists them in the order of a hash table, which is another one at each start",
@@ -23,6 +24,15 @@ pub(crate) const EXCEPTIONS: [(&str, &str); 2] = [
         "scopes need no setting",
         "the server takes scopes only if they are enabled, and is compared with them enabled; the local \
          runtime always takes them",
+    ),
+    (
+        "backtraces",
+        "with RUST_BACKTRACE set, the server puts its own into what it says of bodies that it cannot read",
+    ),
+    (
+        "idempotency keys that nobody gave",
+        "the server makes one up for each request without one, which handlers see from version 7 of the \
+         protocol on; no case asks handlers for theirs",
     ),
 ];
 
@@ -74,7 +84,9 @@ impl Play {
 
     /// What a handler noted that was asked with [`Self::note`].
     pub(crate) async fn noted(&self, name: &str) -> String {
-        noted(&self.note(name)).await
+        let id = noted(&self.note(name)).await;
+        self.lock(|seen| seen.ids.push(id.clone()));
+        id
     }
 
     /// The name under which a handler shall note something.
@@ -109,6 +121,18 @@ impl Play {
         self.saw(&label, &answer);
     }
 
+    /// Waits until an invocation has ended: what is told of its result depends on that.
+    pub(crate) async fn ended(&self, id: &str) {
+        for _ in 0..500 {
+            let ask = Ask::get(format!("/restate/output/{id}"));
+            if ask.send(self.address, self.http).await.status != 470 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("{id} does not end");
+    }
+
     /// Sees bytes over HTTP/1.1 as they are, but for the date.
     pub(crate) async fn see_raw(&self, bytes: &[u8]) {
         let answer = raw(self.address, bytes).await;
@@ -117,7 +141,7 @@ impl Play {
 
     /// Writes down an answer of HTTP/1.1 as it came.
     pub(crate) fn write_raw(&self, asked: &str, text: &str) {
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
+        let (head, body) = text.rsplit_once("\r\n\r\n").unwrap_or((text, ""));
         let mut lines: Vec<_> = (head.lines())
             .filter(|line| !line.starts_with("date: "))
             .collect();
@@ -167,29 +191,31 @@ fn numbered(ids: &mut Vec<String>, line: &str) -> String {
         let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '-');
         let id = &rest[..end.unwrap_or(rest.len())];
         rest = &rest[id.len()..];
+        let known = ids.iter().position(|known| id.starts_with(known));
         // Those that a case made up are the same everywhere, and too short or long.
-        if id.len() != 38 && id.len() != 44 {
+        if known.is_none() && id.len() != 38 && id.len() != 44 {
             text.push_str(id);
             continue;
         }
-        let known = ids.iter().position(|known| known == id);
         let number = known.unwrap_or_else(|| {
             ids.push(id.to_owned());
             ids.len() - 1
         });
         let kind = id.split('_').next().unwrap_or_default();
-        text.push_str(&format!("{kind}#{number}"));
+        // What a case puts behind an id is the same everywhere, too.
+        let behind = &id[ids[number].len()..];
+        text.push_str(&format!("{kind}#{number}{behind}"));
     }
     text + rest
 }
 
-/// How far away a moment is, to ten seconds, and how it is written.
+/// How far away a moment is, and how it is written: to the minute, as the machine may be slow.
 fn distance(text: &str) -> String {
     let Ok(moment) = text.parse::<Timestamp>() else {
         return format!("no moment: {text}");
     };
     let seconds = moment.as_second() - Timestamp::now().as_second();
-    let tens = (seconds + 5).div_euclid(10) * 10;
+    let minutes = (seconds + 30).div_euclid(60);
     let mut form: String = text
         .chars()
         .map(|c| if c.is_ascii_digit() { '#' } else { c })
@@ -198,7 +224,7 @@ fn distance(text: &str) -> String {
     if let Some(at) = form.find(".###+") {
         form.replace_range(at..at + 4, "");
     }
-    format!("in {tens} s, as {form}")
+    format!("in {minutes} min, as {form}")
 }
 
 /// The same for the moment in the answer to a send.

@@ -28,11 +28,13 @@ fn note(name: &str, text: &str) {
 /// What a handler has noted; waits until it has.
 pub(crate) async fn noted(name: &str) -> String {
     for _ in 0..1500 {
-        let notes = NOTES.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(text) = notes.get(name) {
-            return text.clone();
+        let noted = {
+            let notes = NOTES.lock().unwrap_or_else(PoisonError::into_inner);
+            notes.get(name).cloned()
+        };
+        if let Some(text) = noted {
+            return text;
         }
-        drop(notes);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     panic!("no handler has noted anything as `{name}`")
@@ -104,7 +106,6 @@ impl Plain {
     #[handler]
     async fn about(&self, ctx: &Context) -> HandlerResult<Value> {
         Ok(serde_json::json!({
-            "idempotency_key": ctx.idempotency_key(),
             "scope": ctx.scope(),
             "limit_key": ctx.limit_key(),
             "traceparent": ctx.attempt_headers().get("traceparent").is_some(),

@@ -73,8 +73,8 @@ impl Budget {
                 Ok(None) => break,
                 Ok(Some(Ok(frame))) => frame,
                 Ok(Some(Err(error))) => {
-                    let message = format!("cannot read body: {error}");
-                    return Err(Refusal::new(400, message));
+                    let message = format!("cannot read body: {error:?}");
+                    return Err(Refusal::new(500, message));
                 }
                 Err(_) => {
                     return Err(Refusal::new(408, "cannot read body: it has stopped coming"));

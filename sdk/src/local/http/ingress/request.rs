@@ -128,15 +128,13 @@ impl Invoking<'_> {
         };
         let refused = |why: String| Refusal::new(400, format!("invalid limit-key: {why}"));
         let key = given.strip_suffix('/').unwrap_or(given);
-        let mut count = 0;
-        for part in key.split('/') {
+        for (count, part) in key.split('/').enumerate() {
             if count == 2 {
                 let why = "too many path components in the given limit-key (max 2)";
                 return Err(refused(why.to_owned()));
             }
             check_name(part)
                 .map_err(|why| refused(format!("invalid limit-key component: {why}")))?;
-            count += 1;
         }
         if self.scope.is_none() {
             return Err(Refusal::new(400, "limit-key requires a scope to be set"));

@@ -33,6 +33,10 @@ pub(super) fn delay(text: &str) -> Result<Duration, Refusal> {
         let message = format!("bad delay query parameter, must be a ISO8601 duration: {why}");
         Refusal::new(400, message)
     };
+    // The one number that needs no unit.
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
     let span: Span = text.parse().map_err(|error: jiff::Error| refused(&error))?;
     // How long months are depends on the month.
     if span.get_months() != 0 || span.get_years() != 0 {
@@ -74,7 +78,9 @@ mod tests {
         ] {
             assert_eq!(delay(text), Ok(expected), "{text}");
         }
-        for text in ["", "10", "abc", "P1M", "1y", "-10s", "10S", "P"] {
+        for text in [
+            "", "10", "00", "+0", "0 ", "abc", "P1M", "1y", "-10s", "10S", "P",
+        ] {
             assert!(delay(text).is_err(), "{text}");
         }
     }

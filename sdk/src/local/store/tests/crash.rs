@@ -82,7 +82,7 @@ fn survives_kills(name: &str) {
             first == next,
             "a child goes on at {first}, after batch {last:?}"
         );
-        thread::sleep(Duration::from_micros(random.hash_one(kill) % 150_000));
+        thread::sleep(Duration::from_micros(random.hash_one(kill) % 80_000));
         child.kill().unwrap();
         child.wait().unwrap();
         let mut acknowledged = first;
