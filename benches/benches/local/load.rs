@@ -61,7 +61,9 @@ pub(crate) async fn measure(
 
 /// Asks until the time is up; how long each answer took that came in time.
 async fn ask(port: u16, path: String, begin: Instant, end: Instant) -> Vec<Duration> {
-    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))
+        .await
+        .unwrap();
     stream.set_nodelay(true).unwrap();
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);

@@ -165,7 +165,10 @@ impl Server {
             let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
             let fields = stat.rsplit(") ").next().unwrap_or_default();
             let times = fields.split(' ').skip(11).take(2);
-            times.filter_map(|time| time.parse::<f64>().ok()).sum::<f64>() / 100.0
+            times
+                .filter_map(|time| time.parse::<f64>().ok())
+                .sum::<f64>()
+                / 100.0
         };
         self.processes.iter().map(of).sum()
     }

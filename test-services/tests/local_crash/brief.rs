@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::{
-    SETTLE_LIMIT,
+    SETTLE_LIMIT, least_kills,
     load::{Driver, Result},
     random::Random,
     services::THREE,
@@ -61,7 +61,9 @@ pub(crate) async fn scenario(
     let mut for_kills = random.fork();
     let mut most = 0;
     let trouble = async {
-        world.kill_again_and_again(&mut for_kills, end).await;
+        world
+            .kill_again_and_again(&mut for_kills, end, least_kills(time))
+            .await;
         driver.stop();
         workers.join_all().await;
     };

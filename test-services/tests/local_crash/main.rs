@@ -58,8 +58,8 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(120);
 /// How long the checks may take after that.
 const CHECK_LIMIT: Duration = Duration::from_secs(180);
 
-/// One kill in this time, at least.
-const SECONDS_A_KILL: f64 = 2.8;
+/// One kill in this time, at least: a slow machine gets more time.
+const SECONDS_A_KILL: f64 = 3.0;
 
 #[derive(Clone, Copy)]
 enum Kind {
@@ -171,7 +171,9 @@ async fn mixed(
     let own = start_own(&driver, &traces, &world.admin_url(), random);
     let mut for_kills = random.fork();
     let trouble = async {
-        world.kill_again_and_again(&mut for_kills, end).await;
+        world
+            .kill_again_and_again(&mut for_kills, end, least_kills(time))
+            .await;
         driver.stop();
         load.finish().await;
         own.join_all().await;
@@ -215,9 +217,8 @@ async fn mixed(
     expect_none("errors in the log", lines(&[" ERROR "]));
     let by_design = lines(&["the attempt failed", "Failing/", "error=[500]"]);
     expect_none("warnings in the log", lines(&[" WARN "]) - by_design);
-    let due = time.as_secs_f64() / SECONDS_A_KILL;
-    if (kills as f64) < due {
-        problems.push(format!("only {kills} kills, there should be {due:.1}"));
+    if kills < least_kills(time) {
+        problems.push(format!("only {kills} kills"));
     }
     let counts = format!(
         "kills {kills} ({} while it started), jobs {}, invocations {invocations} (failed by design {failed}), \
@@ -231,6 +232,11 @@ async fn mixed(
         problems.len(),
     );
     (problems, counts)
+}
+
+/// How often the process is to be killed in this time.
+fn least_kills(time: Duration) -> u64 {
+    (time.as_secs_f64() / SECONDS_A_KILL).ceil() as u64
 }
 
 /// Our own workers; they end when the driver is stopped and their jobs are done.
