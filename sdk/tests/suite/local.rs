@@ -55,6 +55,7 @@ impl Looks {
     }
 
     /// An invocation as a row, with its journal.
+    #[allow(dead_code, reason = "some suites look at lists of them")]
     pub(crate) async fn invocation(&self, id: &str) -> Option<Value> {
         self.look(&format!("invocations/{id}")).await
     }

@@ -65,6 +65,7 @@ pub(crate) const PLAIN: &[Mode] = &[Mode::Default, Mode::Local];
 
 pub(crate) const DEFAULT: &[Mode] = &[Mode::Default];
 /// Servers that speak v7.
+#[allow(dead_code, reason = "not each suite has such cases")]
 pub(crate) const V7: &[Mode] = &[Mode::V7, Mode::V7Suspend];
 /// All that speak v7.
 #[allow(dead_code, reason = "not each suite has such cases")]
