@@ -1,31 +1,29 @@
 //! Kafka: what a user says of a subscription, and how the runtime sets it up.
 //!
 //! In: [`KafkaSource`]s. Out: tasks that consume their topics (`consume`, over `broker`), whose records become
-//! invocations on the task that owns the engine (`take`), and how far each is (`position`). The offsets are
-//! in the journal: there is no consumer group.
+//! invocations on the task that owns the engine (`take`), and how far each is (`position`). `consumers` sets it all
+//! up. The offsets are in the journal: there is no consumer group.
 
 mod broker;
 mod consume;
+mod consumers;
 mod position;
 mod take;
 
-use std::{fmt, sync::Arc, time::Duration};
+#[cfg(feature = "tls")]
+use std::sync::Arc;
+use std::{fmt, time::Duration};
 
 use rskafka::client::{Credentials, SaslConfig};
-use tokio::{sync::watch, task::JoinHandle};
 
-use self::{
-    position::{Position, Subscription},
-    take::Sink,
-};
-use super::{
-    LocalError, LocalRuntime, LocalRuntimeBuilder, core::Core, handle::Handle, store::Store,
-};
+use self::take::Sink;
+use super::{LocalError, LocalRuntime, LocalRuntimeBuilder};
 use crate::{
     Target,
     engine::catalog::{Catalog, HandlerInfo, ServiceType},
 };
 
+pub(super) use self::consumers::Consumers;
 pub use self::position::SubscriptionState;
 
 /// Records whose invocation has not ended, at most, unless it is said otherwise.
@@ -74,6 +72,7 @@ const REFRESH: Duration = Duration::from_secs(30);
 /// | a new partition | is consumed from its beginning, within [`partition_refresh`](Self::partition_refresh) |
 /// | batches compressed with gzip, snappy, lz4, zstd | are read |
 /// | **records of transactions that were aborted** | are consumed like others: do not subscribe to topics whose producers abort transactions |
+/// | a batch above 256 MiB | cannot be read: the partition stands still, with a warning at each try |
 /// | a timestamp that the broker has set (`LogAppendTime`) | the handler sees the producer's |
 ///
 /// # Examples
@@ -472,68 +471,5 @@ impl LocalRuntime {
     #[must_use]
     pub fn subscriptions(&self) -> Vec<SubscriptionState> {
         self.consumers.states()
-    }
-}
-
-/// All subscriptions of a runtime.
-#[derive(Debug, Default)]
-pub(super) struct Consumers(Vec<(KafkaSource, Arc<Subscription>)>);
-
-impl Consumers {
-    /// Checks what was asked for, and reads how far each has come.
-    pub(super) fn open(
-        sources: Vec<KafkaSource>,
-        catalog: &Catalog,
-        store: &Store,
-    ) -> Result<Self, LocalError> {
-        let mut consumers = Vec::<(KafkaSource, Arc<Subscription>)>::new();
-        for source in sources {
-            if consumers.iter().any(|(other, _)| other.name == source.name) {
-                return Err(LocalError::Subscription {
-                    name: source.name,
-                    reason: "another one has this name: see `KafkaSource::name`".to_owned(),
-                });
-            }
-            let sink = source.sink(catalog)?;
-            let position = Position::read(store, &source.name, &source.topic)?;
-            let (name, topic) = (source.name.clone(), source.topic.clone());
-            let subscription = Subscription::new(name, topic, sink, source.max_in_flight, position);
-            consumers.push((source, Arc::new(subscription)));
-        }
-        Ok(Self(consumers))
-    }
-
-    /// Counts the invocations that are live from before.
-    pub(super) fn count_live(&self, core: &mut Core) {
-        for (_, subscription) in &self.0 {
-            take::count_live(core, subscription);
-        }
-    }
-
-    /// Begins to consume.
-    pub(super) fn spawn(
-        &self,
-        handle: &Handle,
-        stop: &watch::Receiver<bool>,
-    ) -> Vec<JoinHandle<()>> {
-        let consumers = self.0.iter();
-        consumers
-            .map(|(source, subscription)| {
-                let consumer = consume::run(
-                    source.clone(),
-                    Arc::clone(subscription),
-                    handle.clone(),
-                    stop.clone(),
-                );
-                tokio::spawn(consumer)
-            })
-            .collect()
-    }
-
-    fn states(&self) -> Vec<SubscriptionState> {
-        let consumers = self.0.iter();
-        consumers
-            .flat_map(|(_, subscription)| subscription.states())
-            .collect()
     }
 }

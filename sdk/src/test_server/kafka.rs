@@ -230,26 +230,34 @@ impl KafkaBroker {
         }
     }
 
-    /// Kills the broker at once (SIGKILL).
+    /// Asks the broker to end (SIGTERM), which keeps its data, and waits until it has; kills it after 20 seconds.
     ///
-    /// It writes to disk what it has acknowledged a moment later: what was produced just before may be lost.
+    /// # Errors
+    ///
+    /// When the operating system cannot deliver the signal.
     ///
     /// # Examples
     ///
     /// ```no_run
     /// # async fn example(broker: &mut durably::test_server::KafkaBroker)
     /// # -> Result<(), durably::test_server::TestServerError> {
-    /// broker.kill9();
+    /// broker.terminate().await?;
     /// broker.restart().await?;
     /// # Ok(())
     /// # }
     /// ```
-    pub fn kill9(&mut self) {
-        self.child = None;
+    pub async fn terminate(&mut self) -> Result<(), TestServerError> {
+        let Some(mut child) = self.child.take() else {
+            return Ok(());
+        };
+        let ended = child.terminate(START_LIMIT).await;
+        ended
+            .map(|_| ())
+            .map_err(TestServerError::io("terminate the broker"))
     }
 
     /// Starts the broker again at the same address and with the same data, and waits until it takes requests.
-    /// Kills it before if it still runs.
+    /// Ends it before if it still runs.
     ///
     /// # Errors
     ///
@@ -257,9 +265,9 @@ impl KafkaBroker {
     ///
     /// # Examples
     ///
-    /// See [`kill9`](Self::kill9).
+    /// See [`terminate`](Self::terminate).
     pub async fn restart(&mut self) -> Result<(), TestServerError> {
-        self.kill9();
+        self.terminate().await?;
         let doing = || TestServerError::io("start the broker");
         let output = self.log.open().map_err(doing())?;
         let child = GuardedChild::spawn(&self.launch, Some(output), Some(&self.data));
@@ -315,7 +323,7 @@ impl KafkaBroker {
         &self.address
     }
 
-    /// The broker's process id; `None` after [`kill9`](Self::kill9).
+    /// The broker's process id; `None` after [`terminate`](Self::terminate).
     ///
     /// # Examples
     ///
@@ -493,7 +501,8 @@ impl KafkaBroker {
 
 impl Drop for KafkaBroker {
     fn drop(&mut self) {
-        self.kill9();
+        // Killed before its log is shown.
+        self.child = None;
         self.log.show_if_panicking(KAFKA_BROKER.name);
     }
 }

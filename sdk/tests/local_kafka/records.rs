@@ -127,7 +127,10 @@ async fn several_subscriptions_of_several_topics_go_their_own_ways() -> Result {
     let sources = [
         source(&broker, "left", "Totals/add"),
         source(&broker, "left", "Events/on_event"),
-        source(&broker, "right", "Events/on_event").name("second"),
+        // This broker lets everybody in.
+        source(&broker, "right", "Events/on_event")
+            .name("second")
+            .sasl_plain("user", "password"),
     ];
     let runtime = start(folder.path(), &endpoint, sources).await;
     consumed(&runtime, 1_000).await;

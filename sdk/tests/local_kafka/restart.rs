@@ -61,9 +61,7 @@ async fn a_broker_that_is_down_is_waited_for() -> Result {
     let source = || source(&broker, "flaky", "Totals/add");
     let sources = [source()];
 
-    // It writes what it has acknowledged a moment later.
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    broker.kill9();
+    broker.terminate().await?;
     let runtime = start(folder.path(), &endpoint, sources).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(runtime.subscriptions().is_empty());
@@ -71,8 +69,7 @@ async fn a_broker_that_is_down_is_waited_for() -> Result {
     consumed(&runtime, 500).await;
 
     for round in 1..=3_u64 {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        broker.kill9();
+        broker.terminate().await?;
         tokio::time::sleep(Duration::from_millis(400 * round)).await;
         broker.restart().await?;
         let (from, to) = (1 + 500 * round, 501 + 500 * round);

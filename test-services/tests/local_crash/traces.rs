@@ -4,6 +4,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
+    fmt,
     ops::RangeInclusive,
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -31,7 +32,7 @@ struct Expected {
 }
 
 /// What was found.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Found {
     pub(crate) notes: usize,
     /// Closures that were executed again by a later process, as they must when their result was not stored.
@@ -41,6 +42,23 @@ pub(crate) struct Found {
     pub(crate) perhaps: u64,
     /// The longest that anybody overslept, in milliseconds.
     pub(crate) latest: u64,
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            notes,
+            again,
+            tallies,
+            perhaps,
+            latest,
+        } = self;
+        write!(
+            f,
+            "notes {notes} ({again} of what was executed again), tallies {tallies}, without a key and an answer {perhaps}, \
+             overslept at most {latest} ms"
+        )
+    }
 }
 
 impl Traces {

@@ -151,15 +151,12 @@ impl World {
         self.runs().await;
     }
 
-    /// Kills the process at random moments until the time is up: in the middle of its work, right after it runs
-    /// again, or while it starts.
-    pub(crate) async fn kill_again_and_again(&self, random: &mut Random, end: Instant) {
+    /// Kills the process at random moments until the time is up, and so many times at least: in the middle of its
+    /// work, right after it runs again, or while it starts.
+    pub(crate) async fn kill_again_and_again(&self, random: &mut Random, end: Instant, least: u64) {
         let mut pause = random.millis(200, 1_000);
-        loop {
-            tokio::time::sleep_until((Instant::now() + pause).min(end).into()).await;
-            if Instant::now() >= end {
-                break;
-            }
+        while Instant::now() < end || self.kills.load(Relaxed) < least {
+            tokio::time::sleep(pause).await;
             self.kill();
             pause = match random.below(6) {
                 0 => {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
 
 use rskafka::{
-    BackoffConfig,
+    BackoffConfig, BackoffError, ConnectionError,
     client::{
         Client, ClientBuilder,
         error::{Error, ProtocolError},
@@ -24,8 +24,8 @@ const MAX_ANSWER: u32 = 256 * 1024 * 1024;
 /// Why a broker does not give what it should.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Trouble {
-    #[error(transparent)]
-    Client(#[from] Error),
+    #[error("{}", cause(.0))]
+    Client(Error),
     #[error("no answer within {} s", .0.as_secs())]
     Slow(Duration),
     #[error("there is no such topic")]
@@ -137,6 +137,18 @@ pub(super) async fn fetch(
 pub(super) fn more(bytes: u32) -> u32 {
     // Half of the answer is left for what comes with the records.
     bytes.saturating_mul(2).min((MAX_ANSWER / 2).max(bytes))
+}
+
+/// What the client has to say, without that it gave up at once.
+fn cause(error: &Error) -> String {
+    let failed = match error {
+        Error::RetryFailed(failed) | Error::Connection(ConnectionError::RetryFailed(failed)) => {
+            failed
+        }
+        other => return other.to_string(),
+    };
+    let BackoffError::DeadlineExceded { source, .. } = failed;
+    source.to_string()
 }
 
 async fn within<T>(

@@ -418,3 +418,18 @@ impl Pause {
         self.next = self.first;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Duration, PAUSES, Pause};
+
+    #[test]
+    fn pauses_grow_to_their_bound_and_begin_again_after_a_success() {
+        let mut pause = Pause::new(PAUSES);
+        let pauses: Vec<_> = (0..9).map(|_| pause.next().as_millis()).collect();
+        let expected = [100, 200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000];
+        assert_eq!(pauses, expected);
+        pause.reset();
+        assert_eq!(pause.next(), Duration::from_millis(100));
+    }
+}

@@ -122,6 +122,8 @@ pub(super) struct Subscription {
     beyond: AtomicUsize,
     has_begun: AtomicBool,
     partitions: Mutex<BTreeMap<i32, Arc<Partition>>>,
+    /// How many are in flight, by partition: all under one lock, so that their sum is true.
+    in_flight: Mutex<BTreeMap<i32, usize>>,
 }
 
 /// What the tasks share of a partition.
@@ -129,7 +131,6 @@ pub(super) struct Subscription {
 pub(super) struct Partition {
     pub(super) number: i32,
     place: Mutex<Place>,
-    in_flight: AtomicUsize,
 }
 
 /// How far it is.
@@ -154,7 +155,6 @@ impl Partition {
                 written: next,
                 ..Place::default()
             }),
-            in_flight: AtomicUsize::new(0),
         }
     }
 
@@ -186,7 +186,13 @@ impl Subscription {
             beyond: AtomicUsize::new(0),
             has_begun: AtomicBool::new(position.has_begun),
             partitions: Mutex::new(partitions.collect()),
+            in_flight: Mutex::default(),
         }
+    }
+
+    fn in_flight(&self) -> MutexGuard<'_, BTreeMap<i32, usize>> {
+        let in_flight = self.in_flight.lock();
+        in_flight.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn partitions(&self) -> MutexGuard<'_, BTreeMap<i32, Arc<Partition>>> {
@@ -232,6 +238,7 @@ impl Subscription {
 
     pub(super) fn states(&self) -> Vec<SubscriptionState> {
         let partitions = self.partitions();
+        let in_flight = self.in_flight().clone();
         let states = partitions.values().map(|partition| {
             let place = partition.place().clone();
             SubscriptionState {
@@ -240,7 +247,10 @@ impl Subscription {
                 partition: partition.number,
                 next_offset: place.written,
                 high_watermark: place.high_watermark,
-                in_flight: partition.in_flight.load(Ordering::Relaxed),
+                in_flight: in_flight
+                    .get(&partition.number)
+                    .copied()
+                    .unwrap_or_default(),
                 dropped: place.dropped,
                 halted: place.halted,
             }
@@ -257,8 +267,7 @@ impl Subscription {
                 Err(_) => tracing::warn!(
                     subscription = %self.name,
                     max_in_flight = self.max_in_flight,
-                    "nothing is consumed: as many records as may be are in flight, and none of their \
-                     invocations has ended for a minute"
+                    "a partition has waited for a minute: as many records as may be are in flight"
                 ),
             }
         };
@@ -277,14 +286,13 @@ impl Subscription {
     }
 
     /// A record that has been in flight since before the start.
-    pub(super) fn already_in_flight(self: &Arc<Self>, partition: Option<i32>) -> InFlight {
+    pub(super) fn already_in_flight(self: &Arc<Self>, partition: i32) -> InFlight {
         match self.free.try_acquire() {
             Ok(place) => place.forget(),
             Err(_) => {
                 self.beyond.fetch_add(1, Ordering::Relaxed);
             }
         }
-        let partition = partition.and_then(|number| self.partition(number));
         InFlight::new(Arc::clone(self), partition)
     }
 
@@ -314,10 +322,9 @@ impl Room {
     }
 
     /// One of them is used.
-    pub(super) fn take(&mut self, partition: &Arc<Partition>) -> Option<InFlight> {
+    pub(super) fn take(&mut self, partition: i32) -> Option<InFlight> {
         self.count = self.count.checked_sub(1)?;
-        let subscription = Arc::clone(&self.subscription);
-        Some(InFlight::new(subscription, Some(Arc::clone(partition))))
+        Some(InFlight::new(Arc::clone(&self.subscription), partition))
     }
 }
 
@@ -331,14 +338,12 @@ impl Drop for Room {
 #[derive(Debug)]
 pub(super) struct InFlight {
     subscription: Arc<Subscription>,
-    partition: Option<Arc<Partition>>,
+    partition: i32,
 }
 
 impl InFlight {
-    fn new(subscription: Arc<Subscription>, partition: Option<Arc<Partition>>) -> Self {
-        if let Some(partition) = &partition {
-            partition.in_flight.fetch_add(1, Ordering::Relaxed);
-        }
+    fn new(subscription: Arc<Subscription>, partition: i32) -> Self {
+        *subscription.in_flight().entry(partition).or_default() += 1;
         Self {
             subscription,
             partition,
@@ -348,9 +353,10 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        if let Some(partition) = &self.partition {
-            partition.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if let Some(count) = self.subscription.in_flight().get_mut(&self.partition) {
+            *count = count.saturating_sub(1);
         }
+        // Only now: the count never passes the bound.
         self.subscription.release(1);
     }
 }

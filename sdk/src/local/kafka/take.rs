@@ -79,7 +79,7 @@ pub(super) fn take(
                 match core.engine.submit(submission, Origin::Kafka) {
                     Ok(submitted) if submitted.already => taken.repeated += 1,
                     Ok(submitted) => {
-                        if let Some(in_flight) = room.take(partition) {
+                        if let Some(in_flight) = room.take(partition.number) {
                             hold_until_ended(core, submitted.index, in_flight);
                         }
                     }
@@ -136,7 +136,8 @@ pub(super) fn count_live(core: &mut Core, subscription: &Arc<Subscription>) {
         .map(|(index, one)| {
             let mut headers = one.headers.iter();
             let partition = headers.find(|(name, _)| name == KafkaRecord::PARTITION_HEADER);
-            (index, partition.and_then(|(_, number)| number.parse().ok()))
+            let partition = partition.and_then(|(_, number)| number.parse().ok());
+            (index, partition.unwrap_or_default())
         })
         .collect();
     for (index, partition) in live {
