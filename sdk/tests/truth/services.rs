@@ -155,6 +155,11 @@ impl Flow {
 /// Keeps what comes, by key.
 pub(crate) struct Events;
 
+/// An id; on the embedded runtime a subscription has a name.
+fn is_subscription(id: &str) -> bool {
+    id.starts_with("sub_1") || id.ends_with(":Events/on_event")
+}
+
 #[durably::object]
 impl Events {
     #[handler]
@@ -168,7 +173,7 @@ impl Events {
             "partition": event.partition(),
             "offset": event.offset(),
             "timestamp": event.timestamp().is_some(),
-            "subscription": event.subscription_id().map(|id| id.starts_with("sub_1")),
+            "subscription": event.subscription_id().map(is_subscription),
         }));
         ctx.set("seen", &seen);
         Ok(())
