@@ -1,8 +1,23 @@
 //! End-to-end tests: handlers written with this crate on a real server, in every mode in which the
-//! two can talk to each other.
+//! two can talk to each other; and on the embedded runtime, in modes `local` and `local-suspend`.
 //!
 //! One module a topic, each with its services and their cases; `harness` has what they share, and
 //! says how a case is added.
+//!
+//! What does not run on the embedded runtime, and why:
+//!
+//! | cases | what they need |
+//! | --- | --- |
+//! | `deployment`, `drain`, `serving` | handlers that are served, registered and stopped apart from the runtime |
+//! | `crash`, `ingress::the_server_is_killed_in_a_call` | two processes, one of which is killed; `local_crash` of the test services kills the runtime |
+//! | `kafka`, `records` | subscriptions that are made through the admin API |
+//! | `lifecycle::an_invocation_is_restarted_as_a_new_one` | a restart as new, which it has not |
+//! | `lifecycle::a_paused_invocation_goes_on_with_other_code` | two deployments at once |
+//! | `order::a_run_is_recorded_before_what_comes_after_it` | handlers that look into their own runtime while it is shared |
+//! | `state::state_is_partial_where_it_is_too_large` | a limit of the server's |
+//! | `large::the_limit_may_be_raised_to_the_servers_own` | the server's limit of a message |
+//! | `ingress::neither_signals_nor_promises` | an ingress without signals: this one has them |
+//! | `errors::before_v7_…`, `errors::scopes_are_refused_…` | a version of the protocol before v7 |
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 

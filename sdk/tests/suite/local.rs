@@ -11,6 +11,14 @@ use durably::local::LocalRuntime;
 use serde_json::Value;
 use tempfile::TempDir;
 
+/// A folder for a journal. What a run that was killed leaves goes with `cargo clean`.
+pub(crate) fn folder() -> TempDir {
+    tempfile::Builder::new()
+        .prefix("local-")
+        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+        .unwrap()
+}
+
 /// What the runtime shows on its admin port.
 pub(crate) struct Looks {
     admin: AdminClient,
@@ -77,11 +85,7 @@ impl Looks {
 #[allow(dead_code, reason = "some suites have it in another process")]
 impl Local {
     pub(crate) async fn start(endpoint: Endpoint, always_suspend: bool) -> Self {
-        // What a run that was killed leaves goes with `cargo clean`.
-        let directory = tempfile::Builder::new()
-            .prefix("local-")
-            .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
-            .unwrap();
+        let directory = folder();
         let any_port = ([127, 0, 0, 1], 0);
         let mut builder = LocalRuntime::builder(endpoint)
             .path(directory.path())

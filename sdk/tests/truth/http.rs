@@ -4,6 +4,7 @@
 //! looked at is each one's own: the server has SQL for that.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::time::Duration;
 
 use durably::admin::{AdminClient, AdminError};
@@ -145,11 +146,14 @@ fn handle_path(verb: &str, handle: &Handle) -> String {
     }
 }
 
-impl<T: OverHttp> Backend for &'static T {
+/// A backend over HTTP.
+pub(crate) struct Over<T>(pub(crate) T);
+
+impl<T: Deref<Target: OverHttp>> Backend for Over<T> {
     fn call(&self, ask: Ask) -> Soon<'_, Result<Vec<u8>, Refusal>> {
         Box::pin(async move {
             let path = path("call", &ask);
-            self.http().exchange("POST", &path, ask).await
+            self.0.http().exchange("POST", &path, ask).await
         })
     }
 
@@ -159,19 +163,19 @@ impl<T: OverHttp> Backend for &'static T {
             if !delay.is_zero() {
                 path += &format!("?delay={}ms", delay.as_millis());
             }
-            let answer = self.http().exchange("POST", &path, ask).await?;
+            let answer = self.0.http().exchange("POST", &path, ask).await?;
             let answer: Value = serde_json::from_slice(&answer).unwrap();
             Ok(answer["invocationId"].as_str().unwrap().to_owned())
         })
     }
 
     fn attach(&self, to: Handle) -> Soon<'_, Result<Vec<u8>, Refusal>> {
-        Box::pin(async move { self.http().get(&handle_path("attach", &to)).await })
+        Box::pin(async move { self.0.http().get(&handle_path("attach", &to)).await })
     }
 
     fn output(&self, of: Handle) -> Soon<'_, Result<Option<Vec<u8>>, Refusal>> {
         Box::pin(async move {
-            match self.http().get(&handle_path("output", &of)).await {
+            match self.0.http().get(&handle_path("output", &of)).await {
                 Ok(output) => Ok(Some(output)),
                 Err(refusal) if refusal.code == NOT_READY => Ok(None),
                 Err(refusal) => Err(refusal),
@@ -190,13 +194,13 @@ impl<T: OverHttp> Backend for &'static T {
                 Err(reason) => ("reject", Ask::default().raw("text/plain", reason)),
             };
             let path = format!("restate/awakeables/{id}/{verb}");
-            self.http().exchange("POST", &path, ask).await.map(|_| ())
+            self.0.http().exchange("POST", &path, ask).await.map(|_| ())
         })
     }
 
     fn operate(&self, what: Operation, id: String) -> Soon<'_, Result<(), Refusal>> {
         Box::pin(async move {
-            let admin = &self.http().admin;
+            let admin = &self.0.http().admin;
             let result = match what {
                 Operation::Cancel => admin.cancel(&id).await,
                 Operation::Kill => admin.kill(&id).await,
@@ -210,7 +214,7 @@ impl<T: OverHttp> Backend for &'static T {
 
     fn status(&self, id: String) -> Soon<'_, Option<&'static str>> {
         Box::pin(async move {
-            let row = self.row(&id).await?;
+            let row = self.0.row(&id).await?;
             let result = row["completion_result"].as_str().unwrap_or_default();
             Some(match row["status"].as_str().unwrap() {
                 "scheduled" => "scheduled",
@@ -226,7 +230,7 @@ impl<T: OverHttp> Backend for &'static T {
     }
 
     fn state(&self, service: String, key: String) -> Soon<'_, BTreeMap<String, Value>> {
-        OverHttp::state(*self, service, key)
+        OverHttp::state(&*self.0, service, key)
     }
 
     fn set_state(
@@ -240,7 +244,7 @@ impl<T: OverHttp> Backend for &'static T {
             let state: BTreeMap<_, _> = state
                 .map(|(name, value)| (name, value.to_string().into_bytes()))
                 .collect();
-            let http = self.http();
+            let http = self.0.http();
             let url = format!("{}/services/{service}/state", http.admin.url());
             let body = serde_json::json!({ "object_key": key, "new_state": state });
             let answer = http.client.post(url).json(&body).send().await.unwrap();
@@ -249,15 +253,15 @@ impl<T: OverHttp> Backend for &'static T {
     }
 
     fn journal(&self, id: String) -> Soon<'_, Vec<String>> {
-        OverHttp::journal(*self, id)
+        OverHttp::journal(&*self.0, id)
     }
 
     fn subscribe(&self, topic: String, handler: String) -> Soon<'_, ()> {
-        OverHttp::subscribe(*self, topic, handler)
+        OverHttp::subscribe(&*self.0, topic, handler)
     }
 
     fn produce(&self, topic: String, key: Option<Vec<u8>>, value: Option<Vec<u8>>) -> Soon<'_, ()> {
-        OverHttp::produce(*self, topic, key, value)
+        OverHttp::produce(&*self.0, topic, key, value)
     }
 
     fn pass(&self, time: Duration) -> Soon<'_, ()> {

@@ -7,7 +7,7 @@ use tokio::sync::OnceCell;
 
 use crate::http::{Http, OverHttp, shown};
 use crate::services::services;
-use crate::suite_local;
+use crate::suite_local::{self, Looks};
 use crate::world::Soon;
 
 /// A runtime that has all services.
@@ -28,10 +28,41 @@ pub(crate) async fn local(suspend: bool) -> &'static Local {
     LOCALS[usize::from(suspend)].get_or_init(start).await
 }
 
+pub(crate) use suite_local::folder;
+
 /// Stops those that were started.
 pub(crate) async fn stop() {
     for local in LOCALS.iter().filter_map(OnceCell::get) {
         local.local.stop().await;
+    }
+}
+
+/// How a scenario sees what the admin API shows.
+pub(crate) trait Look {
+    fn row(&self, id: &str) -> Soon<'_, Option<Value>>;
+    fn state(&self, service: String, key: String) -> Soon<'_, BTreeMap<String, Value>>;
+    fn entries(&self, id: String) -> Soon<'_, Vec<String>>;
+}
+
+impl Look for Looks {
+    fn row(&self, id: &str) -> Soon<'_, Option<Value>> {
+        let id = id.to_owned();
+        Box::pin(async move { self.invocation(&id).await })
+    }
+
+    fn state(&self, service: String, key: String) -> Soon<'_, BTreeMap<String, Value>> {
+        Box::pin(async move {
+            let answer = self.look(&format!("state/{service}/{key}")).await;
+            serde_json::from_value(answer.unwrap()["state"].take()).unwrap()
+        })
+    }
+
+    fn entries(&self, id: String) -> Soon<'_, Vec<String>> {
+        Box::pin(async move {
+            let journal = self.journal(&id).await;
+            let entries = journal.iter().map(|(kind, name)| shown(kind, name));
+            entries.collect()
+        })
     }
 }
 
@@ -41,35 +72,22 @@ impl OverHttp for Local {
     }
 
     fn row(&self, id: &str) -> Soon<'_, Option<Value>> {
-        let id = id.to_owned();
-        Box::pin(async move { self.local.looks().invocation(&id).await })
+        self.local.looks().row(id)
     }
 
     fn state(&self, service: String, key: String) -> Soon<'_, BTreeMap<String, Value>> {
-        Box::pin(async move {
-            let answer = self
-                .local
-                .looks()
-                .look(&format!("state/{service}/{key}"))
-                .await;
-            let mut answer = answer.unwrap();
-            serde_json::from_value(answer["state"].take()).unwrap()
-        })
+        self.local.looks().state(service, key)
     }
 
     fn journal(&self, id: String) -> Soon<'_, Vec<String>> {
-        Box::pin(async move {
-            let journal = self.local.looks().journal(&id).await;
-            let entries = journal.iter().map(|(kind, name)| shown(kind, name));
-            entries.collect()
-        })
+        self.local.looks().entries(id)
     }
 
     fn subscribe(&self, _: String, _: String) -> Soon<'_, ()> {
-        unreachable!("records are not for this backend")
+        unreachable!("records are for `Records`")
     }
 
     fn produce(&self, _: String, _: Option<Vec<u8>>, _: Option<Vec<u8>>) -> Soon<'_, ()> {
-        unreachable!("records are not for this backend")
+        unreachable!("records are for `Records`")
     }
 }

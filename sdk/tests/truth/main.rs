@@ -21,6 +21,7 @@ mod memory;
 mod objects;
 mod operators;
 mod program;
+mod records;
 mod requests;
 mod retries;
 mod server;
@@ -35,9 +36,11 @@ mod world;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use http::Over;
 use memory::Memory;
+use records::Records;
 use table::{Column, Suite, block_on, outcome};
-use world::{Seen, World};
+use world::{Backend, Seen, World};
 
 /// How long one scenario may take on one backend.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -109,8 +112,7 @@ impl Suite<On> {
         name: &'static str,
         scenario: impl AsyncFn(&World) + Send + Sync + 'static,
     ) {
-        let columns = &[On::Memory, On::MemorySuspend, On::Server, On::ServerSuspend];
-        self.scenario_on(columns, name, scenario);
+        self.add_scenario(On::ALL, name, true, scenario);
     }
 
     /// Adds one for the columns that it names; the first is what the others are compared with.
@@ -121,14 +123,25 @@ impl Suite<On> {
         name: &'static str,
         scenario: impl AsyncFn(&World) + Send + Sync + 'static,
     ) {
+        self.add_scenario(columns, name, false, scenario);
+    }
+
+    #[track_caller]
+    fn add_scenario(
+        &mut self,
+        columns: &'static [On],
+        name: &'static str,
+        records: bool,
+        scenario: impl AsyncFn(&World) + Send + Sync + 'static,
+    ) {
         self.add(name, columns, move |on| {
             block_on(async {
-                let seen = play(name, on, &scenario).await?;
+                let seen = play(name, on, records, &scenario).await?;
                 let mut reasons = seen.wrong;
                 let first = columns[0];
                 if on != first {
                     let name = format!("{name}-beside-{}", on.name());
-                    let first = play(&name, first, &scenario).await?;
+                    let first = play(&name, first, records, &scenario).await?;
                     reasons.extend(difference(&first.lines, &seen.lines));
                 }
                 if reasons.is_empty() {
@@ -144,16 +157,25 @@ impl Suite<On> {
 }
 
 /// Plays a scenario on one backend.
-async fn play(name: &str, on: On, scenario: &impl AsyncFn(&World)) -> Result<Seen, String> {
+async fn play(
+    name: &str,
+    on: On,
+    records: bool,
+    scenario: &impl AsyncFn(&World),
+) -> Result<Seen, String> {
     let tag = format!("{name}-{}", on.name()).replace('_', "-");
-    let world = match on {
-        On::Memory => World::new(Box::new(Memory::new(&tag, false)), tag),
-        On::MemorySuspend => World::new(Box::new(Memory::new(&tag, true)), tag),
-        On::Server => World::new(Box::new(server::server(false).await), tag),
-        On::ServerSuspend => World::new(Box::new(server::server(true).await), tag),
-        On::Local => World::new(Box::new(local::local(false).await), tag),
-        On::LocalSuspend => World::new(Box::new(local::local(true).await), tag),
+    let backend: Box<dyn Backend> = match on {
+        On::Memory | On::MemorySuspend => Box::new(Memory::new(&tag, on == On::MemorySuspend)),
+        On::Server | On::ServerSuspend => {
+            Box::new(Over(server::server(on == On::ServerSuspend).await))
+        }
+        On::Local | On::LocalSuspend if records => {
+            let records = Records::start(on == On::LocalSuspend).await;
+            Box::new(Over(Box::new(records)))
+        }
+        On::Local | On::LocalSuspend => Box::new(Over(local::local(on == On::LocalSuspend).await)),
     };
+    let world = World::new(backend, tag);
     let play = async {
         scenario(&world).await;
         Ok::<_, String>(())

@@ -92,10 +92,7 @@ impl Setup {
     }
 
     async fn start_local(mode: Mode) -> Self {
-        let directory = tempfile::Builder::new()
-            .prefix("local-")
-            .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
-            .unwrap();
+        let directory = suite_local::folder();
         let (ingress, admin) = (free_port().unwrap(), free_port().unwrap());
         let mut services = ProcessUnderTest::builder(PROGRAM)
             .env("LOCAL_PATH", directory.path())
