@@ -35,7 +35,7 @@ pub struct Demo {
 #[derive(Debug)]
 pub(crate) enum Place {
     /// In the local runtime of this process, or of others on the same journal.
-    Local(Local),
+    Local(Box<Local>),
     Server(Arc<RestateServer>),
 }
 
@@ -113,12 +113,12 @@ impl Demo {
         log("warn");
         let folder = Folder::new(demonstration)?;
         let ingress_port = free_port()?;
-        let place = Place::Local(Local {
+        let place = Place::Local(Box::new(Local {
             runtime: None,
             ingress_port,
             admin_port: free_port()?,
             folder,
-        });
+        }));
         let ingress = Ingress::new(format!("http://127.0.0.1:{ingress_port}"))?;
         Ok(Self::new(0, ingress, place))
     }
@@ -257,15 +257,17 @@ impl Demo {
         story: impl AsyncFnOnce(&Self) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         // Boxed: a long story is a deep type, too deep for the compiler in one piece.
-        let outcome = match &self.place {
-            Place::Local(Local {
-                runtime: Some(runtime),
-                ..
-            }) => tokio::select! {
-                outcome = Box::pin(story(&self)) => outcome,
+        let runtime = match &self.place {
+            Place::Local(local) => local.runtime.as_ref(),
+            Place::Server(_) => None,
+        };
+        let story = Box::pin(story(&self));
+        let outcome = match runtime {
+            Some(runtime) => tokio::select! {
+                outcome = story => outcome,
                 failed = runtime.failed() => Err(failed.into()),
             },
-            _ => Box::pin(story(&self)).await,
+            None => story.await,
         };
         if let Place::Local(local) = &mut self.place {
             if let Some(runtime) = local.runtime.take()

@@ -1,7 +1,7 @@
 //! A virtual object: state under a key, and one exclusive handler at a time for each key.
 //!
-//! `cargo run -p durably-examples --bin counter` shows it at work; with the argument `serve` it only
-//! serves.
+//! `cargo run -p durably-examples --bin counter` shows it at work on the local runtime, with the argument `--server` on a
+//! real Restate server; with `local` or `serve` it only runs or serves the handlers.
 
 use durably::prelude::*;
 
@@ -40,7 +40,7 @@ async fn main() -> std::process::ExitCode {
     durably_examples::run(endpoint, demonstrate).await
 }
 
-// What follows calls the handlers from outside, as any client of the server would.
+// What follows calls the handlers from outside, as any client would.
 
 use anyhow::ensure;
 use durably_examples::Demo;

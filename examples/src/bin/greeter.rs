@@ -1,7 +1,7 @@
 //! A service: handlers without a key and without state.
 //!
-//! `cargo run -p durably-examples --bin greeter` shows it at work; with the argument `serve` it only
-//! serves.
+//! `cargo run -p durably-examples --bin greeter` shows it at work on the local runtime, with the argument `--server` on a
+//! real Restate server; with `local` or `serve` it only runs or serves the handlers.
 
 use durably::prelude::*;
 
@@ -23,7 +23,7 @@ impl Greeter {
         let title = ctx
             .run("look up the title", || look_up_title(&name))
             .await?;
-        // A timer: the server keeps it, also while this process is not there.
+        // A timer: the runtime keeps it, also while this process is not there.
         ctx.sleep(Duration::from_millis(500)).await?;
         Ok(format!("Hello, {title} {name}!"))
     }
@@ -45,7 +45,7 @@ async fn main() -> std::process::ExitCode {
     durably_examples::run(endpoint, demonstrate).await
 }
 
-// What follows calls the handlers from outside, as any client of the server would.
+// What follows calls the handlers from outside, as any client would.
 
 use anyhow::{Context as _, ensure};
 use durably_examples::Demo;

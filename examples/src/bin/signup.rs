@@ -1,7 +1,7 @@
 //! A workflow: it runs once for each key, and other handlers talk to it while it does.
 //!
-//! `cargo run -p durably-examples --bin signup` shows it at work; with the argument `serve` it only
-//! serves.
+//! `cargo run -p durably-examples --bin signup` shows it at work on the local runtime, with the argument `--server` on a
+//! real Restate server; with `local` or `serve` it only runs or serves the handlers.
 
 use durably::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -75,7 +75,7 @@ async fn main() -> std::process::ExitCode {
     durably_examples::run(endpoint, demonstrate).await
 }
 
-// What follows calls the handlers from outside, as any client of the server would.
+// What follows calls the handlers from outside, as any client would.
 
 use anyhow::ensure;
 use durably::ingress::SendStatus;

@@ -121,6 +121,9 @@ impl Engine {
                 let before = (invocation.failures, invocation.stored_at);
                 invocation.failures = 0;
                 invocation.stored_at = now;
+                if before.0 > 0 {
+                    self.touch(index);
+                }
                 let record = What::Command(Msg::raw(ty, payload), Box::new(command.clone()));
                 self.record(index, record);
                 if let Err(refusal) = self.react(index, command) {

@@ -129,6 +129,9 @@ impl Engine {
         };
         *made += 1;
         hash.add(&made.to_be_bytes());
+        if let Origin::Handler(parent) = origin {
+            self.touch(parent);
+        }
         Rng::new(hash.get())
     }
 

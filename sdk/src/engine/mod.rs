@@ -191,12 +191,16 @@ impl Engine {
 
     fn record(&mut self, index: Index, what: What) {
         let at = self.now;
+        // A longer journal alone changes nothing in how the invocation stands.
+        let touches = !matches!(what, What::Command(..) | What::Notification(..));
         let invocation = &mut self.invocations[index];
         let attempt = invocation.attempts;
         invocation.records.push(Record { at, attempt, what });
         let number = invocation.records.len() - 1;
         self.changed(|| Change::Recorded(index, number));
-        self.touch(index);
+        if touches {
+            self.touch(index);
+        }
     }
 
     // ---- notifications -----------------------------------------------------------------------

@@ -3,19 +3,23 @@
 //!
 //! Batches that wait are written together, in one commit: that is the group commit.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::{
     attempt::{Head, Host, Task},
-    store::{Store, StoreError, Write},
+    store::{Store, StoreError, Table, Write},
 };
 use crate::engine::invocation::{AttemptId, Index};
 
-/// Batches of one commit, at most.
-const GROUP: usize = 16;
+/// Batches of one commit, at most: as many as may wait.
+pub(super) const GROUP: usize = 128;
 
 /// What one turn of the engine came to.
 #[derive(Debug)]
@@ -85,21 +89,22 @@ impl Committer {
             {
                 group.push(next);
             }
-            let writes: Vec<_> = group
-                .iter_mut()
-                .flat_map(|batch| std::mem::take(&mut batch.writes))
-                .collect();
+            let writes = group.iter_mut();
+            let writes = writes.map(|batch| std::mem::take(&mut batch.writes));
+            let writes = newest(writes.collect());
             if !writes.is_empty() {
                 self.store.commit(&writes)?;
             }
-            for batch in group.drain(..) {
+            let mut gone = Vec::new();
+            for mut batch in group.drain(..) {
                 for release in batch.releases {
                     self.release(release);
                 }
-                if !batch.leaving.is_empty() {
-                    // Who evicts nothing any more has no memory to save.
-                    drop(written.send(batch.leaving));
-                }
+                gone.append(&mut batch.leaving);
+            }
+            if !gone.is_empty() {
+                // Who evicts nothing any more has no memory to save.
+                drop(written.send(gone));
             }
         }
         Ok(())
@@ -139,10 +144,75 @@ impl Committer {
     }
 }
 
+/// The writes of some batches, in their order: of how an invocation stands, only the newest of them. That is
+/// written with most of what happens, and nobody has seen what it was in between.
+fn newest(batches: Vec<Vec<Write>>) -> Vec<Write> {
+    if batches.len() == 1 {
+        return batches.into_iter().flatten().collect();
+    }
+    let mut seen = HashSet::new();
+    let mut writes: Vec<_> = batches.into_iter().flatten().collect();
+    let kept: Vec<_> = writes
+        .iter()
+        .rev()
+        .map(|write| match write {
+            Write::Put {
+                table: Table::Status,
+                key,
+                ..
+            }
+            | Write::Delete {
+                table: Table::Status,
+                key,
+            } => seen.insert(key.as_slice()),
+            _ => true,
+        })
+        .collect();
+    let mut kept = kept.into_iter().rev();
+    writes.retain(|_| kept.next().unwrap_or(true));
+    writes
+}
+
 impl Drop for Committer {
     fn drop(&mut self) {
         for live in self.live.values() {
             live.task.stop();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_how_it_stands_the_newest_is_written_and_of_all_else_everything() {
+        let put = |table, key: &[u8], value: &'static [u8]| Write::Put {
+            table,
+            key: key.to_vec(),
+            value: Bytes::from_static(value),
+        };
+        let delete = |key: &[u8]| Write::Delete {
+            table: Table::Status,
+            key: key.to_vec(),
+        };
+        let batches = vec![
+            vec![
+                put(Table::Status, b"1", b"a"),
+                put(Table::State, b"1", b"a"),
+            ],
+            vec![
+                put(Table::Status, b"2", b"a"),
+                put(Table::Status, b"1", b"b"),
+            ],
+            vec![delete(b"2"), put(Table::State, b"1", b"b")],
+        ];
+        let due = [
+            put(Table::State, b"1", b"a"),
+            put(Table::Status, b"1", b"b"),
+            delete(b"2"),
+            put(Table::State, b"1", b"b"),
+        ];
+        assert_eq!(newest(batches), due);
     }
 }

@@ -35,8 +35,9 @@ const TURN: usize = 1024;
 /// How often it is looked for what is kept no longer.
 const PURGE: Duration = Duration::from_secs(1);
 
-/// How much of it goes in one turn.
-const PURGED: usize = 500;
+/// How much of it goes in one turn, and how soon the rest follows: a backlog of it must not keep others waiting.
+const PURGED: usize = 100;
+const PURGED_NEXT: Duration = Duration::from_millis(5);
 
 /// What comes from outside.
 pub(super) enum Input {
@@ -146,7 +147,7 @@ impl Core {
                 _ = stop.wait_for(|stop| *stop) => return Ok(()),
                 Some(gone) = written.recv() => self.engine.evict(&gone),
                 _ = purge.tick() => if self.purge() {
-                    purge.reset_immediately();
+                    purge.reset_after(PURGED_NEXT);
                 },
                 count = inputs.recv_many(&mut taken, TURN) => if count == 0 {
                     return Ok(());

@@ -662,6 +662,8 @@ pub(super) fn read_invocation(
     for record in &records {
         match &record.what {
             What::Command(_, command) => {
+                // The row may be older than the last command.
+                invocation.stored_at = invocation.stored_at.max(record.at);
                 if let CommandMessage::Output(output) = &**command {
                     invocation.output = Some(output.outcome());
                 }

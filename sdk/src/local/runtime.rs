@@ -23,7 +23,7 @@ use super::kafka::{Consumers, KafkaSource};
 use super::{
     archive::{ReadError, Reader},
     attempt::Host,
-    commit::Committer,
+    commit::{self, Committer},
     core::{self, Core},
     handle::Handle,
     http::{admin, ingress},
@@ -42,9 +42,8 @@ const DEFAULT_PATH: &str = "durably-data";
 const INGRESS_PORT: u16 = 8080;
 const ADMIN_PORT: u16 = 9070;
 
-/// Inputs that wait for the engine, and batches that wait to be written.
+/// Inputs that wait for the engine.
 const INPUTS: usize = 4096;
-const BATCHES: usize = 4;
 
 /// How often the store is asked to give space back.
 const TIDY: Duration = Duration::from_secs(2);
@@ -346,7 +345,7 @@ impl LocalRuntimeBuilder {
         let (admin_listener, admin) = listen(self.admin).await.map_err(failed(self.admin))?;
 
         let (inputs, taken) = mpsc::channel(INPUTS);
-        let (batches, waiting) = mpsc::channel(BATCHES);
+        let (batches, waiting) = mpsc::channel(commit::GROUP);
         let (written, gone) = mpsc::unbounded_channel();
         let (stop, stopping) = watch::channel(false);
         let (fail, failure) = watch::channel(None);

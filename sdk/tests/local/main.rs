@@ -14,6 +14,7 @@ use durably::{
     local::{Fsync, LocalError, LocalRuntime, LocalRuntimeBuilder},
     prelude::*,
 };
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
@@ -130,4 +131,69 @@ async fn a_journal_belongs_to_one_process() -> Result {
     runtime.shutdown().await?;
     builder(folder.path()).start().await?.shutdown().await?;
     Ok(())
+}
+
+/// As [`Steps`], after somebody has changed what came before the wait.
+struct Changed;
+
+#[durably::object(name = "Steps")]
+impl Changed {
+    #[handler]
+    async fn wait(&self, ctx: &ObjectContext) -> HandlerResult<u64> {
+        ctx.run("something else", async || step(0)).await?;
+        Ok(ctx.awakeable::<u64>().await?)
+    }
+}
+
+/// What the guide says of code that no longer fits its journals.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_waits_for_code_that_fits_it() -> Result {
+    let folder = tempfile::tempdir()?;
+    let (runtime, client) = start(folder.path()).await?;
+    let steps = client.object::<StepsClient<_>>("dora");
+    let id = steps.wait().send().await?;
+    let awakeable = loop {
+        match steps.awakeable().call().await? {
+            Some(id) => break id,
+            None => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    };
+    runtime.shutdown().await?;
+
+    let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let endpoint = Endpoint::builder().bind(Changed).build()?;
+    let changed = LocalRuntime::builder(endpoint).path(folder.path());
+    let runtime = changed.ingress(free).admin(free).start().await?;
+    let client = IngressClient::new(runtime.ingress_url())?;
+    client.resolve_awakeable(&awakeable, &7).await?;
+    let row = loop {
+        let row = look(&runtime, id.id().as_str()).await?;
+        if row.contains("backing-off") {
+            break row;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    assert!(
+        row.contains("570") && row.contains("something else"),
+        "{row}"
+    );
+    runtime.shutdown().await?;
+
+    let (runtime, client) = start(folder.path()).await?;
+    let outcome: u64 = client.invocation(id.id()).attach().await?;
+    assert_eq!(outcome, 7);
+    runtime.shutdown().await?;
+    Ok(())
+}
+
+/// What operators see of an invocation.
+async fn look(runtime: &LocalRuntime, id: &str) -> Result<String> {
+    let admin = runtime.admin_url();
+    let address = admin.strip_prefix("http://").ok_or("no address")?;
+    let mut connection = tokio::net::TcpStream::connect(address).await?;
+    let request = format!("GET /invocations/{id} HTTP/1.0\r\n\r\n");
+    connection.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await?;
+    Ok(answer)
 }
