@@ -269,7 +269,7 @@ async fn operators() -> Result {
     let ended = world.reaches(&waits, "completed").await?;
     assert_eq!(ended["completion_failure"], "[409] cancelled");
 
-    let works = world.send("Clerk/work", Value::Null).await?;
+    let works = world.send("Clerk/linger", Value::Null).await?;
     world.reaches(&works, "running").await?;
     done(world.tell(&works, "pause").await?, 202);
     world.reaches(&works, "paused").await?;
@@ -296,6 +296,13 @@ async fn operators() -> Result {
 #[tokio::test]
 async fn services_and_state_are_shown() -> Result {
     in_time(services()).await
+}
+
+/// Asks for another state, and gives the answer's status.
+async fn replace(world: &World, service: &str, body: &Value) -> Result<u16> {
+    let url = format!("{}/services/{service}/state", world.runtime.admin_url());
+    let answer = world.client.post(url).json(body).send().await?;
+    Ok(answer.status().as_u16())
 }
 
 async fn services() -> Result {
@@ -328,6 +335,25 @@ async fn services() -> Result {
         world.get("/state/Desk/other").await?,
         json!({"state": {}, "base64": {}, "more": false})
     );
+
+    // State is replaced where no handler is at work.
+    let ours = json!({"object_key": "other", "new_state": {"note": b"1".to_vec()}});
+    assert_eq!(replace(&world, "Desk", &ours).await?, 202);
+    assert_eq!(
+        world.get("/state/Desk/other").await?,
+        json!({"state": {"note": 1}, "base64": {}, "more": false})
+    );
+    let ours = json!({"object_key": "other", "new_state": {}});
+    assert_eq!(replace(&world, "Desk", &ours).await?, 202);
+    assert_eq!(
+        world.get("/state/Desk/other").await?,
+        json!({"state": {}, "base64": {}, "more": false})
+    );
+    let busy = json!({"object_key": "a/b", "new_state": {}});
+    assert_eq!(replace(&world, "Desk", &busy).await?, 409);
+    assert_eq!(replace(&world, "Clerk", &ours).await?, 400);
+    assert_eq!(replace(&world, "Nobody", &ours).await?, 404);
+    assert_eq!(replace(&world, "Desk", &json!({})).await?, 400);
 
     done(world.ask(Method::GET, "/health").await?, 200);
     assert_eq!(
@@ -392,7 +418,7 @@ async fn nonsense() -> Result {
         (Method::GET, "/invocations?limit=1001".to_owned(), 400),
         (Method::GET, "/invocations?status=done".to_owned(), 400),
         (Method::GET, "/deployments".to_owned(), 501),
-        (Method::POST, "/services/Desk/state".to_owned(), 501),
+        (Method::POST, "/services/Desk/state".to_owned(), 415),
     ] {
         let (found, body) = world.ask(method.clone(), &path).await?;
         assert_eq!(found, status, "{method} {path}: {body}");

@@ -339,7 +339,7 @@ async fn pressed() -> Result {
     )
     .await?;
 
-    let id = world.send("Clerk/work", Value::Null).await?;
+    let id = world.send("Clerk/linger", Value::Null).await?;
     browser
         .open(&format!("{}/#{id}", world.runtime.admin_url()))
         .await?;

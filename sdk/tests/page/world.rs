@@ -42,6 +42,12 @@ impl Clerk {
         Ok(())
     }
 
+    /// Waits without executing anything, and is attempted meanwhile.
+    #[handler]
+    async fn linger(&self, ctx: &Context) -> HandlerResult<()> {
+        Ok(ctx.signal("go").await?)
+    }
+
     #[handler]
     async fn fail(&self, _ctx: &Context) -> HandlerResult<()> {
         let later = RetryableError::new("the card reader is out of order");
