@@ -5,6 +5,8 @@ use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Seek, Write as _},
     path::{self, Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use super::StoreError;
@@ -21,6 +23,19 @@ pub(super) struct Folder {
     created: bool,
 }
 
+/// How long a lock is waited for. A process that begins another one shares its files with it for a moment, and if
+/// it is killed then, its locks are held until that has begun.
+const HANDOVER: Duration = Duration::from_millis(300);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // Closing the file would not do while a process that this one begins shares it.
+        if let Err(error) = self.lock.unlock() {
+            tracing::warn!(%error, "the store's folder stays locked");
+        }
+    }
+}
+
 impl Folder {
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         // A name from the root on means the same in another working directory, and to the database.
@@ -34,12 +49,20 @@ impl Folder {
             .truncate(false)
             .open(path.join(LOCK))
             .map_err(error)?;
-        lock.try_lock().map_err(|refusal| match refusal {
-            TryLockError::WouldBlock => StoreError::InUse {
-                path: path.to_owned(),
-            },
-            TryLockError::Error(refusal) => io_error(path, refusal),
-        })?;
+        let begun = Instant::now();
+        while let Err(refusal) = lock.try_lock() {
+            match refusal {
+                TryLockError::WouldBlock if begun.elapsed() < HANDOVER => {
+                    thread::sleep(HANDOVER / 30);
+                }
+                TryLockError::WouldBlock => {
+                    return Err(StoreError::InUse {
+                        path: path.to_owned(),
+                    });
+                }
+                TryLockError::Error(refusal) => return Err(io_error(path, refusal)),
+            }
+        }
         let mut says = Vec::new();
         lock.read_to_end(&mut says).map_err(error)?;
         let folder = Self {
@@ -143,5 +166,20 @@ pub(super) fn io_error(path: &Path, source: io::Error) -> StoreError {
     StoreError::Io {
         path: path.to_owned(),
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_free_though_another_process_shares_its_files_for_a_moment() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::open(place.path()).unwrap();
+        let shared = folder.lock.try_clone().unwrap();
+        drop(folder);
+        Folder::open(place.path()).unwrap();
+        drop(shared);
     }
 }
