@@ -12,7 +12,7 @@ use super::{
     store::{Scan, Store, StoreError, Table},
 };
 use crate::engine::{
-    catalog::{Catalog, HandlerInfo},
+    catalog::{Catalog, HandlerInfo, ServiceType},
     invocation::{Index, Invocation, Record},
     keyed::{Keyed, Promise},
     paging::{Archive, Lookup},
@@ -188,16 +188,19 @@ impl Reader {
 
     fn read_keyed(&self, service: &str, key: &str) -> Result<Keyed, ReadError> {
         let place = rows::place_key(service, key);
-        let mut keyed = Keyed {
-            run: self.index(Table::Runs, &place)?,
-            ..Keyed::default()
-        };
+        let mut keyed = Keyed::default();
         let state = Scan::prefix(place.clone());
         for (row, value) in self.store.scan(Table::State, state)? {
             keyed
                 .state
                 .insert(rows::last_piece(&row, place.len()), value);
         }
+        // Of what is known to be no workflow, there is nothing else.
+        let known = self.catalog.service(service);
+        if known.is_some_and(|service| service.ty != ServiceType::Workflow) {
+            return Ok(keyed);
+        }
+        keyed.run = self.index(Table::Runs, &place)?;
         let promises = Scan::prefix(place.clone());
         for (row, value) in self.store.scan(Table::Promises, promises)? {
             let name = rows::last_piece(&row, place.len());
