@@ -253,10 +253,10 @@ impl Endpoint {
         Ok(Self::respond(answer, body.into(), None))
     }
 
-    /// As [`handle`](Self::handle), for the test kit, whose requests are trusted: attempts live by its
-    /// clock and tell it when their handlers wait for something foreign.
-    #[cfg(any(test, feature = "testing"))]
-    pub(crate) fn handle_in_test<B>(
+    /// As [`handle`](Self::handle), for a runtime in the same process, whose requests are trusted: attempts live by
+    /// its clock, and tell it, if it wants to know, when their handlers wait for something foreign.
+    #[cfg(any(test, feature = "testing", feature = "local"))]
+    pub(crate) fn handle_in_process<B>(
         &self,
         request: Request<B>,
         clock: &Clock,
@@ -270,25 +270,6 @@ impl Endpoint {
         if let Ok(Answer::Attempt(request, _)) = &mut answer {
             request.clock = clock.clone();
             request.foreign = foreign;
-        }
-        Self::respond(answer, body, None)
-    }
-
-    /// As [`handle`](Self::handle), for a runtime in the same process, whose requests are trusted: attempts
-    /// live by its clock.
-    #[cfg(feature = "local")]
-    pub(crate) fn handle_in_process<B>(
-        &self,
-        request: Request<B>,
-        clock: &Clock,
-    ) -> Response<EndpointBody<B>>
-    where
-        B: Body<Data = Bytes>,
-    {
-        let (parts, body) = request.into_parts();
-        let mut answer = self.route(parts, ProtocolMode::BidiStream);
-        if let Ok(Answer::Attempt(request, _)) = &mut answer {
-            request.clock = clock.clone();
         }
         Self::respond(answer, body, None)
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{
     catalog::{HandlerInfo, HandlerType},
-    submit::IdempotencyKey,
+    submit::{IdempotencyKey, idempotent},
 };
 use crate::{
     protocol::message::{Failure, Notification, NotificationId},
@@ -69,14 +69,13 @@ pub(crate) struct Invocation {
 impl Invocation {
     /// What it is found by, if it was requested with an idempotency key.
     pub(crate) fn idempotent(&self) -> Option<IdempotencyKey> {
-        let idempotency_key = self.idempotency_key.clone()?;
-        Some((
-            self.service.clone(),
-            self.key.clone(),
-            self.handler.clone(),
-            idempotency_key,
-            self.scope.clone(),
-        ))
+        idempotent(
+            &self.service,
+            self.key.as_deref(),
+            &self.handler,
+            self.idempotency_key.as_deref(),
+            self.scope.as_deref(),
+        )
     }
 
     /// The key of the workflow that it is the run of.

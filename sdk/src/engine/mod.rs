@@ -6,27 +6,15 @@
 //! here, and everything is a function of the seed and the events: whoever drives the engine decides
 //! what happens when.
 
-#[cfg_attr(
-    not(feature = "local"),
-    allow(dead_code, reason = "for what is kept on disk")
-)]
 mod arena;
 mod attempts;
 pub(crate) mod catalog;
-#[cfg_attr(
-    not(feature = "local"),
-    allow(dead_code, reason = "for what is kept on disk")
-)]
 pub(crate) mod changes;
 mod commands;
 mod control;
 mod ids;
 pub(crate) mod invocation;
 pub(crate) mod keyed;
-#[cfg_attr(
-    not(feature = "local"),
-    allow(dead_code, reason = "for what is kept on disk")
-)]
 pub(crate) mod paging;
 pub(crate) mod submit;
 #[cfg(test)]

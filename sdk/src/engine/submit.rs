@@ -52,17 +52,21 @@ pub(crate) struct Submitted {
 /// Service, key, handler, idempotency key, scope.
 pub(crate) type IdempotencyKey = (String, Option<String>, String, String, Option<String>);
 
-impl Submission {
-    fn idempotent(&self) -> Option<IdempotencyKey> {
-        let idempotency_key = self.idempotency_key.clone()?;
-        Some((
-            self.service.clone(),
-            self.key.clone(),
-            self.handler.clone(),
-            idempotency_key,
-            self.scope.clone(),
-        ))
-    }
+/// What an invocation is found by, if it was requested with an idempotency key.
+pub(super) fn idempotent(
+    service: &str,
+    key: Option<&str>,
+    handler: &str,
+    idempotency_key: Option<&str>,
+    scope: Option<&str>,
+) -> Option<IdempotencyKey> {
+    Some((
+        service.to_owned(),
+        key.map(str::to_owned),
+        handler.to_owned(),
+        idempotency_key?.to_owned(),
+        scope.map(str::to_owned),
+    ))
 }
 
 impl Engine {
@@ -85,7 +89,13 @@ impl Engine {
             return Ok(Submitted { index, already });
         }
         let by_key = submission.idempotency_key.is_some() || info.ty == HandlerType::Workflow;
-        let idempotency_key = submission.idempotent();
+        let idempotency_key = idempotent(
+            &submission.service,
+            submission.key.as_deref(),
+            &submission.handler,
+            submission.idempotency_key.as_deref(),
+            submission.scope.as_deref(),
+        );
         if let Some(key) = &idempotency_key
             && let Some(index) = self.find_idempotent(key)
         {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use http::StatusCode;
 use http_body::{Body, Frame};
 use http_body_util::BodyExt as _;
 use tokio::{sync::mpsc, task::AbortHandle};
@@ -20,9 +20,9 @@ use super::core::Input;
 use crate::{
     Endpoint,
     engine::invocation::{AttemptId, Invocation},
-    executor::Clock,
+    executor::{Clock, ForeignHook},
     protocol::ProtocolVersion,
-    wire::{Outgoing, OutgoingDecoder},
+    wire::{self, Outgoing, OutgoingDecoder},
 };
 
 /// The bytes of an attempt's request, as they come.
@@ -46,15 +46,16 @@ impl Body for RequestBody {
 /// Whom the request of an attempt is for.
 #[derive(Clone, Debug)]
 pub(super) struct Head {
-    pub(super) path: String,
-    pub(super) id: String,
+    service: String,
+    handler: String,
+    id: String,
 }
 
 impl Head {
     pub(super) fn of(invocation: &Invocation) -> Self {
         Self {
-            // Names of services and handlers hold nothing that a path cannot.
-            path: format!("/invoke/{}/{}", invocation.service, invocation.handler),
+            service: invocation.service.clone(),
+            handler: invocation.handler.clone(),
             id: invocation.id.clone(),
         }
     }
@@ -95,22 +96,18 @@ impl Host {
         head: &Head,
         body: mpsc::UnboundedReceiver<Bytes>,
     ) -> Task {
-        let mut request = Request::new(RequestBody(body));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = Uri::try_from(&*head.path).unwrap_or_default();
-        let headers = request.headers_mut();
-        let content_type = HeaderValue::from_static(self.version.content_type());
-        headers.insert(header::ACCEPT, content_type.clone());
-        headers.insert(header::CONTENT_TYPE, content_type);
-        if let Ok(id) = HeaderValue::try_from(&*head.id) {
-            headers.insert("x-restate-invocation-id", id);
-        }
+        let Head {
+            service,
+            handler,
+            id,
+        } = head;
+        let request = wire::invoke(self.version, service, handler, id, RequestBody(body));
         let (endpoint, clock) = (self.endpoint.clone(), self.clock.clone());
         let inputs = self.inputs.clone();
         let ended = Arc::new(AtomicBool::new(false));
         let has_ended = Arc::clone(&ended);
         let task = self.runtime.spawn(async move {
-            let response = endpoint.handle_in_process(request, &clock);
+            let response = endpoint.handle_in_process(request, &clock, ForeignHook::default());
             let end = follow(attempt, response, &inputs, &has_ended).await;
             if let (Err(reason), Some(inputs)) = (end, inputs.upgrade()) {
                 // Nobody to tell: the runtime has stopped.

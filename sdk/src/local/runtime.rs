@@ -576,13 +576,11 @@ pub(super) fn restored(
     always_suspend: bool,
     now: u64,
 ) -> Result<(Engine, Reader), LocalError> {
-    let catalog = || {
-        let read = Catalog::read(manifest, always_suspend);
-        read.map_err(|error| LocalError::Endpoint(error.to_string()))
-    };
+    let catalog = Catalog::read(manifest, always_suspend);
+    let catalog = catalog.map_err(|error| LocalError::Endpoint(error.to_string()))?;
     let seed = seed_of(store, now)?;
-    let reader = Reader::new(store.clone(), Arc::new(catalog()?));
-    let mut engine = Engine::new(catalog()?, ProtocolVersion::MAX, seed, now);
+    let reader = Reader::new(store.clone(), Arc::new(catalog.clone()));
+    let mut engine = Engine::new(catalog, ProtocolVersion::MAX, seed, now);
     engine.collect_changes();
     // No earlier run can have made as many: ids do not come twice.
     let made = now << 20;

@@ -9,6 +9,7 @@ mod decode;
 mod messages;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use http::{HeaderValue, Method, Request, Uri, header};
 use prost::Message as _;
 
 pub(crate) use self::{
@@ -16,7 +17,7 @@ pub(crate) use self::{
     messages::*,
 };
 use crate::protocol::{
-    MessageType,
+    MessageType, ProtocolVersion,
     message::{Notification, NotificationId, NotificationResult},
 };
 
@@ -82,6 +83,30 @@ impl Msg {
         self.write(&mut bytes);
         bytes.freeze()
     }
+}
+
+/// The request of an attempt at an invocation.
+pub(crate) fn invoke<B>(
+    version: ProtocolVersion,
+    service: &str,
+    handler: &str,
+    id: &str,
+    body: B,
+) -> Request<B> {
+    let mut request = Request::new(body);
+    *request.method_mut() = Method::POST;
+    // Names of services and handlers hold nothing that a path cannot; those that do are nobody's, and the
+    // endpoint says so.
+    let path = format!("/invoke/{service}/{handler}");
+    *request.uri_mut() = Uri::try_from(path).unwrap_or_default();
+    let headers = request.headers_mut();
+    let content_type = HeaderValue::from_static(version.content_type());
+    headers.insert(header::ACCEPT, content_type.clone());
+    headers.insert(header::CONTENT_TYPE, content_type);
+    if let Ok(id) = HeaderValue::try_from(id) {
+        headers.insert("x-restate-invocation-id", id);
+    }
+    request
 }
 
 /// The notification that completes a command of this type, and the one for its invocation id.

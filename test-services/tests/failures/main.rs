@@ -263,7 +263,15 @@ async fn scenario(
         load.finish().await;
         problems
     };
-    let mut problems = with_progress(name, world, driver, trouble).await;
+    let told = || {
+        format!(
+            "kills {} + {}, {}",
+            world.services_killed.load(Relaxed),
+            world.server_killed.load(Relaxed),
+            network(world)
+        )
+    };
+    let mut problems = driver.with_progress(name, told, trouble).await;
     let settled = started.elapsed();
 
     problems.extend(Records::all_ended(&world.server).await);
@@ -363,31 +371,6 @@ fn network(world: &World) -> String {
         counts.holes.load(Relaxed),
         counts.bytes.load(Relaxed),
     )
-}
-
-/// Says now and then that something still goes on.
-async fn with_progress<T>(
-    name: &str,
-    world: &World,
-    driver: &Driver,
-    work: impl Future<Output = T>,
-) -> T {
-    let started = Instant::now();
-    let mut work = std::pin::pin!(work);
-    loop {
-        tokio::select! {
-            done = &mut work => return done,
-            () = tokio::time::sleep(Duration::from_secs(10)) => println!(
-                "{name}: at {:.0?}: kills {} + {}, {}jobs {}, retries {}",
-                started.elapsed(),
-                world.services_killed.load(Relaxed),
-                world.server_killed.load(Relaxed),
-                network(world),
-                driver.jobs(),
-                driver.retries(),
-            ),
-        }
-    }
 }
 
 /// Waits, and says whether there is time left.

@@ -178,7 +178,8 @@ async fn mixed(
         load.finish().await;
         own.join_all().await;
     };
-    with_progress(name, world, &driver, trouble).await;
+    let told = || format!("kills {}, ", world.kills.load(Relaxed));
+    driver.with_progress(name, told, trouble).await;
     let settled = started.elapsed();
 
     let mut problems = records::all_ended(world).await;
@@ -265,27 +266,4 @@ fn start_own(
         });
     }
     workers
-}
-
-/// Says now and then that something still goes on.
-async fn with_progress<T>(
-    name: &str,
-    world: &World,
-    driver: &Driver,
-    work: impl Future<Output = T>,
-) -> T {
-    let started = Instant::now();
-    let mut work = std::pin::pin!(work);
-    loop {
-        tokio::select! {
-            done = &mut work => return done,
-            () = tokio::time::sleep(Duration::from_secs(10)) => println!(
-                "{name}: at {:.0?}: kills {}, jobs {}, retries {}",
-                started.elapsed(),
-                world.kills.load(Relaxed),
-                driver.jobs(),
-                driver.retries(),
-            ),
-        }
-    }
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
+use http::{Response, StatusCode};
 use http_body::{Body, Frame};
 
 use super::{
@@ -28,7 +28,7 @@ use crate::{
         MessageType,
         message::{Start, StateEntry},
     },
-    wire::{Awaited, CANCEL, CommandMessage, Error, Msg, Outgoing, OutgoingDecoder},
+    wire::{self, Awaited, CANCEL, CommandMessage, Error, Msg, Outgoing, OutgoingDecoder},
 };
 
 /// Milliseconds since the Unix epoch at which a replay happens: 2020-01-01, as everywhere in the test kit.
@@ -188,19 +188,14 @@ fn request(
         let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
         told.get_or_insert(after);
     });
-    let mut request = Request::new(Record(Some(frames(journal))));
-    *request.method_mut() = http::Method::POST;
-    // Names that no path can hold are those of no handler: the endpoint says so.
-    let path = format!("/invoke/{}/{}", journal.service, journal.handler);
-    *request.uri_mut() = Uri::try_from(path).unwrap_or_default();
-    let content_type = HeaderValue::from_static(journal.version.content_type());
-    let headers = request.headers_mut();
-    headers.insert(header::ACCEPT, content_type.clone());
-    headers.insert(header::CONTENT_TYPE, content_type);
-    if let Ok(id) = HeaderValue::try_from(journal.id.as_str()) {
-        headers.insert("x-restate-invocation-id", id);
-    }
-    endpoint.handle_in_test(request, &Clock::new(|| NOW), hook)
+    let request = wire::invoke(
+        journal.version,
+        &journal.service,
+        &journal.handler,
+        &journal.id,
+        Record(Some(frames(journal))),
+    );
+    endpoint.handle_in_process(request, &Clock::new(|| NOW), hook)
 }
 
 /// Start, and the entries as the runtime stored them.

@@ -11,7 +11,6 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use http::{Request, Uri};
 use http_body::Body as _;
 
 mod explored;
@@ -26,7 +25,7 @@ use crate::{
     executor::{Clock, ForeignHook},
     protocol::ProtocolVersion,
     testing::explore::{Course, Said},
-    wire::{Msg, OutgoingDecoder},
+    wire::{self, Msg, OutgoingDecoder},
 };
 
 /// Polls of one attempt in a row, without a message, after which it is said to spin.
@@ -207,19 +206,14 @@ impl Driver {
             told.get_or_insert((index, after));
         });
         let invocation = &self.engine.invocations[index];
-        let mut request = Request::new(feed.body());
-        *request.method_mut() = http::Method::POST;
-        // Names of services and handlers hold nothing that a path cannot.
-        let path = format!("/invoke/{}/{}", invocation.service, invocation.handler);
-        *request.uri_mut() = Uri::try_from(path).unwrap_or_default();
-        let headers = request.headers_mut();
-        let content_type = http::HeaderValue::from_static(self.version.content_type());
-        headers.insert(http::header::ACCEPT, content_type.clone());
-        headers.insert(http::header::CONTENT_TYPE, content_type);
-        if let Ok(id) = http::HeaderValue::try_from(invocation.id.as_str()) {
-            headers.insert("x-restate-invocation-id", id);
-        }
-        let response = self.endpoint.handle_in_test(request, &self.clock, hook);
+        let request = wire::invoke(
+            self.version,
+            &invocation.service,
+            &invocation.handler,
+            &invocation.id,
+            feed.body(),
+        );
+        let response = self.endpoint.handle_in_process(request, &self.clock, hook);
         let status = response.status();
         let refused = (status != http::StatusCode::OK)
             .then(|| format!("the endpoint refused the request: {status}"));

@@ -77,6 +77,29 @@ impl Driver {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Does some work, and says now and then that it still goes on, and what else is `told`.
+    pub(crate) async fn with_progress<T>(
+        &self,
+        name: &str,
+        told: impl Fn() -> String,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let started = Instant::now();
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                () = tokio::time::sleep(Duration::from_secs(10)) => println!(
+                    "{name}: at {:.0?}: {}jobs {}, retries {}",
+                    started.elapsed(),
+                    told(),
+                    self.jobs(),
+                    self.retries(),
+                ),
+            }
+        }
+    }
+
     pub(crate) fn jobs(&self) -> u64 {
         self.jobs.load(Relaxed)
     }
