@@ -97,9 +97,30 @@ impl Play {
     /// Makes a request, and sees the answer.
     pub(crate) async fn see(&self, ask: Ask) -> Answer {
         let label = ask.to_string();
-        let answer = ask.send(self.address, self.http).await;
+        let mut answer = ask.send(self.address, self.http).await;
+        between_seconds(&mut answer);
         self.saw(&label, &answer);
         answer
+    }
+
+    /// Makes a request again and again, around the turns of seconds, until the moment in the answer is a
+    /// whole second, and sees that answer.
+    pub(crate) async fn see_whole_second(&self, ask: Ask) {
+        loop {
+            let millis = Timestamp::now().subsec_millisecond();
+            tokio::time::sleep(Duration::from_millis(995 - millis.clamp(0, 995) as u64)).await;
+            for _ in 0..20 {
+                let answer = ask.clone().send(self.address, self.http).await;
+                let body = shown(&answer.body);
+                let moment = body
+                    .split_once(MOMENT)
+                    .and_then(|(_, text)| text.split_once('"'));
+                let moment = moment.and_then(|(time, _)| time.parse::<Timestamp>().ok());
+                if moment.unwrap().subsec_nanosecond() == 0 {
+                    return self.saw(&ask.to_string(), &answer);
+                }
+            }
+        }
     }
 
     /// Makes a request whose answer is seen later, or never.
@@ -227,12 +248,30 @@ fn distance(text: &str) -> String {
     format!("in {minutes} min, as {form}")
 }
 
+/// What stands before the moment in the answer to a send.
+const MOMENT: &str = "\"executionTime\":\"";
+
+/// A whole second is shorter than all others, and comes by chance: it is made one of them.
+fn between_seconds(answer: &mut Answer) {
+    let body = shown(&answer.body);
+    let Some((before, after)) = body.split_once(MOMENT) else {
+        return;
+    };
+    let (time, after) = after.split_once('"').unwrap_or((after, ""));
+    if time.contains('.') {
+        return;
+    }
+    let time = time.replace('Z', ".000000000Z");
+    let body = format!("{before}{MOMENT}{time}\"{after}");
+    answer.headers.insert("content-length", body.len().into());
+    answer.body = body.into();
+}
+
 /// The same for the moment in the answer to a send.
 fn with_distance(body: &str) -> String {
-    const FIELD: &str = "\"executionTime\":\"";
-    let Some((before, after)) = body.split_once(FIELD) else {
+    let Some((before, after)) = body.split_once(MOMENT) else {
         return body.to_owned();
     };
     let (time, after) = after.split_once('"').unwrap_or((after, ""));
-    format!("{before}{FIELD}{}\"{after}", distance(time))
+    format!("{before}{MOMENT}{}\"{after}", distance(time))
 }

@@ -77,6 +77,12 @@ pub(crate) fn cases(suite: &mut Suite<Http>) {
         }
     });
 
+    // One in a thousand: it is written in its own way.
+    suite.case("delays_to_whole_seconds", async |p| {
+        p.see_whole_second(Ask::post("/Plain/nothing/send?delay=10m"))
+            .await;
+    });
+
     suite.case("delays_that_are_none", async |p| {
         for delay in [
             "",

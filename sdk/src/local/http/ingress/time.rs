@@ -16,10 +16,15 @@ pub(super) fn with_offset(millis: u64) -> Option<String> {
     Some(moment(millis)?.strftime(format).to_string())
 }
 
-/// The same in nanoseconds: `2026-11-23T15:50:44.240000000Z`.
+/// The same in nanoseconds: `2026-11-23T15:50:44.240000000Z`, and a whole second as
+/// `2026-11-23T15:50:44Z`.
 pub(super) fn in_nanoseconds(millis: u64) -> Option<String> {
-    let text = moment(millis)?.strftime("%Y-%m-%dT%H:%M:%S%.9fZ");
-    Some(text.to_string())
+    let format = if millis.is_multiple_of(1000) {
+        "%Y-%m-%dT%H:%M:%SZ"
+    } else {
+        "%Y-%m-%dT%H:%M:%S%.9fZ"
+    };
+    Some(moment(millis)?.strftime(format).to_string())
 }
 
 /// `None` for one after the year 9999.
@@ -61,6 +66,8 @@ mod tests {
         assert_eq!(text.as_deref(), Some("2026-11-23T15:50:44+00:00"));
         let text = in_nanoseconds(1_795_449_044_240);
         assert_eq!(text.as_deref(), Some("2026-11-23T15:50:44.240000000Z"));
+        let text = in_nanoseconds(1_795_449_044_000);
+        assert_eq!(text.as_deref(), Some("2026-11-23T15:50:44Z"));
         assert_eq!(with_offset(u64::MAX), None);
     }
 
