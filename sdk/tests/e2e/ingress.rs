@@ -85,6 +85,8 @@ impl Desk for MyDesk {
                 Ok::<_, std::io::Error>(effect(&trace, "taken"))
             })
             .await?;
+        // From here on the server has it.
+        effect(format!("{trace}, stored"), "");
         ctx.sleep(ms(millis)).await?;
         Ok(times)
     }
@@ -468,8 +470,8 @@ pub(crate) fn cases(suite: &mut Suite) {
         let keyed = desk.take_time(trace("keyed")).idempotency_key("k");
         let bare = desk.take_time(trace("bare"));
         let kill = async {
-            for what in ["killed keyed", "killed bare"] {
-                eventually("the handler's start", async || {
+            for what in ["killed keyed, stored", "killed bare, stored"] {
+                eventually("the result of the run", async || {
                     Ok((!effects(what).is_empty()).then_some(()))
                 })
                 .await?;
