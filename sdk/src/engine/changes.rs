@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::{
     Engine,
     invocation::{Index, Outcome},
+    keyed::KeyedId,
 };
 
 /// Something that is to be written, in the order in which it happened.
@@ -20,21 +21,19 @@ pub(crate) enum Change {
     Forgotten(Index),
     /// A value of an object's or workflow's state, or its end.
     State {
-        service: String,
-        key: String,
+        of: KeyedId,
         name: Bytes,
         value: Option<Bytes>,
     },
     /// All state of an object or workflow is gone.
-    StateCleared { service: String, key: String },
+    StateCleared(KeyedId),
     Promise {
-        service: String,
-        key: String,
+        of: KeyedId,
         name: String,
         outcome: Outcome,
     },
     /// State, promises and the run of a workflow are gone.
-    KeyForgotten { service: String, key: String },
+    KeyForgotten(KeyedId),
 }
 
 /// All that has changed.
@@ -85,15 +84,11 @@ impl Engine {
     }
 
     /// As [`changed`](Self::changed), for what belongs to the object or workflow of an invocation.
-    pub(super) fn changed_at_key(
-        &mut self,
-        index: Index,
-        change: impl FnOnce(String, String) -> Change,
-    ) {
-        if let Some(changes) = &mut self.changes {
-            let invocation = &self.invocations[index];
-            let key = invocation.key.clone().unwrap_or_default();
-            changes.list.push(change(invocation.service.clone(), key));
+    pub(super) fn changed_at_key(&mut self, index: Index, change: impl FnOnce(KeyedId) -> Change) {
+        if let Some(changes) = &mut self.changes
+            && let Some(of) = self.invocations[index].keyed_id()
+        {
+            changes.list.push(change(of));
         }
     }
 }

@@ -9,7 +9,7 @@ use super::{
     failure,
     ids::{is_invocation_id, parse_awakeable},
     invocation::{AttemptId, Index, Outcome, Status, Waiter},
-    keyed::Promise,
+    keyed::{KeyedId, Promise},
     of_outcome,
     submit::{Origin, Submission, Submitted},
     timers::Timer,
@@ -72,7 +72,7 @@ impl Engine {
             C::ClearAllState(_) => {
                 let place = self.writable_place(index)?;
                 self.keyed_mut(place).state.clear();
-                self.changed_at_key(index, |service, key| Change::StateCleared { service, key });
+                self.changed_at_key(index, Change::StateCleared);
             }
             C::GetPromise(read) => {
                 let promise = self.promise(index, &read.key)?;
@@ -100,12 +100,7 @@ impl Engine {
                     promise.result = Some(outcome.clone());
                     let waiters = std::mem::take(&mut promise.waiters);
                     let name = message.key;
-                    self.changed_at_key(index, |service, key| Change::Promise {
-                        service,
-                        key,
-                        name,
-                        outcome,
-                    });
+                    self.changed_at_key(index, |of| Change::Promise { of, name, outcome });
                     for (waiter, id) in waiters {
                         self.complete_with(waiter, MessageType::GET_PROMISE, id, told.clone());
                     }
@@ -269,12 +264,7 @@ impl Engine {
     }
 
     fn state_changed(&mut self, index: Index, name: Bytes, value: Option<Bytes>) {
-        self.changed_at_key(index, |service, key| Change::State {
-            service,
-            key,
-            name,
-            value,
-        });
+        self.changed_at_key(index, |of| Change::State { of, name, value });
     }
 
     // ---- calls -------------------------------------------------------------------------------
@@ -347,14 +337,19 @@ impl Engine {
                 target.scope,
             ))
         } else if let Some(target) = attach.workflow {
-            self.find_workflow(&target.workflow, &target.key)
+            self.find_run(&KeyedId {
+                service: target.workflow,
+                key: target.key,
+                scope: target.scope,
+            })
         } else {
             None
         }
     }
 
-    pub(crate) fn find_workflow(&mut self, workflow: &str, key: &str) -> Option<Index> {
-        let place = self.find_place(workflow, key)?;
+    /// The run of a workflow.
+    pub(crate) fn find_run(&mut self, workflow: &KeyedId) -> Option<Index> {
+        let place = self.find_place(workflow)?;
         self.keyed(place).run
     }
 

@@ -12,7 +12,7 @@ use super::{
     timers::Timer,
 };
 #[cfg(feature = "local")]
-use super::{catalog::ServiceType, changes::Change};
+use super::{catalog::ServiceType, changes::Change, keyed::KeyedId};
 use crate::{
     protocol::{
         MessageType,
@@ -182,10 +182,10 @@ impl Engine {
     #[cfg(feature = "local")]
     pub(crate) fn replace_state(
         &mut self,
-        service: &str,
-        key: &str,
+        of: &KeyedId,
         state: BTreeMap<Bytes, Bytes>,
     ) -> Result<(), Failure> {
+        let service = &of.service;
         match self.catalog.service(service).map(|known| known.ty) {
             Some(ServiceType::Object | ServiceType::Workflow) => {}
             Some(ServiceType::Service) => {
@@ -201,28 +201,24 @@ impl Engine {
                 ));
             }
         }
-        let place = self.place(service, key);
+        let place = self.place(of);
         let keyed = self.keyed_mut(place);
         if keyed.running.is_some() {
             return Err(failure(
                 409,
-                format!("a handler of '{service}/{key}' is at work: its state is its own"),
+                format!("a handler of '{of}' is at work: its state is its own"),
             ));
         }
         let had_some = !keyed.state.is_empty();
         keyed.state = state.clone();
-        let of = || (service.to_owned(), key.to_owned());
         if had_some {
-            let (service, key) = of();
-            self.changed(|| Change::StateCleared { service, key });
+            self.changed(|| Change::StateCleared(of.clone()));
         }
         for (name, value) in state {
-            let ((service, key), value) = (of(), Some(value));
             self.changed(|| Change::State {
-                service,
-                key,
+                of: of.clone(),
                 name,
-                value,
+                value: Some(value),
             });
         }
         Ok(())

@@ -7,6 +7,7 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use super::{
     Engine, Origin, Submission,
     invocation::{Index, RawId},
+    keyed::KeyedId,
     submit::IdempotencyKey,
 };
 use crate::random::Rng;
@@ -161,10 +162,11 @@ impl Engine {
     }
 
     /// The id that the run of a workflow has, or would have.
-    pub(crate) fn id_of_run(&self, workflow: &str, key: &str, scope: Option<&str>) -> String {
+    pub(crate) fn id_of_run(&self, workflow: &KeyedId) -> String {
+        let (service, scope) = (&workflow.service, workflow.scope.as_deref());
         // What is no workflow has no run; the server takes the usual name then.
-        let run = self.catalog.run_of(workflow).unwrap_or("run");
-        let mut rng = self.rng_by_key(workflow, Some(key), run, None, scope);
+        let run = self.catalog.run_of(service).unwrap_or("run");
+        let mut rng = self.rng_by_key(service, Some(&workflow.key), run, None, scope);
         invocation_id(&raw_id(&mut rng))
     }
 

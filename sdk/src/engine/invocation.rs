@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::{
     catalog::{HandlerInfo, HandlerType},
+    keyed::KeyedId,
     submit::{IdempotencyKey, idempotent},
 };
 use crate::{
@@ -78,10 +79,16 @@ impl Invocation {
         )
     }
 
-    /// The key of the workflow that it is the run of.
-    pub(crate) fn run_of(&self) -> Option<&str> {
+    /// The object or workflow that it belongs to.
+    pub(crate) fn keyed_id(&self) -> Option<KeyedId> {
+        let key = self.key.as_deref()?;
+        Some(KeyedId::new(&self.service, key, self.scope.as_deref()))
+    }
+
+    /// The workflow that it is the run of.
+    pub(crate) fn run_of(&self) -> Option<KeyedId> {
         match self.info.ty {
-            HandlerType::Workflow => self.key.as_deref(),
+            HandlerType::Workflow => self.keyed_id(),
             _ => None,
         }
     }

@@ -1,6 +1,9 @@
 //! Virtual objects and workflows: state, promises, and whose turn it is.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+};
 
 use bytes::Bytes;
 
@@ -11,11 +14,38 @@ use super::{
     paging::Lookup,
 };
 
+/// Which object or workflow: each scope has its own of a key, and so have requests without one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct KeyedId {
+    pub(crate) service: String,
+    pub(crate) key: String,
+    pub(crate) scope: Option<String>,
+}
+
+impl KeyedId {
+    pub(crate) fn new(service: &str, key: &str, scope: Option<&str>) -> Self {
+        Self {
+            service: service.to_owned(),
+            key: key.to_owned(),
+            scope: scope.map(str::to_owned),
+        }
+    }
+}
+
+impl fmt::Display for KeyedId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.service, self.key)?;
+        match &self.scope {
+            Some(scope) => write!(f, " in the scope {scope}"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// One object or workflow.
 #[derive(Debug, Default)]
 pub(crate) struct Keyed {
-    pub(crate) service: String,
-    pub(crate) key: String,
+    pub(crate) id: KeyedId,
     pub(crate) state: BTreeMap<Bytes, Bytes>,
     pub(crate) promises: BTreeMap<String, Promise>,
     /// The exclusive invocation whose turn it is; of a workflow, its run.
@@ -37,41 +67,33 @@ pub(crate) struct Promise {
 
 impl Engine {
     /// The place of a key, made if it is new. What a workflow left is gone when its time is up.
-    pub(crate) fn place(&mut self, service: &str, key: &str) -> usize {
-        match self.find_place(service, key) {
+    pub(crate) fn place(&mut self, id: &KeyedId) -> usize {
+        match self.find_place(id) {
             Some(place) => place,
-            None => self.place_unchecked(service, key),
+            None => self.place_unchecked(id),
         }
     }
 
     /// As [`place`](Self::place), without a look at whether the time of its workflow is up.
-    pub(super) fn place_unchecked(&mut self, service: &str, key: &str) -> usize {
-        if let Some(place) = self.known_place(service, key) {
-            return place;
+    pub(super) fn place_unchecked(&mut self, id: &KeyedId) -> usize {
+        if let Some(place) = self.places.get(id) {
+            return *place;
         }
         let archive = self.archive.as_ref();
-        let keyed = archive.map_or_else(Keyed::default, |archive| archive.keyed(service, key));
+        let keyed = archive.map_or_else(Keyed::default, |archive| archive.keyed(id));
         let place = self.keyed.push(Keyed {
-            service: service.to_owned(),
-            key: key.to_owned(),
+            id: id.clone(),
             ..keyed
         });
         self.unused.extend(self.archive.is_some().then_some(place));
-        self.places
-            .entry(service.to_owned())
-            .or_default()
-            .insert(key.to_owned(), place);
+        self.places.insert(id.clone(), place);
         place
     }
 
-    fn known_place(&self, service: &str, key: &str) -> Option<usize> {
-        self.places.get(service)?.get(key).copied()
-    }
-
-    pub(crate) fn find_place(&mut self, service: &str, key: &str) -> Option<usize> {
-        let place = match self.known_place(service, key) {
-            Some(place) => place,
-            None if self.archive.is_some() => self.place_unchecked(service, key),
+    pub(crate) fn find_place(&mut self, id: &KeyedId) -> Option<usize> {
+        let place = match self.places.get(id) {
+            Some(place) => *place,
+            None if self.archive.is_some() => self.place_unchecked(id),
             None => return None,
         };
         if let Some(run) = self.keyed[place].run {
@@ -99,19 +121,18 @@ impl Engine {
             && self.keyed[place].run == Some(index)
         {
             let keyed = &mut self.keyed[place];
-            let (service, key) = (keyed.service.clone(), keyed.key.clone());
             let before = std::mem::take(keyed);
+            let id = before.id;
             // Who still waits for a promise may get it from the next run.
             let open = before.promises.into_iter();
             let open = open.filter(|(_, promise)| promise.result.is_none());
             *keyed = Keyed {
-                service: service.clone(),
-                key: key.clone(),
+                id: id.clone(),
                 promises: open.collect(),
                 users: before.users,
                 ..Keyed::default()
             };
-            self.changed(|| Change::KeyForgotten { service, key });
+            self.changed(|| Change::KeyForgotten(id));
         }
         if let Some(key) = idempotent
             && self.by_idempotency_key.get(&key) == Some(&index)
@@ -122,12 +143,9 @@ impl Engine {
         self.leave(index);
     }
 
-    /// All objects and workflows, with their services and keys, sorted.
-    pub(crate) fn all_keyed(&self) -> impl Iterator<Item = (&str, &str, &Keyed)> {
-        self.places.iter().flat_map(move |(service, keys)| {
-            let keys = keys.iter();
-            keys.map(move |(key, place)| (&**service, &**key, &self.keyed[*place]))
-        })
+    /// All objects and workflows, sorted.
+    pub(crate) fn all_keyed(&self) -> impl Iterator<Item = &Keyed> {
+        self.places.values().map(|place| &self.keyed[*place])
     }
 
     pub(crate) fn keyed(&self, place: usize) -> &Keyed {

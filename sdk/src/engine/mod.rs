@@ -35,7 +35,7 @@ use self::{
     invocation::{
         AttemptId, CallerId, Index, Invocation, Outcome, RawId, Record, Status, Waiter, What,
     },
-    keyed::Keyed,
+    keyed::{Keyed, KeyedId},
     paging::{Archive, Lookup},
     submit::IdempotencyKey,
     timers::Timers,
@@ -102,8 +102,8 @@ pub(crate) struct Engine {
     attempts: HashMap<AttemptId, Index>,
     next_attempt: AttemptId,
     keyed: Arena<Keyed>,
-    /// Service → key → place in `keyed`. Ordered, for lists.
-    places: BTreeMap<String, BTreeMap<String, usize>>,
+    /// Places in `keyed`. Ordered, for lists.
+    places: BTreeMap<KeyedId, usize>,
     timers: Timers,
     effects: VecDeque<Effect>,
     /// How many have waited for their turn.

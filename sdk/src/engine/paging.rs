@@ -7,7 +7,7 @@ use super::{
     Engine,
     catalog::HandlerType,
     invocation::{CallerId, Index, Invocation, Status, Waiter, What},
-    keyed::Keyed,
+    keyed::{Keyed, KeyedId},
     submit::IdempotencyKey,
     timers::Timer,
 };
@@ -21,7 +21,7 @@ pub(crate) trait Archive: Debug + Send + Sync {
     /// An invocation that has ended, without its records.
     fn invocation(&self, by: Lookup<'_>) -> Option<(Index, Invocation)>;
     /// What is kept of an object or workflow: state, promises, and the run.
-    fn keyed(&self, service: &str, key: &str) -> Keyed;
+    fn keyed(&self, id: &KeyedId) -> Keyed;
 }
 
 /// By what an invocation is looked for.
@@ -56,11 +56,9 @@ impl Engine {
     }
 
     fn insert(&mut self, index: Index, mut invocation: Invocation) {
-        invocation.place = match invocation.key.clone() {
-            // Only services with keys have keyed invocations.
-            Some(key) => Some(self.place_unchecked(&invocation.service.clone(), &key)),
-            None => None,
-        };
+        // Only services with keys have keyed invocations.
+        let keyed = invocation.keyed_id();
+        invocation.place = keyed.map(|id| self.place_unchecked(&id));
         if let Some(place) = invocation.place {
             self.keyed[place].users += 1;
         }
@@ -133,12 +131,8 @@ impl Engine {
         for place in std::mem::take(&mut self.unused) {
             if self.keyed.get(place).is_some_and(|keyed| keyed.users == 0)
                 && let Some(keyed) = self.keyed.remove(place)
-                && let Some(keys) = self.places.get_mut(&keyed.service)
             {
-                keys.remove(&keyed.key);
-                if keys.is_empty() {
-                    self.places.remove(&keyed.service);
-                }
+                self.places.remove(&keyed.id);
             }
         }
     }

@@ -9,6 +9,7 @@ use super::{
     failure,
     ids::invocation_id,
     invocation::{Index, Invocation, Status, Waiter},
+    keyed::KeyedId,
     paging::Lookup,
     timers::Timer,
 };
@@ -77,10 +78,10 @@ impl Engine {
         origin: Origin,
     ) -> Result<Submitted, Failure> {
         let info = self.check(&submission, origin)?;
-        let place = match &submission.key {
-            Some(key) => Some(self.place(&submission.service, key)),
-            None => None,
-        };
+        let (service, scope) = (&submission.service, submission.scope.as_deref());
+        let keyed = submission.key.as_deref();
+        let keyed = keyed.map(|key| KeyedId::new(service, key, scope));
+        let place = keyed.map(|id| self.place(&id));
         if let Some(place) = place
             && info.ty == HandlerType::Workflow
             && let Some(run) = self.keyed(place).run

@@ -6,6 +6,7 @@ use super::{
     Effect, Engine, Origin, Submission,
     catalog::{Catalog, Retry},
     invocation::{AttemptId, Outcome, Status, Waiter},
+    keyed::KeyedId,
 };
 use crate::{
     protocol::{
@@ -266,7 +267,10 @@ fn what_the_server_refuses_fails_the_attempt_and_is_not_stored() {
         assert!(matches!(rig.status(index), Status::BackingOff(_)));
         assert_eq!(rig.engine.invocations[index].entries().count(), 0);
     }
-    let place = rig.engine.find_place("O", "k").unwrap();
+    let place = rig
+        .engine
+        .find_place(&KeyedId::new("O", "k", None))
+        .unwrap();
     assert!(rig.engine.keyed(place).state.is_empty());
 }
 

@@ -14,7 +14,7 @@ use super::{
 use crate::engine::{
     catalog::{Catalog, HandlerInfo, ServiceType},
     invocation::{Index, Invocation, Record},
-    keyed::{Keyed, Promise},
+    keyed::{Keyed, KeyedId, Promise},
     paging::{Archive, Lookup},
 };
 
@@ -186,8 +186,8 @@ impl Reader {
         Ok(found.map(|found| (index, found)))
     }
 
-    fn read_keyed(&self, service: &str, key: &str) -> Result<Keyed, ReadError> {
-        let place = rows::place_key(service, key);
+    fn read_keyed(&self, id: &KeyedId) -> Result<Keyed, ReadError> {
+        let place = rows::keyed_key(id);
         let mut keyed = Keyed::default();
         let state = Scan::prefix(place.clone());
         for (row, value) in self.store.scan(Table::State, state)? {
@@ -196,7 +196,7 @@ impl Reader {
                 .insert(rows::last_piece(&row, place.len()), value);
         }
         // Of what is known to be no workflow, there is nothing else.
-        let known = self.catalog.service(service);
+        let known = self.catalog.service(&id.service);
         if known.is_some_and(|service| service.ty != ServiceType::Workflow) {
             return Ok(keyed);
         }
@@ -220,7 +220,7 @@ impl Archive for Reader {
         self.kept(|| self.find(by))
     }
 
-    fn keyed(&self, service: &str, key: &str) -> Keyed {
-        self.kept(|| self.read_keyed(service, key))
+    fn keyed(&self, id: &KeyedId) -> Keyed {
+        self.kept(|| self.read_keyed(id))
     }
 }

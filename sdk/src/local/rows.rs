@@ -14,6 +14,7 @@ use crate::{
         catalog::{HandlerInfo, HandlerType},
         changes::{Change, Changes},
         invocation::{Index, Invocation, Next, Outcome, Record, Running, Status, What},
+        keyed::KeyedId,
         submit::IdempotencyKey,
     },
     protocol::{
@@ -245,26 +246,29 @@ pub(super) fn last_piece(key: &[u8], before: usize) -> Bytes {
     Bytes::copy_from_slice(key.get(before + 4..).unwrap_or_default())
 }
 
-pub(super) fn place_key(service: &str, key: &str) -> Vec<u8> {
-    composed([service.as_bytes(), key.as_bytes()])
+/// What is nobody's is another piece than an empty one.
+fn optional(piece: Option<&String>) -> Vec<u8> {
+    piece.map_or_else(Vec::new, |piece| [b"+", piece.as_bytes()].concat())
 }
 
-fn named_key(service: &str, key: &str, name: &[u8]) -> Vec<u8> {
-    composed([service.as_bytes(), key.as_bytes(), name])
+pub(super) fn keyed_key(id: &KeyedId) -> Vec<u8> {
+    let scope = optional(id.scope.as_ref());
+    composed([&scope, id.service.as_bytes(), id.key.as_bytes()])
+}
+
+/// A row of an object or workflow, which lies behind the key of that.
+fn named_key(of: &KeyedId, name: &[u8]) -> Vec<u8> {
+    [keyed_key(of), composed([name])].concat()
 }
 
 pub(super) fn idempotency_key(key: &IdempotencyKey) -> Vec<u8> {
     let (service, object, handler, idempotency_key, scope) = key;
-    let optional = |piece: &Option<String>| match piece {
-        Some(piece) => [b"+", piece.as_bytes()].concat(),
-        None => Vec::new(),
-    };
     composed([
         service.as_bytes(),
-        &optional(object),
+        &optional(object.as_ref()),
         handler.as_bytes(),
         idempotency_key.as_bytes(),
-        &optional(scope),
+        &optional(scope.as_ref()),
     ])
 }
 
@@ -322,8 +326,8 @@ fn write(engine: &Engine, change: Change, writes: &mut Vec<Write>) {
             if let Some(key) = invocation.idempotent() {
                 writes.push(put_index(Table::Idempotency, idempotency_key(&key), index));
             }
-            if let Some(key) = invocation.run_of() {
-                let key = place_key(&invocation.service, key);
+            if let Some(workflow) = invocation.run_of() {
+                let key = keyed_key(&workflow);
                 writes.push(put_index(Table::Runs, key, index));
             }
         }
@@ -352,33 +356,23 @@ fn write(engine: &Engine, change: Change, writes: &mut Vec<Write>) {
                 prefix: number(index).to_vec(),
             });
         }
-        Change::State {
-            service,
-            key,
-            name,
-            value,
-        } => {
-            let (table, key) = (Table::State, named_key(&service, &key, &name));
+        Change::State { of, name, value } => {
+            let (table, key) = (Table::State, named_key(&of, &name));
             writes.push(match value {
                 Some(value) => Write::Put { table, key, value },
                 None => Write::Delete { table, key },
             });
         }
-        Change::StateCleared { service, key } => writes.push(Write::DeletePrefix {
+        Change::StateCleared(of) => writes.push(Write::DeletePrefix {
             table: Table::State,
-            prefix: place_key(&service, &key),
+            prefix: keyed_key(&of),
         }),
-        Change::Promise {
-            service,
-            key,
-            name,
-            outcome,
-        } => {
-            let key = named_key(&service, &key, name.as_bytes());
+        Change::Promise { of, name, outcome } => {
+            let key = named_key(&of, name.as_bytes());
             writes.push(put(Table::Promises, key, &OutcomeRow::of(&outcome)));
         }
-        Change::KeyForgotten { service, key } => {
-            let key = place_key(&service, &key);
+        Change::KeyForgotten(of) => {
+            let key = keyed_key(&of);
             for table in [Table::State, Table::Promises] {
                 let prefix = key.clone();
                 writes.push(Write::DeletePrefix { table, prefix });

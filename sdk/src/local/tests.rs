@@ -15,6 +15,7 @@ use crate::{
         Engine, Origin, Submission, Timer,
         catalog::Catalog,
         invocation::{AttemptId, Index, Status, Waiter, What},
+        keyed::KeyedId,
         paging::Lookup,
     },
     protocol::{
@@ -57,6 +58,9 @@ fn engine_on(store: &Store, now: u64) -> (Engine, Reader) {
     assert!(reader.take_fault().is_none());
     (engine, reader)
 }
+
+/// Those of requests.
+const SCOPES: [Option<&str>; 2] = [None, Some("s")];
 
 /// Random events, and what is written of them.
 struct World {
@@ -134,6 +138,7 @@ impl World {
 
     fn submit(&mut self) {
         let (service, key, handler) = self.target();
+        let scope = SCOPES[self.below(2) as usize];
         let idempotency_key = self
             .one_in(3)
             .then(|| ["p", "q"][self.below(2) as usize].to_owned());
@@ -148,6 +153,7 @@ impl World {
             input: Bytes::from_static(b"1"),
             headers: vec![("a".into(), "b".into())],
             idempotency_key: idempotency_key.filter(|_| handler != "run"),
+            scope: scope.map(str::to_owned),
             invoke_time,
             source: self.one_in(5).then(|| "topic".to_owned()),
             ..Submission::default()
@@ -403,7 +409,7 @@ impl World {
 }
 
 /// How an engine stands, in words. `restored`: running attempts have begun once more.
-fn picture(engine: &mut Engine, places: &BTreeSet<(String, String)>, restored: bool) -> String {
+fn picture(engine: &mut Engine, places: &BTreeSet<KeyedId>, restored: bool) -> String {
     let mut text = String::new();
     let id_of = |engine: &Engine, index: Index| engine.invocations[index].id.clone();
     let live: Vec<_> = engine
@@ -474,8 +480,8 @@ fn picture(engine: &mut Engine, places: &BTreeSet<(String, String)>, restored: b
             one.last_error,
         );
     }
-    for (service, key) in places {
-        let Some(place) = engine.find_place(service, key) else {
+    for of in places {
+        let Some(place) = engine.find_place(of) else {
             continue;
         };
         let keyed = engine.keyed(place);
@@ -494,7 +500,7 @@ fn picture(engine: &mut Engine, places: &BTreeSet<(String, String)>, restored: b
         let run = keyed.run.map(|run| id_of(engine, run));
         let _ = writeln!(
             text,
-            "{service}/{key} running {:?} queue {:?} run {run:?} state {:?} promises {promises:?}",
+            "{of} running {:?} queue {:?} run {run:?} state {:?} promises {promises:?}",
             keyed.running, keyed.queue, keyed.state
         );
     }
@@ -513,7 +519,8 @@ fn picture(engine: &mut Engine, places: &BTreeSet<(String, String)>, restored: b
 fn what_is_restored_stands_as_what_goes_on() {
     let places: BTreeSet<_> = ["O", "W"]
         .iter()
-        .flat_map(|service| ["a", "b"].map(|key| ((*service).to_owned(), key.to_owned())))
+        .flat_map(|service| ["a", "b"].map(|key| (service, key)))
+        .flat_map(|(service, key)| SCOPES.map(|scope| KeyedId::new(service, key, scope)))
         .collect();
     let folder = tempfile::tempdir().unwrap();
     for seed in 0..30 {

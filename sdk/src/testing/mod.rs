@@ -136,7 +136,7 @@ pub use self::{
         EndpointSource, Explore, ExploreFailure, ExploreFailureKind, ExploreReport, explore,
     },
     runtime::{
-        InvocationStatus, InvocationSummary, Journal, JournalEvent, JournalEventKind, TestRuntime,
-        TestRuntimeBuilder,
+        InScope, InvocationStatus, InvocationSummary, Journal, JournalEvent, JournalEventKind,
+        TestRuntime, TestRuntimeBuilder,
     },
 };

@@ -343,6 +343,13 @@ async fn services() -> Result {
         world.get("/state/Desk/other").await?,
         json!({"state": {"note": 1}, "base64": {}, "more": false})
     );
+    // Each scope has its own.
+    let scoped = json!({"object_key": "other", "scope": "s", "new_state": {"note": b"2".to_vec()}});
+    assert_eq!(replace(&world, "Desk", &scoped).await?, 202);
+    for (query, note) in [("", 1), ("?scope=s", 2)] {
+        let state = world.get(&format!("/state/Desk/other{query}")).await?;
+        assert_eq!(state["state"], json!({"note": note}));
+    }
     let ours = json!({"object_key": "other", "new_state": {}});
     assert_eq!(replace(&world, "Desk", &ours).await?, 202);
     assert_eq!(

@@ -41,6 +41,48 @@ pub(crate) fn cases(suite: &mut Suite<Http>) {
         }
     });
 
+    suite.scoped("scopes_keep_keys_apart", async |p| {
+        let key = p.key("k");
+        let of = |scope: &str, rest: &str| {
+            if scope.is_empty() {
+                return format!("/restate/{rest}");
+            }
+            format!("/restate/scope/{scope}/{rest}")
+        };
+        let obj = |scope, handler| of(scope, &format!("call/Obj/{key}/{handler}"));
+        let flow = |scope, handler| of(scope, &format!("call/Flow/{key}/{handler}"));
+        for scope in ["", "s", "t", "s", ""] {
+            p.see(Ask::post(obj(scope, "count"))).await;
+        }
+
+        // Whose turn it is in one scope says nothing about another.
+        let name = p.note("a");
+        let waiting = p.begin(Ask::post(obj("s", "wait")).json(&*name));
+        let id = p.noted("a").await;
+        for scope in ["", "t"] {
+            p.see(Ask::post(obj(scope, "count"))).await;
+        }
+        let path = format!("/restate/awakeables/{id}/resolve");
+        p.see(Ask::post(path).body("done")).await;
+        p.saw("waited", &waiting.await.unwrap());
+
+        // One run in each scope, with promises of its own.
+        for scope in ["", "s", "t"] {
+            let run = of(scope, &format!("send/Flow/{key}/run"));
+            p.see(Ask::post(run.clone()).json("end")).await;
+            p.see(Ask::post(run).json("end")).await;
+        }
+        for scope in ["t", "", "s"] {
+            p.see(Ask::post(flow(scope, "go")).json(scope)).await;
+            p.see(Ask::post(flow(scope, "go")).json("again")).await;
+            let which = json!({
+                "target": "workflow", "workflowName": "Flow", "workflowKey": key,
+                "scope": (!scope.is_empty()).then_some(scope),
+            });
+            p.see(Ask::post("/restate/attach").json(which)).await;
+        }
+    });
+
     suite.scoped("odd_scopes", async |p| {
         let long = ["a".repeat(36), "a".repeat(37), "é".repeat(40)];
         let odd = [

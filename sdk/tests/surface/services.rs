@@ -172,6 +172,14 @@ impl Obj {
         Ok(ctx.key().to_owned())
     }
 
+    /// How often this key was asked for it.
+    #[handler]
+    async fn count(&self, ctx: &ObjectContext) -> HandlerResult<u64> {
+        let n = ctx.get::<u64>("n").await?.unwrap_or_default() + 1;
+        ctx.set("n", &n);
+        Ok(n)
+    }
+
     #[handler]
     async fn shared(&self, ctx: &SharedObjectContext) -> HandlerResult<String> {
         Ok(ctx.key().to_owned())

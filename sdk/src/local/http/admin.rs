@@ -10,10 +10,10 @@
 //! | `GET /health`, `GET /version` | as the server |
 //! | `PATCH /invocations/{id}/cancel` … `/kill`, `/pause`, `/resume`, `/purge` | as the server |
 //! | `DELETE /invocations/{id}?mode=cancel\|kill\|purge` | as the server; deprecated there |
-//! | `GET /invocations?status=&service=&handler=&key=&limit=&before=` | `{"invocations": [row …], "next": …}`, newest first |
+//! | `GET /invocations?status=&service=&handler=&key=&scope=&limit=&before=` | `{"invocations": [row …], "next": …}`, newest first |
 //! | `GET /invocations/{id}?from=&limit=` | the row, with `"journal": [event …], "journal_next": …` |
 //! | `GET /services`, `GET /services/{name}` | names, types, handlers |
-//! | `GET /state/{service}/{key}` | `{"state": {name: value …}, "base64": {…}, "more": …}` |
+//! | `GET /state/{service}/{key}?scope=` | `{"state": {name: value …}, "base64": {…}, "more": …}` |
 //! | `POST /services/{name}/state` | as the server, unless a handler is at work there |
 //!
 //! A list may be shorter than its limit, or empty, and still have a `next`: one request looks at so many only.
@@ -39,7 +39,7 @@ use tokio::{net::TcpListener, sync::watch};
 
 use self::filter::{Filter, Part, pairs, shortened, unescape, unknown};
 use crate::{
-    engine::{Engine, check_invocation_id, does_not_exist, invocation::Status},
+    engine::{Engine, check_invocation_id, does_not_exist, invocation::Status, keyed::KeyedId},
     local::handle::{Handle, Stopped},
     protocol::message::Failure,
 };
@@ -163,10 +163,13 @@ impl Admin {
             ["services"] if get => self.services(None).await,
             ["services", name] if get => self.services(Some(name)).await,
             ["services", name, "state"] if *method == Method::POST => {
-                let state = state::read(&head.headers, body).await?;
-                self.replace_state(name, state).await
+                let new = state::read(name, &head.headers, body).await?;
+                self.replace_state(new).await
             }
-            ["state", service, key] if get => self.state(service, key).await,
+            ["state", service, key] if get => {
+                let of = state::read_id(service, key, query).map_err(bad)?;
+                self.state(of).await
+            }
             ["invocations"] if get => {
                 let filter = Filter::read(query).map_err(bad)?;
                 let listed = look::list(&self.handle, filter).await.map_err(stopped)?;
@@ -279,19 +282,16 @@ impl Admin {
         }
     }
 
-    async fn replace_state(&self, service: &str, new: state::New) -> Result<Answer, Refusal> {
-        let service = service.to_owned();
-        let replace =
-            move |engine: &mut Engine| engine.replace_state(&service, &new.key, new.state);
+    async fn replace_state(&self, new: state::New) -> Result<Answer, Refusal> {
+        let replace = move |engine: &mut Engine| engine.replace_state(&new.of, new.state);
         let done = self.handle.ask(replace).await.map_err(stopped)?;
         done.map_err(|failure| refusal(&failure))?;
         Ok(empty(StatusCode::ACCEPTED))
     }
 
-    async fn state(&self, service: &str, key: &str) -> Result<Answer, Refusal> {
-        let (service, key) = (service.to_owned(), key.to_owned());
+    async fn state(&self, of: KeyedId) -> Result<Answer, Refusal> {
         let state = self.handle.ask(move |engine| {
-            let place = engine.find_place(&service, &key)?;
+            let place = engine.find_place(&of)?;
             // Cheap: the values are shared.
             Some(engine.keyed(place).state.clone())
         });

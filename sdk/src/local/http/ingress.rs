@@ -35,6 +35,7 @@ use crate::{
         catalog::{Catalog, HandlerType},
         check_invocation_id,
         invocation::{Index, Outcome, Status},
+        keyed::KeyedId,
         not_found,
     },
     local::handle::Handle,
@@ -402,22 +403,20 @@ impl From<InvocationTargetRequest> for Which {
         match request {
             Request::Workflow {
                 scope,
-                workflow_name: name,
+                workflow_name: service,
                 workflow_key: key,
-            } => Self::Workflow { scope, name, key },
+            } => Self::Run(KeyedId {
+                service,
+                key,
+                scope,
+            }),
             Request::IdempotentInvocation {
                 scope,
                 service,
                 key,
                 handler,
                 idempotency_key,
-            } => Self::Idempotent {
-                scope,
-                service,
-                key,
-                handler,
-                idempotency_key,
-            },
+            } => Self::Idempotent((service, key, handler, idempotency_key, scope)),
             Request::Invocation { invocation_id } => Self::Id(invocation_id),
         }
     }
@@ -441,26 +440,17 @@ fn check(which: &Which) -> Result<(), Refusal> {
             let message = format!("bad invocation id '{id}': {why}");
             Refusal::new(400, message)
         }),
-        Which::Workflow { scope, .. } | Which::Idempotent { scope, .. } => {
+        Which::Run(KeyedId { scope, .. }) | Which::Idempotent((_, _, _, _, scope)) => {
             scope.as_deref().map_or(Ok(()), check_scope)
         }
     }
 }
 
 fn find(engine: &mut Engine, which: &Which) -> Option<Index> {
-    match which.clone() {
-        Which::Id(id) => engine.find(&id),
-        Which::Workflow { scope, name, key } => {
-            let run = engine.find_workflow(&name, &key)?;
-            (engine.invocations[run].scope == scope).then_some(run)
-        }
-        Which::Idempotent {
-            scope,
-            service,
-            key,
-            handler,
-            idempotency_key,
-        } => engine.find_idempotent(&(service, key, handler, idempotency_key, scope)),
+    match which {
+        Which::Id(id) => engine.find(id),
+        Which::Run(workflow) => engine.find_run(workflow),
+        Which::Idempotent(key) => engine.find_idempotent(key),
     }
 }
 
@@ -468,14 +458,8 @@ fn find(engine: &mut Engine, which: &Which) -> Option<Index> {
 fn id_of(engine: &Engine, which: Which) -> String {
     match which {
         Which::Id(id) => id,
-        Which::Workflow { scope, name, key } => engine.id_of_run(&name, &key, scope.as_deref()),
-        Which::Idempotent {
-            scope,
-            service,
-            key,
-            handler,
-            idempotency_key,
-        } => engine.id_by_idempotency_key(&(service, key, handler, idempotency_key, scope)),
+        Which::Run(workflow) => engine.id_of_run(&workflow),
+        Which::Idempotent(key) => engine.id_by_idempotency_key(&key),
     }
 }
 

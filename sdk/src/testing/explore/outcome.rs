@@ -156,8 +156,8 @@ pub(super) struct Outcome {
 impl Outcome {
     pub(super) fn of(engine: &Engine) -> Self {
         let (mut state, mut promises) = (BTreeMap::new(), BTreeMap::new());
-        for (service, key, keyed) in engine.all_keyed() {
-            let of = format!("{service}/{key}");
+        for keyed in engine.all_keyed() {
+            let of = keyed.id.to_string();
             for (name, value) in &keyed.state {
                 let name = String::from_utf8_lossy(name).into_owned();
                 state.insert((of.clone(), name), Payload(value.clone()));

@@ -9,6 +9,7 @@ use crate::{
     engine::{
         does_not_exist,
         invocation::{Index, Outcome, Status},
+        keyed::KeyedId,
     },
 };
 
@@ -141,13 +142,18 @@ impl TestRuntime {
     /// See [`TestRuntime`].
     #[track_caller]
     pub fn state<T: Decode>(&mut self, service: &str, key: &str, name: &str) -> Option<T> {
+        self.state_of(&KeyedId::new(service, key, None), name)
+    }
+
+    #[track_caller]
+    pub(super) fn state_of<T: Decode>(&mut self, of: &KeyedId, name: &str) -> Option<T> {
         let engine = &mut self.driver.engine;
-        let place = engine.find_place(service, key)?;
+        let place = engine.find_place(of)?;
         let value = engine.keyed(place).state.get(name.as_bytes())?.clone();
         match T::decode(value) {
             Ok(value) => Some(value),
             Err(error) => self.fail(&format!(
-                "the state `{name}` of {service}/{key} cannot be decoded: {error}"
+                "the state `{name}` of {of} cannot be decoded: {error}"
             )),
         }
     }
@@ -164,8 +170,12 @@ impl TestRuntime {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn state_keys(&mut self, service: &str, key: &str) -> Vec<String> {
+        self.state_keys_of(&KeyedId::new(service, key, None))
+    }
+
+    pub(super) fn state_keys_of(&mut self, of: &KeyedId) -> Vec<String> {
         let engine = &mut self.driver.engine;
-        let Some(place) = engine.find_place(service, key) else {
+        let Some(place) = engine.find_place(of) else {
             return Vec::new();
         };
         let names = engine.keyed(place).state.keys();
@@ -187,9 +197,14 @@ impl TestRuntime {
         name: &str,
         value: &T,
     ) {
+        self.set_state_of(&KeyedId::new(service, key, None), name, value);
+    }
+
+    #[track_caller]
+    pub(super) fn set_state_of<T: Encode + ?Sized>(&mut self, of: &KeyedId, name: &str, value: &T) {
         let value = encoded(value);
         let engine = &mut self.driver.engine;
-        let place = engine.place(service, key);
+        let place = engine.place(of);
         let name = Bytes::copy_from_slice(name.as_bytes());
         engine.keyed_mut(place).state.insert(name, value);
     }
@@ -207,8 +222,12 @@ impl TestRuntime {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn clear_state(&mut self, service: &str, key: &str) {
+        self.clear_state_of(&KeyedId::new(service, key, None));
+    }
+
+    pub(super) fn clear_state_of(&mut self, of: &KeyedId) {
         let engine = &mut self.driver.engine;
-        let place = engine.place(service, key);
+        let place = engine.place(of);
         engine.keyed_mut(place).state.clear();
     }
 

@@ -6,6 +6,7 @@ mod builder;
 mod driver;
 mod kafka;
 mod look;
+mod scope;
 pub(in crate::testing) mod story;
 mod time;
 mod waiting;
@@ -17,6 +18,7 @@ use bytes::Bytes;
 pub use self::{
     builder::TestRuntimeBuilder,
     look::{InvocationStatus, InvocationSummary},
+    scope::InScope,
     story::{Journal, JournalEvent, JournalEventKind},
 };
 use self::{driver::Driver, kafka::Subscriptions, waiting::Time};
@@ -27,6 +29,7 @@ use crate::{
         Engine, Origin, Submission, already_invoked,
         catalog::{Catalog, HandlerType},
         invocation::{CallerId, Index, Outcome, Waiter},
+        keyed::KeyedId,
         not_found,
     },
     protocol::message::Failure,
@@ -399,7 +402,11 @@ impl TestRuntime {
         workflow: &str,
         key: &str,
     ) -> Result<InvocationId, TerminalError> {
-        match self.driver.engine.find_workflow(workflow, key) {
+        self.run_of(&KeyedId::new(workflow, key, None))
+    }
+
+    fn run_of(&mut self, workflow: &KeyedId) -> Result<InvocationId, TerminalError> {
+        match self.driver.engine.find_run(workflow) {
             Some(index) => Ok(self.id_of(index)),
             None => Err(terminal(not_found())),
         }
@@ -432,12 +439,21 @@ impl TestRuntime {
         target: &Target,
         idempotency_key: &str,
     ) -> Result<InvocationId, TerminalError> {
+        self.idempotent_in(target, idempotency_key, None)
+    }
+
+    fn idempotent_in(
+        &mut self,
+        target: &Target,
+        idempotency_key: &str,
+        scope: Option<&str>,
+    ) -> Result<InvocationId, TerminalError> {
         let key = (
             target.service_name().to_owned(),
             target.key().map(str::to_owned),
             target.handler_name().to_owned(),
             idempotency_key.to_owned(),
-            None,
+            scope.map(str::to_owned),
         );
         match self.driver.engine.find_idempotent(&key) {
             Some(index) => Ok(self.id_of(index)),

@@ -14,6 +14,7 @@ pub(crate) struct Filter {
     pub(crate) service: Option<String>,
     pub(crate) handler: Option<String>,
     pub(crate) key: Option<String>,
+    pub(crate) scope: Option<String>,
     pub(crate) limit: usize,
     /// Only those that were made before this one.
     pub(crate) before: Option<Index>,
@@ -26,6 +27,7 @@ impl Default for Filter {
             service: None,
             handler: None,
             key: None,
+            scope: None,
             limit: DEFAULT,
             before: None,
         }
@@ -76,6 +78,7 @@ impl Filter {
                 "service" => filter.service = Some(value),
                 "handler" => filter.handler = Some(value),
                 "key" => filter.key = Some(value),
+                "scope" => filter.scope = Some(value),
                 "limit" => filter.limit = number(&name, &value, 1, MOST)?,
                 "before" => filter.before = Some(number(&name, &value, 0, usize::MAX)?),
                 _ => return Err(unknown(&name)),
@@ -90,6 +93,7 @@ impl Filter {
         is(&self.service, Some(&invocation.service))
             && is(&self.handler, Some(&invocation.handler))
             && is(&self.key, invocation.key.as_deref())
+            && is(&self.scope, invocation.scope.as_deref())
             && (self.statuses.is_empty()
                 || self.statuses.contains(&status_name(&invocation.status)))
     }
@@ -186,13 +190,14 @@ mod tests {
         assert_eq!(Filter::read(""), Ok(Filter::default()));
         assert_eq!(
             Filter::read(
-                "status=running,paused&service=S&handler=h&key=a%2Fb+%C3%A4&limit=1000&before=7&status="
+                "status=running,paused&service=S&handler=h&key=a%2Fb+%C3%A4&scope=s&limit=1000&before=7&status="
             ),
             Ok(Filter {
                 statuses: vec!["running", "paused"],
                 service: Some("S".into()),
                 handler: Some("h".into()),
                 key: Some("a/b ä".into()),
+                scope: Some("s".into()),
                 limit: 1000,
                 before: Some(7),
             })

@@ -10,7 +10,11 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use serde::Deserialize;
 
-use super::{Refusal, bad, fault};
+use super::{
+    Refusal, bad, fault,
+    filter::{pairs, unknown},
+};
+use crate::engine::keyed::KeyedId;
 
 /// The most that one request may have: bytes are written as lists of numbers.
 const MOST: usize = 32 << 20;
@@ -18,19 +22,36 @@ const MOST: usize = 32 << 20;
 /// The new state of an object or workflow.
 #[derive(Debug)]
 pub(super) struct New {
-    pub(super) key: String,
+    pub(super) of: KeyedId,
     pub(super) state: BTreeMap<Bytes, Bytes>,
+}
+
+/// Whose state a path and its query name.
+pub(super) fn read_id(service: &str, key: &str, query: &str) -> Result<KeyedId, String> {
+    let mut id = KeyedId::new(service, key, None);
+    for (name, value) in pairs(query)? {
+        match &*name {
+            "scope" => id.scope = Some(value),
+            _ => return Err(unknown(&name)),
+        }
+    }
+    Ok(id)
 }
 
 /// As the server reads it.
 #[derive(Deserialize)]
 struct ModifyStateRequest {
     object_key: String,
+    scope: Option<String>,
     new_state: BTreeMap<String, Vec<u8>>,
     version: Option<String>,
 }
 
-pub(super) async fn read(headers: &HeaderMap, body: Incoming) -> Result<New, Refusal> {
+pub(super) async fn read(
+    service: &str,
+    headers: &HeaderMap,
+    body: Incoming,
+) -> Result<New, Refusal> {
     let content_type = headers.get(header::CONTENT_TYPE);
     let content_type = content_type.map_or(&b""[..], |value| value.as_bytes());
     let content_type = content_type.split(|byte| *byte == b';').next();
@@ -52,10 +73,10 @@ pub(super) async fn read(headers: &HeaderMap, body: Incoming) -> Result<New, Ref
         }
         Err(error) => return Err(bad(format!("the body cannot be read: {error}"))),
     };
-    parse(&body).map_err(bad)
+    parse(service, &body).map_err(bad)
 }
 
-fn parse(body: &[u8]) -> Result<New, String> {
+fn parse(service: &str, body: &[u8]) -> Result<New, String> {
     let request: ModifyStateRequest =
         serde_json::from_slice(body).map_err(|error| format!("the body is not right: {error}"))?;
     if request.version.is_some() {
@@ -63,7 +84,11 @@ fn parse(body: &[u8]) -> Result<New, String> {
     }
     let state = request.new_state.into_iter();
     Ok(New {
-        key: request.object_key,
+        of: KeyedId {
+            service: service.to_owned(),
+            key: request.object_key,
+            scope: request.scope,
+        },
         state: state
             .map(|(name, value)| (Bytes::from(name), Bytes::from(value)))
             .collect(),
@@ -76,13 +101,28 @@ mod tests {
 
     #[test]
     fn a_new_state_is_read() {
-        let new = parse(br#"{"object_key": "k", "new_state": {"a": [49, 50], "b": []}}"#).unwrap();
-        assert_eq!(new.key, "k");
+        let body = br#"{"object_key": "k", "new_state": {"a": [49, 50], "b": []}}"#;
+        let new = parse("O", body).unwrap();
+        assert_eq!(new.of, KeyedId::new("O", "k", None));
         let due = [
             (Bytes::from_static(b"a"), Bytes::from_static(b"12")),
             (Bytes::from_static(b"b"), Bytes::new()),
         ];
         assert_eq!(new.state, due.into());
+        let new = parse(
+            "O",
+            br#"{"object_key": "k", "scope": "s", "new_state": {}}"#,
+        )
+        .unwrap();
+        assert_eq!(new.of, KeyedId::new("O", "k", Some("s")));
+    }
+
+    #[test]
+    fn whose_state_is_wanted() {
+        let id = |scope| Ok(KeyedId::new("O", "k", scope));
+        assert_eq!(read_id("O", "k", ""), id(None));
+        assert_eq!(read_id("O", "k", "scope=a%2Fb"), id(Some("a/b")));
+        assert!(read_id("O", "k", "scop=a").is_err());
     }
 
     #[test]
@@ -94,7 +134,7 @@ mod tests {
             br#"{"object_key": "k", "new_state": {"a": [256]}}"#,
             br#"{"object_key": "k", "new_state": {}, "version": "1"}"#,
         ] {
-            assert!(parse(body).is_err(), "{body:?}");
+            assert!(parse("O", body).is_err(), "{body:?}");
         }
     }
 }

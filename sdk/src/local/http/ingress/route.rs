@@ -10,6 +10,8 @@ use super::answer::Refusal;
 use crate::engine::{
     catalog::{Catalog, ServiceType},
     check_invocation_id,
+    keyed::KeyedId,
+    submit::IdempotencyKey,
 };
 
 const OF_HANDLER: &str =
@@ -92,18 +94,8 @@ pub(super) enum Ask {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Which {
     Id(String),
-    Workflow {
-        scope: Option<String>,
-        name: String,
-        key: String,
-    },
-    Idempotent {
-        scope: Option<String>,
-        service: String,
-        key: Option<String>,
-        handler: String,
-        idempotency_key: String,
-    },
+    Run(KeyedId),
+    Idempotent(IdempotencyKey),
 }
 
 type Segments<'p> = Split<'p, char>;
@@ -167,14 +159,10 @@ fn of_restate<'p>(mut rest: Segments<'p>, catalog: &Catalog) -> Result<Route<'p>
             Ok(Route::Complete { awakeable, how })
         }
         "workflow" => {
-            let name = needed(&mut rest, OF_WORKFLOW)?.to_owned();
+            let name = needed(&mut rest, OF_WORKFLOW)?;
             let key = decoded(needed(&mut rest, OF_WORKFLOW)?)?;
             let ask = attach_or_output(needed(&mut rest, OF_WORKFLOW)?)?;
-            let which = Which::Workflow {
-                scope: None,
-                name,
-                key,
-            };
+            let which = Which::Run(KeyedId::new(name, &key, None));
             Ok(Route::Existing { which, ask })
         }
         "invocation" => of_invocation(rest, catalog),
@@ -229,13 +217,8 @@ fn of_invocation<'p>(mut rest: Segments<'p>, catalog: &Catalog) -> Result<Route<
     let target = target(first, &mut rest, catalog, OF_INVOCATION)?;
     let idempotency_key = needed(&mut rest, OF_INVOCATION)?.to_owned();
     let ask = attach_or_output(needed(&mut rest, OF_INVOCATION)?)?;
-    let which = Which::Idempotent {
-        scope: None,
-        service: target.service.to_owned(),
-        key: target.key,
-        handler: target.handler.to_owned(),
-        idempotency_key,
-    };
+    let (service, handler) = (target.service.to_owned(), target.handler.to_owned());
+    let which = Which::Idempotent((service, target.key, handler, idempotency_key, None));
     Ok(Route::Existing { which, ask })
 }
 
@@ -345,9 +328,7 @@ mod tests {
             panic!("it is a path of an invocation")
         };
         assert_eq!(ask, Ask::Attach);
-        assert!(
-            matches!(which, Which::Idempotent { idempotency_key, .. } if idempotency_key == "output")
-        );
+        assert!(matches!(which, Which::Idempotent((_, _, _, key, _)) if key == "output"));
     }
 
     #[test]
