@@ -34,6 +34,7 @@
 
 mod archive;
 mod attempt;
+mod builder;
 mod commit;
 mod core;
 pub(crate) mod handle;
@@ -50,6 +51,7 @@ mod tests;
 #[cfg(feature = "local-kafka")]
 pub use self::kafka::{KafkaSource, OffsetReset, SubscriptionState, UnreadableKey};
 pub use self::{
-    runtime::{LocalError, LocalRuntime, LocalRuntimeBuilder},
+    builder::LocalRuntimeBuilder,
+    runtime::{LocalError, LocalRuntime},
     store::{Fsync, StoreError},
 };

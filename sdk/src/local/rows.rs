@@ -4,18 +4,25 @@
 //! In: what has changed. Out: writes. And back: rows to invocations. The rows are protobuf messages, so that
 //! fields can be added.
 
+mod keys;
+mod writing;
+
 use bytes::Bytes;
 use prost::Message;
 
-use super::store::{Table, Write};
+#[cfg(feature = "local-kafka")]
+pub(super) use self::keys::composed;
+pub(super) use self::{
+    keys::{
+        expiry_key, idempotency_key, index_of, invocation_key, keyed_key, last_piece, status_key,
+    },
+    writing::writes,
+};
+use super::store::Table;
 use crate::{
     engine::{
-        Engine,
         catalog::{HandlerInfo, HandlerType},
-        changes::{Change, Changes},
-        invocation::{Index, Invocation, Next, Outcome, Record, Running, Status, What},
-        keyed::KeyedId,
-        submit::IdempotencyKey,
+        invocation::{Invocation, Next, Outcome, Record, Running, Status, What},
     },
     protocol::{
         MessageType,
@@ -193,192 +200,6 @@ impl BadRow {
         Self {
             table: table.name(),
             reason: reason.to_string(),
-        }
-    }
-}
-
-// ---- keys ------------------------------------------------------------------------------------
-
-fn number(index: Index) -> [u8; 8] {
-    (index as u64).to_be_bytes()
-}
-
-pub(super) fn index_of(key: &[u8]) -> Option<Index> {
-    let number = key.last_chunk::<8>()?;
-    usize::try_from(u64::from_be_bytes(*number)).ok()
-}
-
-pub(super) fn invocation_key(index: Index) -> Vec<u8> {
-    number(index).to_vec()
-}
-
-/// Live invocations stand before those that have ended.
-pub(super) fn status_key(is_over: bool, index: Index) -> Vec<u8> {
-    let mut key = vec![u8::from(is_over)];
-    key.extend(number(index));
-    key
-}
-
-fn record_key(index: Index, number_of: usize) -> Vec<u8> {
-    let mut key = number(index).to_vec();
-    key.extend(u32::try_from(number_of).unwrap_or(u32::MAX).to_be_bytes());
-    key
-}
-
-pub(super) fn expiry_key(at: u64, index: Index) -> Vec<u8> {
-    let mut key = at.to_be_bytes().to_vec();
-    key.extend(number(index));
-    key
-}
-
-/// Pieces one after another, each with its length, so that no two lists give the same key.
-pub(super) fn composed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
-    let mut key = Vec::new();
-    for piece in pieces {
-        key.extend(u32::try_from(piece.len()).unwrap_or(u32::MAX).to_be_bytes());
-        key.extend(piece);
-    }
-    key
-}
-
-/// The last piece of a key that was [`composed`] of so many bytes before it.
-pub(super) fn last_piece(key: &[u8], before: usize) -> Bytes {
-    Bytes::copy_from_slice(key.get(before + 4..).unwrap_or_default())
-}
-
-/// What is nobody's is another piece than an empty one.
-fn optional(piece: Option<&String>) -> Vec<u8> {
-    piece.map_or_else(Vec::new, |piece| [b"+", piece.as_bytes()].concat())
-}
-
-pub(super) fn keyed_key(id: &KeyedId) -> Vec<u8> {
-    let scope = optional(id.scope.as_ref());
-    composed([&scope, id.service.as_bytes(), id.key.as_bytes()])
-}
-
-/// A row of an object or workflow, which lies behind the key of that.
-fn named_key(of: &KeyedId, name: &[u8]) -> Vec<u8> {
-    [keyed_key(of), composed([name])].concat()
-}
-
-pub(super) fn idempotency_key(key: &IdempotencyKey) -> Vec<u8> {
-    let (service, object, handler, idempotency_key, scope) = key;
-    composed([
-        service.as_bytes(),
-        &optional(object.as_ref()),
-        handler.as_bytes(),
-        idempotency_key.as_bytes(),
-        &optional(scope.as_ref()),
-    ])
-}
-
-// ---- writing ---------------------------------------------------------------------------------
-
-fn put(table: Table, key: Vec<u8>, row: &impl Message) -> Write {
-    let value = row.encode_to_vec().into();
-    Write::Put { table, key, value }
-}
-
-fn put_index(table: Table, key: Vec<u8>, index: Index) -> Write {
-    let value = Bytes::copy_from_slice(&number(index));
-    Write::Put { table, key, value }
-}
-
-/// What is to be written for these changes; the engine still is as it was after the last of them.
-pub(super) fn writes(engine: &Engine, changes: Changes) -> Vec<Write> {
-    let mut writes = Vec::with_capacity(changes.list.len() + changes.touched.len());
-    for change in changes.list {
-        write(engine, change, &mut writes);
-    }
-    for index in changes.touched {
-        let Some(invocation) = engine.invocations.get(index) else {
-            continue;
-        };
-        if invocation.forgotten {
-            continue;
-        }
-        let over = invocation.is_over();
-        if over {
-            let live = status_key(false, index);
-            writes.push(Write::Delete {
-                table: Table::Status,
-                key: live,
-            });
-            let due = expiry_key(invocation.expires_at(), index);
-            writes.push(put_index(Table::Expiry, due, index));
-        }
-        let row = StatusRow::of(invocation);
-        writes.push(put(Table::Status, status_key(over, index), &row));
-    }
-    writes
-}
-
-fn write(engine: &Engine, change: Change, writes: &mut Vec<Write>) {
-    match change {
-        Change::Created(index) => {
-            let Some(invocation) = engine.invocations.get(index) else {
-                return;
-            };
-            let row = InvocationRow::of(invocation);
-            writes.push(put(Table::Invocations, invocation_key(index), &row));
-            let id = invocation.id.clone().into_bytes();
-            writes.push(put_index(Table::Ids, id, index));
-            if let Some(key) = invocation.idempotent() {
-                writes.push(put_index(Table::Idempotency, idempotency_key(&key), index));
-            }
-            if let Some(workflow) = invocation.run_of() {
-                let key = keyed_key(&workflow);
-                writes.push(put_index(Table::Runs, key, index));
-            }
-        }
-        Change::Recorded(index, number) => {
-            let record = engine.invocations.get(index);
-            if let Some(record) = record.and_then(|one| one.records.get(number)) {
-                let row = RecordRow::of(record);
-                writes.push(put(Table::Records, record_key(index, number), &row));
-            }
-        }
-        Change::Forgotten(index) => {
-            let Some(invocation) = engine.invocations.get(index) else {
-                return;
-            };
-            let mut delete = |table, key| writes.push(Write::Delete { table, key });
-            delete(Table::Invocations, invocation_key(index));
-            delete(Table::Status, status_key(false, index));
-            delete(Table::Status, status_key(true, index));
-            delete(Table::Ids, invocation.id.clone().into_bytes());
-            if let Some(key) = invocation.idempotent() {
-                delete(Table::Idempotency, idempotency_key(&key));
-            }
-            delete(Table::Expiry, expiry_key(invocation.expires_at(), index));
-            writes.push(Write::DeletePrefix {
-                table: Table::Records,
-                prefix: number(index).to_vec(),
-            });
-        }
-        Change::State { of, name, value } => {
-            let (table, key) = (Table::State, named_key(&of, &name));
-            writes.push(match value {
-                Some(value) => Write::Put { table, key, value },
-                None => Write::Delete { table, key },
-            });
-        }
-        Change::StateCleared(of) => writes.push(Write::DeletePrefix {
-            table: Table::State,
-            prefix: keyed_key(&of),
-        }),
-        Change::Promise { of, name, outcome } => {
-            let key = named_key(&of, name.as_bytes());
-            writes.push(put(Table::Promises, key, &OutcomeRow::of(&outcome)));
-        }
-        Change::KeyForgotten(of) => {
-            let key = keyed_key(&of);
-            for table in [Table::State, Table::Promises] {
-                let prefix = key.clone();
-                writes.push(Write::DeletePrefix { table, prefix });
-            }
-            let table = Table::Runs;
-            writes.push(Write::Delete { table, key });
         }
     }
 }
