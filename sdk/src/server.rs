@@ -218,8 +218,8 @@ impl HttpServer {
         self
     }
 
-    /// How often HTTP/2 peers are asked whether they are still there; `None`: never. The default is
-    /// 30 seconds.
+    /// How often HTTP/2 peers are asked whether they are still there, and after how long a silence those of
+    /// any other connection (TCP keep-alive); `None`: never. The default is 30 seconds.
     ///
     /// Without it, attempts of a runtime that vanished without a word are kept.
     pub fn keep_alive_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {

@@ -18,6 +18,10 @@ use crate::{
     wire::{Awaited, Error, Msg, Outgoing},
 };
 
+/// What an attempt is told of the state at its start, in bytes. What goes beyond it asks for: an endpoint takes
+/// no message of any length.
+const MAX_EAGER_STATE: usize = 32 * 1024 * 1024;
+
 impl Engine {
     /// Begins the next attempt of an invocation.
     pub(super) fn begin(&mut self, index: Index) {
@@ -58,20 +62,27 @@ impl Engine {
             Some(place) if !lazy => &self.keyed[place].state,
             _ => &BTreeMap::new(),
         };
-        let state_map = state
+        let mut room = MAX_EAGER_STATE;
+        let state_map: Vec<_> = state
             .iter()
+            .filter(|(key, value)| {
+                let left = room.checked_sub(key.len() + value.len());
+                room = left.unwrap_or(room);
+                left.is_some()
+            })
             .map(|(key, value)| StateEntry {
                 key: key.clone(),
                 value: value.clone(),
             })
             .collect();
+        let cut = state_map.len() < state.len();
         let v7 = self.version.has_v7();
         let start = Start {
             id: Bytes::copy_from_slice(&invocation.raw),
             debug_id: invocation.id.clone(),
             known_entries: u32::try_from(1 + invocation.entries().count()).unwrap_or(u32::MAX),
             state_map,
-            partial_state: lazy && invocation.place.is_some(),
+            partial_state: cut || lazy && invocation.place.is_some(),
             key: invocation.key.clone().unwrap_or_default(),
             retry_count_since_last_stored_entry: invocation.failures,
             duration_since_last_stored_entry: if invocation.failures == 0 {
@@ -179,7 +190,8 @@ impl Engine {
         running.active_at = self.now;
         self.record(index, What::Closed);
         self.effects.push_back(Effect::Close { attempt });
-        let due = self.now.saturating_add(abort);
+        // Not at once: the time would stand still where the next attempt begins at once, too.
+        let due = self.now.saturating_add(abort.max(1));
         self.timers.add(due, Timer::Abort(attempt));
     }
 

@@ -81,7 +81,15 @@ impl Engine {
                         let result = of_outcome(&outcome);
                         self.complete_with(index, MessageType::GET_PROMISE, read.result, result);
                     }
-                    None => promise.waiters.push((index, read.result)),
+                    None => {
+                        let mut waiters = std::mem::take(&mut promise.waiters);
+                        if waiters.len() == waiters.capacity() {
+                            // Who has ended meanwhile waits no more.
+                            waiters.retain(|(index, _)| self.is_live(*index));
+                        }
+                        waiters.push((index, read.result));
+                        self.promise(index, &read.key)?.waiters = waiters;
+                    }
                 }
             }
             C::PeekPromise(read) => {
@@ -328,7 +336,7 @@ impl Engine {
         if let Some(id) = attach.invocation {
             self.find(&id)
         } else if let Some(target) = attach.idempotent {
-            let key = target.key.filter(|key| !key.is_empty());
+            let key = self.key_of(&target.service, target.key.unwrap_or_default());
             self.find_idempotent(&(
                 target.service,
                 key,
@@ -423,7 +431,7 @@ impl Engine {
         });
         if !known {
             let id = NotificationId::Signal(signal);
-            self.notify(target, MessageType::SIGNAL, id, of_outcome(outcome));
+            self.notify_signal(target, id, of_outcome(outcome));
         }
         Ok(())
     }

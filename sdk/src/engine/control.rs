@@ -2,6 +2,7 @@
 
 #[cfg(feature = "local")]
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 #[cfg(feature = "local")]
 use bytes::Bytes;
@@ -47,18 +48,28 @@ impl Engine {
         if self.invocations[index].is_over() {
             return Err(self.refusal(index, COMPLETED));
         }
-        let mut left = vec![index];
+        let (mut left, mut begun) = (vec![index], Vec::new());
+        let mut seen = BTreeSet::new();
         while let Some(index) = left.pop() {
-            if self.invocations.get(index).is_none() {
+            let Some(one) = self.invocations.get(index).filter(|one| !one.is_over()) else {
+                continue;
+            };
+            if !seen.insert(index) {
                 continue;
             }
-            let outcome = Err(failure(409, "killed"));
-            match &self.invocations[index].status {
-                Status::Completed(_) => continue,
-                Status::Scheduled(_) | Status::Queued => self.end_unbegun(index, outcome),
-                _ => self.complete(index, outcome),
+            if one.is_unbegun() {
+                // Before those that it waits for: it must not get its turn from them.
+                self.end_unbegun(index, Err(failure(409, "killed")));
+            } else {
+                left.extend_from_slice(&one.children);
+                begun.push(index);
             }
-            left.extend_from_slice(&self.invocations[index].children);
+        }
+        for index in begun {
+            // It may have ended with those before it.
+            if !self.invocations[index].is_over() {
+                self.complete(index, Err(failure(409, "killed")));
+            }
         }
         Ok(())
     }
@@ -221,6 +232,8 @@ impl Engine {
                 value: Some(value),
             });
         }
+        // No invocation holds it until this is written.
+        self.leave_place(place);
         Ok(())
     }
 

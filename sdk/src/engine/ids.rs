@@ -125,6 +125,10 @@ impl Engine {
             Origin::Handler(index) => {
                 let parent = &mut self.invocations[index];
                 hash.add(&parent.raw);
+                if self.archive.is_some() {
+                    // Of one that was forgotten and is made again the id is the same; its calls are others.
+                    hash.add(&(index as u64).to_be_bytes());
+                }
                 &mut parent.made
             }
         };
@@ -149,7 +153,8 @@ impl Engine {
         hash.add(key.unwrap_or_default().as_bytes());
         hash.add(handler.as_bytes());
         hash.add(idempotency_key.unwrap_or_default().as_bytes());
-        hash.add(scope.unwrap_or_default().as_bytes());
+        // The empty one is another than none.
+        hash.add(&scope.map_or_else(Vec::new, |scope| [b"+", scope.as_bytes()].concat()));
         Rng::new(hash.get())
     }
 

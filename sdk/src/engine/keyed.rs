@@ -85,8 +85,8 @@ impl Engine {
             id: id.clone(),
             ..keyed
         });
-        self.unused.extend(self.archive.is_some().then_some(place));
         self.places.insert(id.clone(), place);
+        self.leave_place(place);
         place
     }
 

@@ -36,7 +36,7 @@ use self::{
         AttemptId, CallerId, Index, Invocation, Outcome, RawId, Record, Status, Waiter, What,
     },
     keyed::{Keyed, KeyedId},
-    paging::{Archive, Lookup},
+    paging::{Archive, Leaving, Lookup},
     submit::IdempotencyKey,
     timers::Timers,
 };
@@ -113,11 +113,10 @@ pub(crate) struct Engine {
     /// Where the past is, if not in memory.
     archive: Option<Box<dyn Archive>>,
     /// See [`Engine::take_leaving`].
-    leaving: Vec<Index>,
+    leaving: Leaving,
     /// How often each of these was told to be leaving, and has not been evicted.
     held: HashMap<Index, u32>,
-    /// Objects and workflows that maybe nobody uses.
-    unused: Vec<usize>,
+    held_places: HashMap<usize, u32>,
 }
 
 impl Engine {
@@ -143,9 +142,9 @@ impl Engine {
             turns: 0,
             changes: None,
             archive: None,
-            leaving: Vec::new(),
+            leaving: Leaving::default(),
             held: HashMap::new(),
-            unused: Vec::new(),
+            held_places: HashMap::new(),
         }
     }
 
@@ -162,6 +161,12 @@ impl Engine {
         let index = known.or_else(|| self.fetch(Lookup::Id(id)))?;
         let invocation = &self.invocations[index];
         (!invocation.forgotten && !invocation.is_expired(self.now)).then_some(index)
+    }
+
+    /// Whether an invocation is there and has not ended.
+    pub(crate) fn is_live(&self, index: Index) -> bool {
+        let one = self.invocations.get(index);
+        one.is_some_and(|one| !one.is_over())
     }
 
     /// Any invocation that there ever was, for looking at.
@@ -201,8 +206,7 @@ impl Engine {
         id: NotificationId,
         result: NotificationResult,
     ) {
-        let is_live = |one: &Invocation| !one.is_over();
-        if !self.invocations.get(index).is_some_and(is_live) {
+        if !self.is_live(index) {
             return;
         }
         let message = Msg::notification(ty, id.clone(), result.clone());

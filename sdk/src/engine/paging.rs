@@ -24,6 +24,25 @@ pub(crate) trait Archive: Debug + Send + Sync {
     fn keyed(&self, id: &KeyedId) -> Keyed;
 }
 
+/// What may leave memory.
+#[derive(Debug, Default)]
+pub(crate) struct Leaving {
+    invocations: Vec<Index>,
+    /// Of objects and workflows.
+    places: Vec<usize>,
+}
+
+impl Leaving {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.invocations.is_empty() && self.places.is_empty()
+    }
+
+    pub(crate) fn append(&mut self, other: &mut Self) {
+        self.invocations.append(&mut other.invocations);
+        self.places.append(&mut other.places);
+    }
+}
+
 /// By what an invocation is looked for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Lookup<'a> {
@@ -56,8 +75,12 @@ impl Engine {
     }
 
     fn insert(&mut self, index: Index, mut invocation: Invocation) {
-        // Only services with keys have keyed invocations.
-        let keyed = invocation.keyed_id();
+        // What has ended is of no interest to its object, and its state is not read for it; a workflow
+        // goes with its run.
+        let keyed = match invocation.is_over() {
+            true => invocation.run_of(),
+            false => invocation.keyed_id(),
+        };
         invocation.place = keyed.map(|id| self.place_unchecked(&id));
         if let Some(place) = invocation.place {
             self.keyed[place].users += 1;
@@ -72,8 +95,17 @@ impl Engine {
 
     pub(super) fn leave(&mut self, index: Index) {
         if self.archive.is_some() {
-            self.leaving.push(index);
+            self.leaving.invocations.push(index);
             *self.held.entry(index).or_default() += 1;
+        }
+    }
+
+    /// The object or workflow may leave memory unless an invocation needs it, once what is known of it now is
+    /// written.
+    pub(super) fn leave_place(&mut self, place: usize) {
+        if self.archive.is_some() {
+            self.leaving.places.push(place);
+            *self.held_places.entry(place).or_default() += 1;
         }
     }
 
@@ -85,24 +117,22 @@ impl Engine {
         }
     }
 
-    /// Invocations that may leave memory, once everything that is known of them is written.
-    pub(crate) fn take_leaving(&mut self) -> Vec<Index> {
+    /// What may leave memory, once everything that is known of it is written.
+    pub(crate) fn take_leaving(&mut self) -> Leaving {
         std::mem::take(&mut self.leaving)
     }
 
     /// Lets go of invocations that have ended, and of the objects that nobody else uses. Each must be
     /// evicted as often as it was told to be leaving: what is written of it later is not in the archive yet.
-    pub(crate) fn evict(&mut self, indices: &[Index]) {
+    pub(crate) fn evict(&mut self, leaving: Leaving) {
         if self.archive.is_none() {
             return;
         }
-        for &index in indices {
-            if let Some(times) = self.held.get_mut(&index) {
-                *times -= 1;
-                if *times > 0 {
-                    continue;
-                }
-                self.held.remove(&index);
+        let mut places = leaving.places;
+        places.retain(|place| !is_held(&mut self.held_places, *place));
+        for index in leaving.invocations {
+            if is_held(&mut self.held, index) {
+                continue;
             }
             let ended = self.invocations.get(index);
             if !ended.is_some_and(|one| one.is_over() || one.forgotten) {
@@ -125,11 +155,12 @@ impl Engine {
             }
             if let Some(place) = invocation.place {
                 self.keyed[place].users -= 1;
-                self.unused.push(place);
+                places.push(place);
             }
         }
-        for place in std::mem::take(&mut self.unused) {
-            if self.keyed.get(place).is_some_and(|keyed| keyed.users == 0)
+        for place in places {
+            if !self.held_places.contains_key(&place)
+                && self.keyed.get(place).is_some_and(|keyed| keyed.users == 0)
                 && let Some(keyed) = self.keyed.remove(place)
             {
                 self.places.remove(&keyed.id);
@@ -244,6 +275,19 @@ impl Engine {
             }
         }
     }
+}
+
+/// Counts once less, and says whether there are more.
+fn is_held(held: &mut HashMap<usize, u32>, number: usize) -> bool {
+    let Some(times) = held.get_mut(&number) else {
+        return false;
+    };
+    *times -= 1;
+    let more = *times > 0;
+    if !more {
+        held.remove(&number);
+    }
+    more
 }
 
 /// The completion of a command that may be long in coming.

@@ -260,7 +260,16 @@ impl Engine {
         let outcome = match &self.invocations[index].status {
             Status::Completed(outcome) => outcome.clone(),
             _ => {
-                self.invocations[index].waiters.push(waiter);
+                let mut waiters = std::mem::take(&mut self.invocations[index].waiters);
+                if waiters.len() == waiters.capacity() {
+                    // Who has ended meanwhile waits no more.
+                    waiters.retain(|waiter| match waiter {
+                        Waiter::Outside(_) => true,
+                        Waiter::Invocation { index, .. } => self.is_live(*index),
+                    });
+                }
+                waiters.push(waiter);
+                self.invocations[index].waiters = waiters;
                 return;
             }
         };

@@ -1,5 +1,6 @@
 //! Tests of the engine alone: messages in, effects out.
 
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
 
 use super::{
@@ -11,16 +12,19 @@ use super::{
 use crate::{
     protocol::{
         MessageType, ProtocolVersion,
-        message::{NotificationId, NotificationResult, Value},
+        message::{NotificationId, NotificationResult, Start, Value},
     },
     wire::{
-        Awaited, CANCEL, Call, Error, Ids, KeyedRead, Msg, Outgoing, OutgoingDecoder, Output,
-        Sleep, StateWrite,
+        Attach, Awaited, CANCEL, Call, Error, IdempotentTarget, Ids, KeyedRead, Msg, OneWayCall,
+        Outgoing, OutgoingDecoder, Output, Sleep, StateWrite,
     },
 };
 
 const MANIFEST: &str = r#"{"services": [
     {"name": "S", "ty": "SERVICE", "handlers": [{"name": "h", "retryPolicyMaxAttempts": 2}]},
+    {"name": "W", "ty": "WORKFLOW", "handlers": [{"name": "run", "ty": "WORKFLOW"}]},
+    {"name": "Z", "ty": "SERVICE", "inactivityTimeout": 0, "abortTimeout": 0, "retryPolicyInitialInterval": 0,
+     "handlers": [{"name": "h", "retryPolicyMaxAttempts": 1000}]},
     {"name": "O", "ty": "VIRTUAL_OBJECT", "inactivityTimeout": 5000, "handlers": [
         {"name": "x", "ty": "EXCLUSIVE", "inactivityTimeout": 7000}, {"name": "s", "ty": "SHARED"}
     ]}
@@ -297,4 +301,137 @@ fn ids_look_like_the_server_s() {
     assert_eq!(largest.len(), 38);
     let zero = format!("inv_1{}", "0".repeat(33));
     assert_eq!(super::ids::invocation_id(&[0; 24]), zero);
+}
+
+#[test]
+fn who_has_ended_is_forgotten_by_whom_it_waited_for() {
+    let mut rig = Rig::new(ProtocolVersion::V7);
+    let target = rig.submit("S", None, "h");
+    let attach = Attach {
+        invocation: Some(rig.engine.invocations[target].id.clone()),
+        result: 1,
+        ..Attach::default()
+    };
+    for attempt in 2..200 {
+        rig.submit("S", None, "h");
+        rig.say(attempt, MessageType::ATTACH_INVOCATION, &attach);
+        rig.end(attempt, "7");
+    }
+    assert!(rig.engine.invocations[target].waiters.len() < 10);
+}
+
+#[test]
+fn an_attempt_is_told_no_more_state_than_a_message_may_have() {
+    let mut rig = Rig::new(ProtocolVersion::V7);
+    let place = rig.engine.place(&KeyedId::new("O", "k", None));
+    let large = Bytes::from(vec![7; 20 << 20]);
+    for name in ["a", "b", "c"] {
+        let state = &mut rig.engine.keyed_mut(place).state;
+        state.insert(Bytes::from_static(name.as_bytes()), large.clone());
+    }
+    let state = &mut rig.engine.keyed_mut(place).state;
+    state.insert(Bytes::from_static(b"d"), Bytes::from_static(b"1"));
+    rig.submit("O", Some("k"), "x");
+    let Some(Effect::Begin { frames, .. }) = rig.engine.next_effect() else {
+        panic!("no attempt begins");
+    };
+    // A frame's header has eight bytes, the last four its length.
+    let length = u32::from_be_bytes(frames[4..8].try_into().unwrap()) as usize;
+    assert!(length < 32 << 20);
+    let start = <Start as prost::Message>::decode(&frames[8..8 + length]).unwrap();
+    let names: Vec<_> = start.state_map.iter().map(|entry| &*entry.key).collect();
+    assert_eq!(names, [b"a", b"d"]);
+    assert!(start.partial_state);
+}
+
+#[test]
+fn the_empty_scope_is_another_than_none() {
+    let mut rig = Rig::new(ProtocolVersion::V7);
+    let [none, empty] = [None, Some(String::new())].map(|scope| {
+        let submission = Submission {
+            service: "W".into(),
+            handler: "run".into(),
+            key: Some("a".into()),
+            scope,
+            ..Submission::default()
+        };
+        let submitted = rig.engine.submit(submission, Origin::Kafka).unwrap();
+        assert!(!submitted.already);
+        rig.engine.invocations[submitted.index].id.clone()
+    });
+    assert_ne!(none, empty);
+}
+
+#[test]
+fn an_object_with_the_empty_key_is_found_by_its_idempotency_key() {
+    let mut rig = Rig::new(ProtocolVersion::V7);
+    let submission = Submission {
+        service: "O".into(),
+        handler: "x".into(),
+        key: Some(String::new()),
+        idempotency_key: Some("k".into()),
+        ..Submission::default()
+    };
+    let target = rig.engine.submit(submission, Origin::Outside).unwrap();
+    rig.submit("S", None, "h");
+    let of = IdempotentTarget {
+        service: "O".into(),
+        handler: "x".into(),
+        idempotency_key: "k".into(),
+        ..IdempotentTarget::default()
+    };
+    let attach = Attach {
+        idempotent: Some(of),
+        result: 1,
+        ..Attach::default()
+    };
+    rig.say(2, MessageType::ATTACH_INVOCATION, &attach);
+    assert_eq!(rig.engine.invocations[target.index].waiters.len(), 1);
+}
+
+#[test]
+fn a_killed_one_does_not_give_its_turn_to_what_dies_with_it() {
+    let mut rig = Rig::new(ProtocolVersion::V7);
+    let parent = rig.submit("O", Some("k"), "x");
+    let send = OneWayCall {
+        service: "O".into(),
+        handler: "x".into(),
+        key: "k".into(),
+        invocation: 1,
+        ..OneWayCall::default()
+    };
+    rig.say(1, MessageType::ONE_WAY_CALL, &send);
+    rig.submit("O", Some("k"), "x");
+    rig.effects();
+    rig.engine.kill(parent).unwrap();
+    assert_eq!(rig.effects(), ["drop 1", "begin 2 of 2"]);
+}
+
+#[test]
+fn what_has_not_begun_gets_no_awakeable() {
+    let mut rig = Rig::new(ProtocolVersion::V7);
+    let submission = Submission {
+        service: "S".into(),
+        handler: "h".into(),
+        invoke_time: 2_000_000,
+        ..Submission::default()
+    };
+    let submitted = rig.engine.submit(submission, Origin::Outside).unwrap();
+    let raw = rig.engine.invocations[submitted.index].raw;
+    let id = [&raw[..], &17_u32.to_be_bytes()].concat();
+    let id = format!("sign_1{}", BASE64_URL_SAFE_NO_PAD.encode(id));
+    let value = Ok(Bytes::from_static(b"1"));
+    rig.engine.complete_awakeable(&id, &value).unwrap();
+    assert!(rig.engine.invocations[submitted.index].records.is_empty());
+}
+
+#[test]
+fn time_does_not_stand_still_where_nothing_takes_any() {
+    let mut rig = Rig::new(ProtocolVersion::V7);
+    let index = rig.submit("Z", None, "h");
+    for millis in 0..10 {
+        rig.engine.advance_to(1_000_000 + millis);
+        let attempts = u64::from(rig.engine.invocations[index].attempts);
+        assert!(attempts <= millis + 1, "{attempts} after {millis} ms");
+    }
 }

@@ -27,6 +27,9 @@ pub(super) enum ReadError {
     Row(#[from] BadRow),
 }
 
+/// How much is read at once for a list, in bytes: results are among it.
+const CHUNK: usize = 4 * 1024 * 1024;
+
 /// Reads invocations and objects.
 #[derive(Clone, Debug)]
 pub(super) struct Reader {
@@ -120,13 +123,14 @@ impl Reader {
         Ok(live)
     }
 
-    /// How those stand that have ended, from before a place in the line; newest first.
+    /// How some of those stand that have ended, from before a place in the line; newest first. None: there are
+    /// no more.
     pub(super) fn newest_ended(
         &self,
         before: Option<Index>,
         limit: usize,
     ) -> Result<Vec<(Index, Bytes)>, ReadError> {
-        let mut range = Scan::prefix(vec![1]).reverse().limit(limit);
+        let mut range = Scan::prefix(vec![1]).reverse().limit(limit).bytes(CHUNK);
         if let Some(before) = before {
             range.to = Bound::Excluded(rows::status_key(true, before));
         }
@@ -141,7 +145,8 @@ impl Reader {
         let range = Scan::all().reverse().limit(1);
         let last = self.store.scan(Table::Invocations, range)?;
         let last = last.first().and_then(|(key, _)| rows::index_of(key));
-        Ok(last.map_or(0, |last| last + 1))
+        let known = self.index(Table::Settings, rows::NEXT)?;
+        Ok(last.map_or(0, |last| last + 1).max(known.unwrap_or(0)))
     }
 
     /// Those whose time is up, and where the next of them are looked for if there may be more.

@@ -16,7 +16,7 @@ use super::{
     attempt::{Head, Host, Task},
     store::{Store, StoreError, Table, Write},
 };
-use crate::engine::invocation::{AttemptId, Index};
+use crate::engine::{invocation::AttemptId, paging::Leaving};
 
 /// Batches of one commit, at most: as many as may wait.
 pub(super) const GROUP: usize = 128;
@@ -27,8 +27,8 @@ pub(super) struct Batch {
     pub(super) writes: Vec<Write>,
     /// What happens once they are on disk, in this order.
     pub(super) releases: Vec<Release>,
-    /// Invocations that need not stay in memory then.
-    pub(super) leaving: Vec<Index>,
+    /// What need not stay in memory then.
+    pub(super) leaving: Leaving,
 }
 
 /// Something that must not happen before what led to it is on disk.
@@ -79,7 +79,7 @@ impl Committer {
     pub(super) fn run(
         mut self,
         mut batches: mpsc::Receiver<Batch>,
-        written: &mpsc::UnboundedSender<Vec<Index>>,
+        written: &mpsc::UnboundedSender<Leaving>,
     ) -> Result<(), StoreError> {
         let mut group = Vec::with_capacity(GROUP);
         while let Some(first) = batches.blocking_recv() {
@@ -95,7 +95,7 @@ impl Committer {
             if !writes.is_empty() {
                 self.store.commit(&writes)?;
             }
-            let mut gone = Vec::new();
+            let mut gone = Leaving::default();
             for mut batch in group.drain(..) {
                 for release in batch.releases {
                     self.release(release);

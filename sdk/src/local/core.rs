@@ -7,6 +7,7 @@ mod tests;
 use std::{
     collections::HashMap,
     fmt,
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -23,7 +24,7 @@ use crate::{
     engine::{
         Effect, Engine,
         invocation::{AttemptId, CallerId, Index, Outcome},
-        paging::Lookup,
+        paging::{Leaving, Lookup},
     },
     executor::Clock,
     wire::Outgoing,
@@ -74,12 +75,25 @@ pub(super) struct Core {
     releases: Vec<Release>,
 }
 
-/// A clock that never goes back: it reads the system's once, and goes on by itself.
+/// A clock that never goes back: it goes on by itself, and follows the system's where that is ahead. That one
+/// is set forward when a machine wakes up, or gets the time only after its start.
 pub(super) fn clock() -> Clock {
-    let (begun, began) = (crate::endpoint::system_clock().now(), Instant::now());
+    let (system, began) = (crate::endpoint::system_clock(), Instant::now());
+    clock_of(move || system.now(), move || began.elapsed())
+}
+
+fn clock_of(
+    system: impl Fn() -> u64 + Send + Sync + 'static,
+    passed: impl Fn() -> Duration + Send + Sync + 'static,
+) -> Clock {
+    let begun = system();
+    let ahead = AtomicU64::new(0);
     Clock::new(move || {
-        let since = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        begun.saturating_add(since)
+        let passed = u64::try_from(passed().as_millis()).unwrap_or(u64::MAX);
+        let alone = begun.saturating_add(passed);
+        let leads = system().saturating_sub(alone);
+        let before = ahead.fetch_max(leads, Ordering::Relaxed);
+        alone.saturating_add(before.max(leads))
     })
 }
 
@@ -126,7 +140,7 @@ impl Core {
         mut self,
         mut inputs: mpsc::Receiver<Input>,
         batches: mpsc::Sender<Batch>,
-        mut written: mpsc::UnboundedReceiver<Vec<Index>>,
+        mut written: mpsc::UnboundedReceiver<Leaving>,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), String> {
         let mut purge = tokio::time::interval(PURGE);
@@ -145,7 +159,7 @@ impl Core {
             tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => return Ok(()),
-                Some(gone) = written.recv() => self.engine.evict(&gone),
+                Some(gone) = written.recv() => self.engine.evict(gone),
                 _ = purge.tick() => if self.purge() {
                     purge.reset_after(PURGED_NEXT);
                 },

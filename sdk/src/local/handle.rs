@@ -43,7 +43,7 @@ impl Handle {
         self.ask_core(|core| ask(&mut core.engine)).await
     }
 
-    pub(super) async fn ask_core<T: Send + 'static>(
+    pub(in crate::local) async fn ask_core<T: Send + 'static>(
         &self,
         ask: impl FnOnce(&mut Core) -> T + Send + 'static,
     ) -> Result<T, Stopped> {
@@ -57,15 +57,15 @@ impl Handle {
     }
 
     /// Finds or makes an invocation, and waits for its outcome. The invocation goes on if nobody does.
-    pub(crate) async fn outcome(
+    pub(in crate::local) async fn outcome(
         &self,
-        find: impl FnOnce(&mut Engine) -> Result<Index, Failure> + Send + 'static,
+        find: impl FnOnce(&mut Core) -> Result<Index, Failure> + Send + 'static,
     ) -> Result<Result<Outcome, Failure>, Stopped> {
         let (reply, answer) = oneshot::channel();
         let (register, registered) = oneshot::channel();
         // Who asked may be gone by the time of an answer.
         let asks = move |core: &mut Core| {
-            let index = match find(&mut core.engine) {
+            let index = match find(core) {
                 Ok(index) => index,
                 Err(failure) => return core.reply(move || drop(reply.send(Err(failure)))),
             };

@@ -148,9 +148,13 @@ fn ended<T>(
 ) -> Result<Found<T>, ReadError> {
     let mut found = Found::default();
     let mut before = filter.before;
-    for _ in 0..ON_DISK / CHUNK {
-        let chunk = reader.newest_ended(before, CHUNK)?;
-        let is_last = chunk.len() < CHUNK;
+    let mut left = ON_DISK;
+    while left > 0 {
+        let chunk = reader.newest_ended(before, CHUNK.min(left))?;
+        if chunk.is_empty() {
+            return Ok(found);
+        }
+        left -= chunk.len();
         for (index, status) in chunk {
             before = Some(index);
             if let Some(one) = reader.read(index, status, Vec::new())?
@@ -163,9 +167,6 @@ fn ended<T>(
                 found.searched_to = before;
                 return Ok(found);
             }
-        }
-        if is_last {
-            return Ok(found);
         }
     }
     found.searched_to = before;

@@ -14,7 +14,8 @@ use prost::Message;
 pub(super) use self::keys::composed;
 pub(super) use self::{
     keys::{
-        expiry_key, idempotency_key, index_of, invocation_key, keyed_key, last_piece, status_key,
+        NEXT, expiry_key, idempotency_key, index_of, invocation_key, keyed_key, last_piece,
+        status_key,
     },
     writing::writes,
 };

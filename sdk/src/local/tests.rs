@@ -132,7 +132,7 @@ impl World {
         self.store.commit(&writes).unwrap();
         while self.engine.next_effect().is_some() {}
         let leaving = self.engine.take_leaving();
-        self.engine.evict(&leaving);
+        self.engine.evict(leaving);
         assert!(self.reader.take_fault().is_none());
     }
 

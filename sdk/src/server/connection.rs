@@ -32,6 +32,7 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
@@ -103,6 +104,7 @@ impl Default for Settings {
 /// Serves connections, all with the same settings.
 pub(super) struct Connections {
     talk: Talk,
+    keep_alive: Option<Duration>,
     #[cfg(feature = "tls")]
     handshakes: Option<Handshakes>,
 }
@@ -132,6 +134,7 @@ impl Connections {
                 header_read_timeout: settings.header_read_timeout,
                 quiet_limit: settings.drain_deadline / 2,
             },
+            keep_alive: settings.keep_alive_interval,
             #[cfg(feature = "tls")]
             handshakes: settings
                 .tls
@@ -153,13 +156,20 @@ impl Connections {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let talk = self.talk.clone();
+        let (talk, keep_alive) = (self.talk.clone(), self.keep_alive);
         #[cfg(feature = "tls")]
         let handshakes = self.handshakes.clone();
         async move {
             // Without this, small frames wait for acknowledgements: some 40 ms each.
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "cannot set TCP_NODELAY");
+            }
+            // HTTP/2 peers are asked by PING. Who waits over HTTP/1.1 for weeks may be gone without a word.
+            if let Some(idle) = keep_alive
+                && let Err(error) =
+                    SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(idle))
+            {
+                tracing::debug!(%error, "cannot set SO_KEEPALIVE");
             }
             #[cfg(feature = "tls")]
             if let Some(handshakes) = handshakes {

@@ -1,15 +1,24 @@
 //! The engine on a real store, its batches written when a test says so: what is read before, and what is
 //! found after a crash.
 
-use std::collections::VecDeque;
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
+use bytes::Bytes;
 use tempfile::TempDir;
 
-use super::{Core, clock};
+use super::{Core, clock, clock_of};
 use crate::{
     engine::{
-        Origin, Submission,
+        Engine, Origin, Submission,
         invocation::{Index, Status},
+        keyed::KeyedId,
     },
     local::{
         commit::Batch,
@@ -66,7 +75,7 @@ impl Rig {
         };
         self.store.commit(&batch.writes).unwrap();
         let leaving = batch.leaving;
-        self.turn(|core| core.engine.evict(&leaving));
+        self.turn(|core| core.engine.evict(leaving));
         true
     }
 
@@ -90,6 +99,49 @@ impl Rig {
     fn kill(&mut self, index: Index) {
         self.turn(|core| core.engine.kill(index)).unwrap();
     }
+
+    /// An invocation of `O/x` at `k`.
+    fn submit_to_object(&mut self) -> Index {
+        let submission = Submission {
+            service: "O".into(),
+            handler: "x".into(),
+            key: Some("k".into()),
+            ..Submission::default()
+        };
+        let submitted = self.turn(|core| core.engine.submit(submission, Origin::Outside));
+        submitted.unwrap().index
+    }
+
+    /// One that another makes: of `S/h`.
+    fn submit_from(&mut self, parent: Index) -> Index {
+        let submission = Submission {
+            service: "S".into(),
+            handler: "h".into(),
+            ..Submission::default()
+        };
+        let origin = Origin::Handler(parent);
+        let submitted = self.turn(|core| core.engine.submit(submission, origin));
+        submitted.unwrap().index
+    }
+
+    /// How many objects are in memory.
+    fn objects(&self) -> usize {
+        self.core.engine.all_keyed().count()
+    }
+}
+
+fn object() -> KeyedId {
+    KeyedId::new("O", "k", None)
+}
+
+fn some_state() -> [(Bytes, Bytes); 1] {
+    [(Bytes::from_static(b"a"), Bytes::from_static(b"1"))]
+}
+
+/// The state of the object, wherever it is.
+fn state_of(engine: &mut Engine) -> Vec<(Bytes, Bytes)> {
+    let place = engine.find_place(&object()).unwrap();
+    engine.keyed(place).state.clone().into_iter().collect()
 }
 
 #[test]
@@ -160,4 +212,109 @@ fn who_waits_at_a_key_goes_on_although_its_handler_was_gone_for_a_while() {
     rig.kill(second);
     let status = rig.core.engine.invocations[third].status.clone();
     assert!(matches!(status, Status::Running(_)), "{status:?}");
+}
+
+#[test]
+fn replaced_state_stays_in_memory_until_it_is_written() {
+    let folder = TempDir::new().unwrap();
+    let mut rig = Rig::new(&folder);
+    let (ending, _) = rig.submit("k");
+    rig.kill(ending);
+    let replace = |core: &mut Core| core.engine.replace_state(&object(), some_state().into());
+    rig.turn(replace).unwrap();
+    // What ended before is written, and leaves; the new state waits for the disk.
+    assert!(rig.write_one() && rig.write_one());
+    assert_eq!(rig.turn(|core| state_of(&mut core.engine)), some_state());
+    rig.write();
+    assert_eq!(rig.objects(), 0);
+    assert_eq!(rig.turn(|core| state_of(&mut core.engine)), some_state());
+}
+
+#[test]
+fn what_is_looked_for_leaves_again_though_nothing_ends() {
+    let folder = TempDir::new().unwrap();
+    let mut rig = Rig::new(&folder);
+    for n in 0..10 {
+        let id = KeyedId::new("O", &n.to_string(), None);
+        rig.turn(|core| core.engine.find_run(&id));
+    }
+    rig.write();
+    assert_eq!(rig.objects(), 0);
+}
+
+#[test]
+fn an_object_is_not_read_for_an_invocation_that_has_ended() {
+    let folder = TempDir::new().unwrap();
+    let mut rig = Rig::new(&folder);
+    let index = rig.submit_to_object();
+    let id = rig.core.engine.invocations[index].id.clone();
+    rig.kill(index);
+    rig.write();
+    assert_eq!(rig.objects(), 0);
+    assert_eq!(rig.turn(|core| core.engine.find(&id)), Some(index));
+    assert_eq!(rig.objects(), 0);
+    rig.write();
+    rig.now += 48 * 60 * 60 * 1000;
+    rig.turn(Core::purge);
+    assert_eq!(rig.objects(), 0);
+    rig.write();
+    assert_eq!(rig.turn(|core| core.engine.find(&id)), None);
+}
+
+#[test]
+fn what_is_made_again_makes_others_than_before() {
+    let folder = TempDir::new().unwrap();
+    let mut rig = Rig::new(&folder);
+    let mut children = Vec::new();
+    for _ in 0..3 {
+        let (parent, already) = rig.submit("k");
+        assert!(!already);
+        let child = rig.submit_from(parent);
+        let one = &rig.core.engine.invocations[child];
+        children.push((child, one.id.clone(), one.seed));
+        rig.kill(parent);
+        rig.kill(child);
+        rig.now += 48 * 60 * 60 * 1000;
+        rig.write();
+        rig.turn(Core::purge);
+        rig.write();
+        assert_eq!(rig.core.engine.invocations.len(), 0);
+        if children.len() == 2 {
+            // No row is left that would say which numbers were given.
+            drop(rig);
+            rig = Rig::new(&folder);
+        }
+    }
+    for (n, (index, id, seed)) in children.iter().enumerate() {
+        for other in &children[..n] {
+            assert!(*index > other.0 && *id != other.1 && *seed != other.2);
+        }
+    }
+}
+
+#[test]
+fn the_clock_goes_on_alone_and_follows_the_system_only_forwards() {
+    let (system, passed) = (Arc::new(AtomicU64::new(1000)), Arc::new(AtomicU64::new(0)));
+    let clock = clock_of(
+        {
+            let system = system.clone();
+            move || system.load(Ordering::Relaxed)
+        },
+        {
+            let passed = passed.clone();
+            move || Duration::from_millis(passed.load(Ordering::Relaxed))
+        },
+    );
+    let at = |is: u64, after: u64| {
+        system.store(is, Ordering::Relaxed);
+        passed.store(after, Ordering::Relaxed);
+        clock.now()
+    };
+    assert_eq!(at(1000, 0), 1000);
+    assert_eq!(at(1010, 10), 1010);
+    // The machine slept; then somebody sets the clock back; then it catches up.
+    assert_eq!(at(9000, 20), 9000);
+    assert_eq!(at(500, 30), 9010);
+    assert_eq!(at(9015, 40), 9020);
+    assert_eq!(at(9100, 50), 9100);
 }

@@ -38,7 +38,7 @@ use crate::{
         keyed::KeyedId,
         not_found,
     },
-    local::handle::Handle,
+    local::{core::Core, handle::Handle},
     protocol::message::Failure,
 };
 
@@ -252,9 +252,10 @@ impl Ingress {
         let idempotency_key = request.idempotency_key()?;
         let (body, held) = self.budget.read(body).await?;
         let (mut submission, delay) = request.submission(idempotency_key, body)?;
-        let submit = move |engine: &mut Engine| {
-            // Now it is among the engine's bytes.
-            let _held = held;
+        let submit = move |core: &mut Core| {
+            // Once it is written, it is the store's.
+            core.reply(move || drop(held));
+            let engine = &mut core.engine;
             let begins = delay.map(|delay| engine.now().saturating_add(delay));
             submission.invoke_time = begins.unwrap_or_default();
             let submitted = engine.submit(submission, Origin::Outside)?;
@@ -262,8 +263,9 @@ impl Ingress {
         };
         match way {
             Way::Call => {
-                let find = move |engine: &mut Engine| {
-                    let (submitted, _) = submit(engine)?;
+                let find = move |core: &mut Core| {
+                    let (submitted, _) = submit(core)?;
+                    let engine = &core.engine;
                     let seen = Seen::of(engine, submitted.index);
                     let invocation = &engine.invocations[submitted.index];
                     if submitted.already && invocation.info.ty == HandlerType::Workflow {
@@ -282,9 +284,9 @@ impl Ingress {
                 self.wait(find).await
             }
             Way::Send => {
-                let send = move |engine: &mut Engine| {
-                    let (submitted, begins) = submit(engine)?;
-                    let invocation = &engine.invocations[submitted.index];
+                let send = move |core: &mut Core| {
+                    let (submitted, begins) = submit(core)?;
+                    let invocation = &core.engine.invocations[submitted.index];
                     let begins = match &invocation.status {
                         Status::Scheduled(begins) => Some(*begins),
                         _ => begins.filter(|_| !submitted.already),
@@ -292,7 +294,7 @@ impl Ingress {
                     let id = &invocation.id;
                     Ok::<_, Failure>(answer::sent(id, begins, submitted.already))
                 };
-                Ok(self.handle.ask(send).await??)
+                Ok(self.handle.ask_core(send).await??)
             }
         }
     }
@@ -300,11 +302,11 @@ impl Ingress {
     /// Waits for an outcome, if the engine does not know at once what to say.
     async fn wait(
         &self,
-        find: impl FnOnce(&mut Engine) -> Result<(Found, Option<Index>), Failure> + Send + 'static,
+        find: impl FnOnce(&mut Core) -> Result<(Found, Option<Index>), Failure> + Send + 'static,
     ) -> Result<Answer, Refusal> {
         let (say, mut said) = oneshot::channel();
-        let outcome = self.handle.outcome(move |engine| {
-            let (found, index) = find(engine)?;
+        let outcome = self.handle.outcome(move |core| {
+            let (found, index) = find(core)?;
             drop(say.send(found));
             index.ok_or_else(not_found)
         });
@@ -322,7 +324,8 @@ impl Ingress {
     async fn existing(&self, which: Which, ask: Ask) -> Result<Answer, Refusal> {
         match ask {
             Ask::Attach => {
-                let find = move |engine: &mut Engine| {
+                let find = move |core: &mut Core| {
+                    let engine = &mut core.engine;
                     Ok(match find(engine, &which) {
                         Some(index) => (Found::Waiting(Seen::of(engine, index)), Some(index)),
                         None => (Found::Ended(Ended::nobody(id_of(engine, which))), None),

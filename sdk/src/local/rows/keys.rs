@@ -4,6 +4,9 @@ use bytes::Bytes;
 
 use crate::engine::{invocation::Index, keyed::KeyedId, submit::IdempotencyKey};
 
+/// What the number of the next invocation is kept under, in the settings.
+pub(in crate::local) const NEXT: &[u8] = b"next";
+
 pub(super) fn number(index: Index) -> [u8; 8] {
     (index as u64).to_be_bytes()
 }

@@ -6,8 +6,8 @@ use prost::Message;
 use super::{
     InvocationRow, OutcomeRow, RecordRow, StatusRow,
     keys::{
-        expiry_key, idempotency_key, invocation_key, keyed_key, named_key, number, record_key,
-        status_key,
+        NEXT, expiry_key, idempotency_key, invocation_key, keyed_key, named_key, number,
+        record_key, status_key,
     },
 };
 use crate::{
@@ -96,6 +96,12 @@ fn write(engine: &Engine, change: Change, writes: &mut Vec<Write>) {
                 delete(Table::Idempotency, idempotency_key(&key));
             }
             delete(Table::Expiry, expiry_key(invocation.expires_at(), index));
+            // The last row may be gone now, and its number is never given to another one.
+            writes.push(put_index(
+                Table::Settings,
+                NEXT.to_vec(),
+                engine.invocations.next(),
+            ));
             writes.push(Write::DeletePrefix {
                 table: Table::Records,
                 prefix: number(index).to_vec(),

@@ -223,13 +223,14 @@ impl Database {
                 statement.raw_bind_parameter(3, key)?;
             }
             let mut rows = statement.raw_query();
-            let mut found = Vec::new();
+            let (mut found, mut room) = (Vec::new(), range.bytes);
             while let Some(row) = rows.next()? {
                 let key = row.get_ref(0)?.as_blob()?.to_vec();
                 let value = entry(&key, row, 1)?;
-                let damaged = value.is_none();
+                let bytes = value.as_ref().map(|value| key.len() + value.len());
                 found.push((key, value));
-                if damaged {
+                room = room.saturating_sub(bytes.unwrap_or(room));
+                if room == 0 {
                     break;
                 }
             }

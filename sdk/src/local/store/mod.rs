@@ -69,6 +69,8 @@ pub(crate) struct Scan {
     pub(crate) from: Bound<Vec<u8>>,
     pub(crate) to: Bound<Vec<u8>>,
     pub(crate) limit: usize,
+    /// It ends behind the entry with which so many bytes are reached.
+    pub(crate) bytes: usize,
     /// From the last key to the first.
     pub(crate) reverse: bool,
 }
@@ -80,6 +82,7 @@ impl Scan {
             from: Bound::Unbounded,
             to: Bound::Unbounded,
             limit: usize::MAX,
+            bytes: usize::MAX,
             reverse: false,
         }
     }
@@ -97,6 +100,11 @@ impl Scan {
     /// At most so many entries.
     pub(crate) fn limit(self, limit: usize) -> Self {
         Self { limit, ..self }
+    }
+
+    /// No more once it has so many bytes.
+    pub(crate) fn bytes(self, bytes: usize) -> Self {
+        Self { bytes, ..self }
     }
 
     /// From the last key to the first.

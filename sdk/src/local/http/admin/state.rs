@@ -2,7 +2,7 @@
 //!
 //! In: a request's body. Out: a key, and its new state.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
@@ -15,6 +15,9 @@ use super::{
     filter::{pairs, unknown},
 };
 use crate::engine::keyed::KeyedId;
+
+/// How long a body may take.
+const MAX_TIME: Duration = Duration::from_secs(120);
 
 /// The most that one request may have: bytes are written as lists of numbers.
 const MOST: usize = 32 << 20;
@@ -63,15 +66,17 @@ pub(super) async fn read(
             "the body is to be application/json",
         ));
     }
-    let body = match Limited::new(body, MOST).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+    let body = Limited::new(body, MOST).collect();
+    let body = match tokio::time::timeout(MAX_TIME, body).await {
+        Err(_) => return Err(bad("the body is too slow in coming")),
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
             return Err(fault(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "the body is too large",
             ));
         }
-        Err(error) => return Err(bad(format!("the body cannot be read: {error}"))),
+        Ok(Err(error)) => return Err(bad(format!("the body cannot be read: {error}"))),
     };
     parse(service, &body).map_err(bad)
 }

@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header::CONTENT_LENGTH};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use super::answer::Refusal;
 
@@ -21,8 +22,9 @@ const MAX_BODY: usize = 32 * 1024 * 1024;
 /// What all bodies that are being read may have together.
 const MAX_BODIES: usize = 1024 * 1024 * 1024;
 
-/// How long a body may pause.
+/// How long a body may pause, and how long it may take in all: the longest at 28 KiB a second.
 const MAX_PAUSE: Duration = Duration::from_secs(120);
+const MAX_TIME: Duration = Duration::from_secs(1200);
 
 /// Whether a request says that its body is too long.
 pub(super) fn is_too_long(headers: &HeaderMap) -> bool {
@@ -67,8 +69,10 @@ impl Budget {
             all: Arc::clone(&self.0),
         };
         let (mut first, mut whole) = (Bytes::new(), BytesMut::new());
+        let end = Instant::now() + MAX_TIME;
         loop {
-            let frame = tokio::time::timeout(MAX_PAUSE, body.frame()).await;
+            let limit = end.min(Instant::now() + MAX_PAUSE);
+            let frame = tokio::time::timeout_at(limit, body.frame()).await;
             let frame = match frame {
                 Ok(None) => break,
                 Ok(Some(Ok(frame))) => frame,
@@ -77,7 +81,10 @@ impl Budget {
                     return Err(Refusal::new(500, message));
                 }
                 Err(_) => {
-                    return Err(Refusal::new(408, "cannot read body: it has stopped coming"));
+                    return Err(Refusal::new(
+                        408,
+                        "cannot read body: it is too slow in coming",
+                    ));
                 }
             };
             // Trailers are of no interest.

@@ -47,23 +47,26 @@ fn bound() -> impl Strategy<Value = Bound<Vec<u8>>> {
 
 fn scan() -> impl Strategy<Value = Scan> {
     let limit = prop_oneof![Just(usize::MAX), 0_usize..4];
+    let bytes = prop_oneof![Just(usize::MAX), 0_usize..100];
     (
         bound(),
         bound(),
-        limit.clone(),
+        limit,
+        bytes,
         any::<bool>(),
         key(),
         any::<bool>(),
     )
-        .prop_map(|(from, to, limit, reverse, prefix, by_prefix)| {
+        .prop_map(|(from, to, limit, bytes, reverse, prefix, by_prefix)| {
             if by_prefix {
-                let scan = Scan::prefix(prefix).limit(limit);
+                let scan = Scan::prefix(prefix).limit(limit).bytes(bytes);
                 if reverse { scan.reverse() } else { scan }
             } else {
                 Scan {
                     from,
                     to,
                     limit,
+                    bytes,
                     reverse,
                 }
             }
@@ -132,6 +135,12 @@ fn scanned(model: &Model, table: Table, scan: &Scan) -> Vec<(Vec<u8>, Bytes)> {
         found.reverse();
     }
     found.truncate(scan.limit);
+    let mut bytes = 0_usize;
+    let enough = found.iter().position(|(key, value)| {
+        bytes += key.len() + value.len();
+        bytes >= scan.bytes
+    });
+    found.truncate(enough.map_or(found.len(), |last| last + 1));
     found
 }
 
