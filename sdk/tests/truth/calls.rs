@@ -1,9 +1,11 @@
 //! What handlers ask of others: calls, sends, attaching, signals.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::On;
-use crate::program::{Step, tried};
+use crate::program::{HOUR, Step, tried};
 use crate::table::Suite;
 use crate::world::{Ask, World};
 
@@ -80,16 +82,21 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
 
     suite.scenario("sends_go_on_by_themselves", async |w| {
         let sent = w.free([Step::Note(w.key("ran"))]);
+        let never = w.free([Step::Note(w.key("never"))]);
         let steps = [
+            Step::Send(w.wanted(never), HOUR),
             Step::Send(w.wanted(sent.clone()), 0),
-            Step::Send(w.wanted(sent), 2000),
+            Step::Send(w.wanted(sent), 1000),
+            // What is sent is on its way when the handler has ended. Behind it comes this call.
+            call(w, Ask::to("Free", "double").json(4)),
         ];
         let ids = w.call(w.free(steps)).await.unwrap();
-        let (now, later) = (ids[0].as_str().unwrap(), ids[1].as_str().unwrap());
-        w.until_status(later, "scheduled").await;
-        w.see("now", w.attach(now).await);
-        w.see("later", w.attach(later).await);
+        let id = |at: usize| ids[at].as_str().unwrap();
+        w.until_status(id(0), "scheduled").await;
+        w.see("now", w.attach(id(1)).await);
+        w.see("later", w.attach(id(2)).await);
         w.is("ran", w.notes("ran").len(), json!(2));
+        w.is("never", w.notes("never"), json!([]));
     });
 
     suite.scenario("idempotent_calls_of_handlers", async |w| {
@@ -123,8 +130,7 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         let waiting = w
             .start(w.free([Step::Note(w.key("waits")), Step::Attach(id.clone())]))
             .await;
-        w.noted("waits").await;
-        w.rest().await;
+        w.until_journal(&waiting, "AttachInvocation").await;
         w.see("resolve", w.resolve(&awakeable, json!(7)).await);
         w.is(
             "attached",
@@ -191,7 +197,7 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         let id = w.start(w.free(twice)).await;
         for (name, value) in [("a", 1), ("a", 2), ("b", 3)] {
             let send = Step::SendSignal(id.clone(), name.into(), json!(value));
-            w.see("send", w.call(w.free([send])).await);
+            w.see("send", w.call(w.telling(send)).await);
         }
         w.is("result", w.attach(&id).await, json!({"Ok": [1, 3, 2]}));
     });
@@ -201,20 +207,26 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
             .start(w.object("a", [Step::Awakeable(w.key("wait"))]))
             .await;
         let awakeable = w.noted("wait").await;
+        let send = |id: &str| w.telling(Step::SendSignal(id.to_owned(), "go".into(), json!(1)));
         let queued = w.start(w.object("a", [Step::Signal("go".into())])).await;
-        let later = w.free([Step::Signal("go".into())]);
-        let later = w
-            .send_after(later, std::time::Duration::from_millis(2000))
-            .await
-            .unwrap();
-        for id in [&queued, &later] {
-            let send = Step::SendSignal(id.clone(), "go".into(), json!(1));
-            w.see("send", w.call(w.free([send])).await);
-        }
-        w.rest().await;
+        w.see("send", w.call(send(&queued)).await);
         w.see("resolve", w.resolve(&awakeable, json!(1)).await);
         w.see("holder", w.attach(&holder).await);
-        w.pass(2200).await;
+        // It is told at once, long before it is due.
+        let later = w.free([Step::Signal("go".into())]);
+        let later = w
+            .send_after(later, Duration::from_millis(3000))
+            .await
+            .unwrap();
+        w.see("send", w.call(send(&later)).await);
+        for id in [&queued, &later] {
+            w.until(&format!("{id} begins"), async || {
+                let waits = matches!(w.status(id).await, Some("queued" | "scheduled"));
+                (!waits).then_some(())
+            })
+            .await;
+        }
+        w.rest().await;
         w.see("queued", w.output(&queued).await);
         w.see("later", w.output(&later).await);
     });
@@ -241,7 +253,7 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         let id = w
             .start(w.object("a", [Step::Note(w.key("outer")), Step::Call(inner)]))
             .await;
-        w.noted("outer").await;
+        w.until_journal(&id, "Call").await;
         w.rest().await;
         w.is("inner", w.notes("inner"), json!([]));
         w.is("status", w.status(&id).await, json!("going on"));

@@ -50,8 +50,7 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
                 [Step::Note(w.key("a")), tried(Step::Promise("p".into()))],
             ))
             .await;
-        w.noted("a").await;
-        w.rest().await;
+        w.until_journal(&id, "GetPromise").await;
         w.see("cancel", w.cancel(&id).await);
         w.see("attach", w.attach(&id).await);
         w.see(
@@ -82,7 +81,7 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         );
         let id = w.start(w.free([tried(Step::Call(w.wanted(middle)))])).await;
         let leaf = w.noted("leaf").await;
-        w.rest().await;
+        w.until_journal(&leaf, "Sleep").await;
         w.see("cancel", w.cancel(&id).await);
         w.see("root", w.attach(&id).await);
         let middle = w.noted("middle").await;
@@ -135,7 +134,9 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         let first = w.noted("first").await;
         let second = w.noted("second").await;
         let sent = w.noted("sent").await;
-        w.rest().await;
+        // The result of the one that is done, which needs no cancellation any more.
+        w.until_journal(&id, "← Call").await;
+        w.until_journal(&id, "Sleep").await;
         w.see("cancel", w.cancel(&id).await);
         w.see("parent", w.attach(&id).await);
         w.see("first", w.attach(&first).await);
@@ -212,8 +213,7 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
             )
         };
         let id = w.start(run()).await;
-        w.noted("a").await;
-        w.rest().await;
+        w.until_journal(&id, "Sleep").await;
         w.see("cancel", w.cancel(&id).await);
         w.see("attach", w.attach(&id).await);
         w.see("again", w.call(run()).await);
@@ -232,8 +232,7 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         let first = caller("first").await;
         w.noted("child").await;
         let second = caller("second").await;
-        w.noted("second").await;
-        w.rest().await;
+        w.until_journal(&second, "Call").await;
         // The cancellation of one caller reaches the callee, and so the other caller.
         w.see("cancel", w.cancel(&second).await);
         w.see("second", w.attach(&second).await);
@@ -246,14 +245,7 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
             .await;
         let awakeable = w.noted("wait").await;
         let queued = w.start(w.object("a", [Step::Note(w.key("queued"))])).await;
-        let attached = w
-            .start(w.free([
-                Step::Note(w.key("attached")),
-                tried(Step::Attach(queued.clone())),
-            ]))
-            .await;
-        w.noted("attached").await;
-        w.rest().await;
+        let attached = w.attached(&queued).await;
         w.is("status", w.status(&queued).await, json!("queued"));
         w.see("cancel", w.cancel(&queued).await);
         w.see("who was attached", w.attach(&attached).await);
@@ -266,23 +258,21 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
     });
 
     suite.scenario("cancelled_before_it_is_due", async |w| {
-        let scheduled = w.free([Step::Note(w.key("ran"))]);
-        let id = w
-            .send_after(scheduled, Duration::from_millis(2000))
-            .await
-            .unwrap();
-        let attached = w
-            .start(w.free([
-                Step::Note(w.key("attached")),
-                tried(Step::Attach(id.clone())),
-            ]))
-            .await;
-        w.noted("attached").await;
-        w.rest().await;
+        let scheduled = async |millis: u64| {
+            let ask = w.free([Step::Note(w.key("ran"))]);
+            let sent = w.send_after(ask, Duration::from_millis(millis)).await;
+            sent.unwrap()
+        };
+        let id = scheduled(HOUR).await;
+        let attached = w.attached(&id).await;
         w.see("cancel", w.cancel(&id).await);
         w.see("who was attached", w.attach(&attached).await);
         w.see("who attaches later", w.attach(&id).await);
-        w.pass(2200).await;
+        w.is("status", w.status(&id).await, json!(null));
+        // Nor does it begin when it would have been due.
+        let id = scheduled(3000).await;
+        w.see("cancel", w.cancel(&id).await);
+        w.pass(3200).await;
         w.is("ran", w.notes("ran"), json!([]));
         w.is("status", w.status(&id).await, json!(null));
     });
@@ -361,13 +351,7 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
             .start(w.free([Step::Note(w.key("a")), Step::Sleep(HOUR)]))
             .await;
         w.noted("a").await;
-        let attached = [
-            Step::Note(w.key("attached")),
-            tried(Step::Attach(id.clone())),
-        ];
-        let attached = w.start(w.free(attached)).await;
-        w.noted("attached").await;
-        w.rest().await;
+        let attached = w.attached(&id).await;
         w.see("kill", w.kill(&id).await);
         w.see("attached", w.attach(&attached).await);
     });
@@ -382,9 +366,8 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
                 Step::Stumble(w.key("s"), 1),
             ];
             let id = w.start(w.object("a", steps)).await;
-            w.noted("a").await;
+            w.until_journal(&id, "Sleep").await;
             let queued = w.start(w.object("a", [Step::Get("n".into())])).await;
-            w.rest().await;
             w.see("cancel", w.cancel(&id).await);
             w.see("attach", w.attach(&id).await);
             w.see("queued", w.attach(&queued).await);

@@ -229,6 +229,13 @@ impl<T: Deref<Target: OverHttp>> Backend for Over<T> {
         })
     }
 
+    fn is_suspended(&self, id: String) -> Soon<'_, bool> {
+        Box::pin(async move {
+            let row = self.0.row(&id).await;
+            row.is_some_and(|row| row["status"] == "suspended")
+        })
+    }
+
     fn state(&self, service: String, key: String) -> Soon<'_, BTreeMap<String, Value>> {
         OverHttp::state(&*self.0, service, key)
     }

@@ -41,7 +41,7 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         let id = w.start(w.object("a", steps)).await;
         let awakeable = w.noted("wait").await;
         // The note is there before the commands are.
-        w.rest().await;
+        w.until_journal(&id, "ClearAllState").await;
         w.see("resolve", w.resolve(&awakeable, json!(1)).await);
         w.see("result", w.attach(&id).await);
         w.see("journal", w.journal(&id).await);
@@ -71,7 +71,7 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
             .start(w.free([Step::Try(Box::new(Step::Call(w.wanted(child))))]))
             .await;
         w.noted("child").await;
-        w.rest().await;
+        w.until_journal(&id, "← CallInvocationId").await;
         w.see("cancel", w.cancel(&id).await);
         w.see("result", w.attach(&id).await);
         w.see("journal", w.journal(&id).await);

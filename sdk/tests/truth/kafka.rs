@@ -49,10 +49,12 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         w.produce("topic", Some(&w.key("a")), Some("1")).await;
         w.produce("topic", Some(&w.key("a")), Some("2")).await;
         w.produce("topic", Some(&w.key("b")), Some("3")).await;
-        w.until("the last", async || {
-            w.state("EventFlow", "b").await.remove("value")
-        })
-        .await;
+        for key in ["a", "b"] {
+            w.until(&format!("the run of {key}"), async || {
+                w.state("EventFlow", key).await.remove("value")
+            })
+            .await;
+        }
         w.rest().await;
         w.is(
             "the first counts",

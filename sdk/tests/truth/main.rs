@@ -43,7 +43,7 @@ use table::{Column, Suite, block_on, outcome};
 use world::{Backend, Seen, World};
 
 /// How long one scenario may take on one backend.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// Where a scenario plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -160,6 +160,11 @@ impl Backend for Memory {
         })))
     }
 
+    fn is_suspended(&self, id: String) -> Soon<'_, bool> {
+        let status = self.runtime().status(&id.parse().unwrap());
+        Box::pin(ready(status == InvocationStatus::Suspended))
+    }
+
     fn state(&self, service: String, key: String) -> Soon<'_, BTreeMap<String, Value>> {
         let mut runtime = self.runtime();
         let names = runtime.state_keys(&service, &key);

@@ -202,7 +202,8 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
     suite.scenario("a_delayed_send_takes_its_turn_when_due", async |w| {
         let delayed = w.object("a", [set("who", "delayed")]);
         let id = w
-            .send_after(delayed, std::time::Duration::from_millis(2000))
+            // The other one has had its turn long before that.
+            .send_after(delayed, std::time::Duration::from_millis(5000))
             .await
             .unwrap();
         w.is("status", w.status(&id).await, json!("scheduled"));

@@ -22,8 +22,7 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
             )
         };
         let id = w.start(run()).await;
-        w.noted("a").await;
-        w.rest().await;
+        w.until_journal(&id, "Sleep").await;
         w.see("kill", w.kill(&id).await);
         w.see("attach", w.attach(&id).await);
         w.see("again", w.call(run()).await);
@@ -37,22 +36,24 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         let steps = [
             Step::Set("n".into(), json!(1)),
             Step::Send(w.wanted(sent()), 0),
-            Step::Send(w.wanted(later), 2000),
-            Step::Note(w.key("a")),
+            Step::Send(w.wanted(later), 5000),
             Step::Attach(other.clone()),
         ];
         let id = w.start(w.object("a", steps)).await;
-        w.noted("a").await;
-        w.rest().await;
+        w.until_journal(&id, "AttachInvocation").await;
+        let sent = w
+            .until("what is sent begins", async || {
+                w.notes("sent").into_iter().find(|id| *id != other)
+            })
+            .await;
         w.see("kill", w.kill(&id).await);
         w.see("attach", w.attach(&id).await);
         w.is("attached to", w.status(&other).await, json!("going on"));
         w.see("kill", w.kill(&other).await);
         // What it has sent is killed with it, unlike by a cancellation, and what was due later is gone.
-        let sent = w.notes("sent").into_iter().find(|id| *id != other);
-        w.see("sent", w.attach(&sent.unwrap()).await);
+        w.see("sent", w.attach(&sent).await);
         w.is("state", w.state("Obj", "a").await, json!({"n": 1}));
-        w.pass(2100).await;
+        w.pass(5100).await;
         w.is("later", w.notes("later"), json!([]));
     });
 
@@ -214,13 +215,8 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         w.noted("a").await;
         pause(w, &id).await;
         w.see("cancel", w.cancel(&id).await);
-        w.rest().await;
-        w.rest().await;
-        let status = w.status(&id).await;
-        w.see("status", status);
-        if status == Some("paused") {
-            w.see("resume", w.resume(&id).await);
-        }
+        // Nobody has to resume it.
+        w.until_status(&id, "succeeded").await;
         w.see("attach", w.attach(&id).await);
     });
 
@@ -253,13 +249,13 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         let steps = [Step::Awakeable(w.key("wait")), Step::Sleep(1)];
         let id = w.start(Ask::to("Free", "suspending").json(steps)).await;
         let awakeable = w.noted("wait").await;
-        w.rest().await;
+        w.until_suspended(&id).await;
         w.see("pause", w.pause(&id).await);
         w.rest().await;
         w.see("status", w.status(&id).await);
         w.see("resolve", w.resolve(&awakeable, json!(1)).await);
-        w.rest().await;
-        w.see("status", w.status(&id).await);
+        // It was not paused.
+        w.until_status(&id, "succeeded").await;
         w.see("output", w.output(&id).await);
         w.see("resume", w.resume(&id).await);
         w.see("attach", w.attach(&id).await);
@@ -270,12 +266,13 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
             let steps = [Step::Note(w.key(name)), tried(Step::Sleep(HOUR))];
             let id = w.start(Ask::to("Free", "suspending").json(steps)).await;
             w.noted(name).await;
-            w.rest().await;
+            w.until_suspended(&id).await;
             id
         };
         let id = suspended("a").await;
         w.see("resume", w.resume(&id).await);
         w.rest().await;
+        w.until_suspended(&id).await;
         w.see("status", w.status(&id).await);
         w.see("pause", w.pause(&id).await);
         w.rest().await;

@@ -2,11 +2,10 @@
 //! to is known to it from its start on. So each subscription is a restart, too.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Mutex;
 
 use durably::local::{KafkaSource, LocalRuntime, OffsetReset};
-use durably::test_server::{KafkaBroker, free_port};
+use durably::test_server::KafkaBroker;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::{Mutex as AsyncMutex, OnceCell};
@@ -20,13 +19,18 @@ use crate::world::Soon;
 /// A runtime with the subscriptions so far.
 pub(crate) struct Records {
     suspend: bool,
-    /// Of the ingress and of the admin API: restarts keep them.
-    addresses: [SocketAddr; 2],
-    http: Http,
-    looks: Looks,
+    /// How the runtime that goes on is asked.
+    doors: Mutex<Option<&'static Doors>>,
     sources: Mutex<Vec<KafkaSource>>,
     runtime: AsyncMutex<Option<LocalRuntime>>,
     folder: TempDir,
+}
+
+/// The ingress and the admin API of one start. Each takes free ports anew: somebody else could have those of
+/// the one before by now.
+struct Doors {
+    http: Http,
+    looks: Looks,
 }
 
 /// The one of all scenarios.
@@ -38,14 +42,9 @@ async fn broker() -> &'static KafkaBroker {
 
 impl Records {
     pub(crate) async fn start(suspend: bool) -> Self {
-        let address = || SocketAddr::from((Ipv4Addr::LOCALHOST, free_port().unwrap()));
-        let [ingress, admin] = [address(), address()];
-        let admin_url = format!("http://{admin}");
         let records = Self {
             suspend,
-            addresses: [ingress, admin],
-            http: Http::new(format!("http://{ingress}"), &admin_url),
-            looks: Looks::at(&admin_url),
+            doors: Mutex::default(),
             sources: Mutex::default(),
             runtime: AsyncMutex::default(),
             folder: local::folder(),
@@ -59,11 +58,11 @@ impl Records {
         if let Some(runtime) = runtime.take() {
             runtime.shutdown().await.unwrap();
         }
-        let [ingress, admin] = self.addresses;
+        let any_port = ([127, 0, 0, 1], 0);
         let mut builder = LocalRuntime::builder(services())
             .path(self.folder.path())
-            .ingress(ingress)
-            .admin(admin);
+            .ingress(any_port)
+            .admin(any_port);
         if self.suspend {
             builder = builder.always_suspend();
         }
@@ -71,25 +70,38 @@ impl Records {
         builder = sources
             .into_iter()
             .fold(builder, |builder, source| builder.subscribe(source));
-        *runtime = Some(builder.start().await.unwrap());
+        let started = builder.start().await.unwrap();
+        let admin_url = started.admin_url();
+        // They are few, and lent out for as long as this lives.
+        let doors: &'static Doors = Box::leak(Box::new(Doors {
+            http: Http::new(started.ingress_url(), &admin_url),
+            looks: Looks::at(&admin_url),
+        }));
+        *self.doors.lock().unwrap() = Some(doors);
+        *runtime = Some(started);
+    }
+
+    fn doors(&self) -> &'static Doors {
+        let doors = *self.doors.lock().unwrap();
+        doors.unwrap()
     }
 }
 
 impl OverHttp for Records {
     fn http(&self) -> &Http {
-        &self.http
+        &self.doors().http
     }
 
     fn row(&self, id: &str) -> Soon<'_, Option<Value>> {
-        self.looks.row(id)
+        self.doors().looks.row(id)
     }
 
     fn state(&self, service: String, key: String) -> Soon<'_, BTreeMap<String, Value>> {
-        self.looks.state(service, key)
+        self.doors().looks.state(service, key)
     }
 
     fn journal(&self, id: String) -> Soon<'_, Vec<String>> {
-        self.looks.entries(id)
+        self.doors().looks.entries(id)
     }
 
     fn subscribe(&self, topic: String, handler: String) -> Soon<'_, ()> {

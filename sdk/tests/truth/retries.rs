@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::On;
-use crate::program::{Step, tried};
+use crate::program::{HOUR, Step, notes, tried};
 use crate::table::Suite;
 use crate::world::Ask;
 
@@ -49,6 +49,11 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         w.until_status(&id, "paused").await;
         w.is("attempts", w.notes("a").len(), json!(6));
         w.see("cancel", w.cancel(&id).await);
+        w.until("three more attempts", async || {
+            (w.notes("a").len() >= 9).then_some(())
+        })
+        .await;
+        w.until_status(&id, "paused").await;
         w.rest().await;
         w.see("status", w.status(&id).await);
         w.see("attempts", w.notes("a").len());
@@ -92,7 +97,7 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         ];
         let id = w.start(Ask::to("Free", "killed_soon").json(steps)).await;
         let awakeable = w.noted("wait").await;
-        w.rest().await;
+        w.until_suspended(&id).await;
         w.see("resolve", w.resolve(&awakeable, json!(1)).await);
         w.see("attach", w.attach(&id).await);
         w.is("attempts", w.notes("b").len(), json!(3));
@@ -193,6 +198,7 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
             ];
             let id = w.start(Ask::to("Free", handler).json(steps)).await;
             let awakeable = w.noted(&format!("{handler}-wait")).await;
+            w.until_suspended(&id).await;
             w.see("resolve", w.resolve(&awakeable, json!("x")).await);
             w.is(
                 handler,
@@ -204,19 +210,23 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
     });
 
     suite.scenario("a_delayed_send_with_an_idempotency_key", async |w| {
-        let ask = || {
-            w.free([Step::Note(w.key("a"))])
-                .idempotency_key(&w.key("i"))
+        let ask = |name: &str| {
+            w.free([Step::Note(w.key(name))])
+                .idempotency_key(&w.key(name))
         };
-        let id = w
-            .send_after(ask(), Duration::from_millis(2000))
-            .await
-            .unwrap();
-        let again = w.start(ask()).await;
-        w.is("the same", id == again, json!(true));
-        w.is("status", w.status(&id).await, json!("scheduled"));
-        w.see("attach", w.attach(&id).await);
+        let mut ids = Vec::new();
+        for (name, millis) in [("never", HOUR), ("a", 1000)] {
+            let delay = Duration::from_millis(millis);
+            let id = w.send_after(ask(name), delay).await.unwrap();
+            let again = w.start(ask(name)).await;
+            w.is("the same", id == again, json!(true));
+            ids.push(id);
+        }
+        // It has not been brought forward.
+        w.is("status", w.status(&ids[0]).await, json!("scheduled"));
+        w.see("attach", w.attach(&ids[1]).await);
         w.is("ran", w.notes("a").len(), json!(1));
+        w.is("never", w.notes("never"), json!([]));
     });
 
     suite.scenario("an_error_that_asks_for_the_end", async |w| {
@@ -276,10 +286,14 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
     });
 
     suite.scenario("a_run_that_fails_for_ever_is_cancelled", async |w| {
-        let steps = [Step::Note(w.key("a")), tried(run("never", 1_000_000, None))];
+        let steps = [tried(run("never", 1_000_000, None))];
         let id = w.start(w.free(steps)).await;
-        w.noted("a").await;
-        w.rest().await;
+        // Its executions are noted by themselves.
+        let executions = format!("{id} never");
+        w.until("it has failed twice", async || {
+            (notes(&executions).len() > 2).then_some(())
+        })
+        .await;
         w.see("cancel", w.cancel(&id).await);
         w.see("attach", w.attach(&id).await);
     });

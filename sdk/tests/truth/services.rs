@@ -67,7 +67,8 @@ impl Free {
         run(ctx, Place::Free, steps).await
     }
 
-    #[handler(idempotency_retention = "1s")]
+    /// Is forgotten soon, though not before it is looked at.
+    #[handler(idempotency_retention = "4s")]
     async fn brief(&self, ctx: &Context, steps: Vec<Step>) -> HandlerResult<Value> {
         run(ctx, Place::Free, steps).await
     }
@@ -245,12 +246,12 @@ impl Listener {
     }
 }
 
-/// Is forgotten soon.
+/// Is forgotten soon, though not before it is looked at.
 pub(crate) struct Brief;
 
 #[durably::workflow]
 impl Brief {
-    #[handler(workflow_retention = "1s")]
+    #[handler(workflow_retention = "4s")]
     async fn run(&self, _ctx: &WorkflowContext, n: u64) -> HandlerResult<u64> {
         Ok(n)
     }

@@ -1,9 +1,11 @@
 //! Workflows: they run once, are asked and told things meanwhile, and are remembered.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::On;
-use crate::program::{Step, tried};
+use crate::program::{HOUR, Step, tried};
 use crate::table::Suite;
 use crate::world::{Ask, Handle, Operation, World};
 
@@ -236,8 +238,13 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
         // A handler may use one, also for a workflow.
         let call = || Step::Call(w.wanted(run()));
         let id = w.start(Ask::to("Free", "pausing").json([call()])).await;
-        w.rest().await;
-        w.see("by a handler", (w.status(&id).await, w.output(&id).await));
+        let end = w
+            .until("it ends, or gives up", async || match w.status(&id).await {
+                Some(end @ ("paused" | "succeeded" | "failed")) => Some(end),
+                _ => None,
+            })
+            .await;
+        w.see("by a handler", (end, w.output(&id).await));
         let beside = || {
             w.beside("b", [Step::Note(w.key("beside"))])
                 .idempotency_key(&w.key("i"))
@@ -264,19 +271,24 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
     });
 
     suite.scenario("a_workflow_that_is_scheduled", async |w| {
-        let run = || w.workflow("a", [Step::Note(w.key("a"))]);
-        let id = w
-            .send_after(run(), std::time::Duration::from_millis(2000))
-            .await
-            .unwrap();
-        w.see("call", w.call(run()).await);
-        w.is("send", w.start(run()).await == id, json!(true));
+        let run = |key: &str| w.workflow(key, [Step::Note(w.key(key))]);
+        let scheduled = async |key: &str, millis: u64| {
+            let sent = w.send_after(run(key), Duration::from_millis(millis)).await;
+            sent.unwrap()
+        };
+        // What is looked at is not due in any case.
+        let id = scheduled("a", HOUR).await;
+        w.see("call", w.call(run("a")).await);
+        w.is("send", w.start(run("a")).await == id, json!(true));
         w.see("output", w.output_of(handle(w, "a")).await);
         w.see(
             "beside",
             w.call(w.beside("a", [Step::Peek("p".into())])).await,
         );
-        w.see("attach", w.attach_to(handle(w, "a")).await);
-        w.is("ran", w.notes("a").len(), json!(1));
+        let id = scheduled("b", 1000).await;
+        w.is("send", w.start(run("b")).await == id, json!(true));
+        w.see("attach", w.attach_to(handle(w, "b")).await);
+        w.is("ran", w.notes("b").len(), json!(1));
+        w.is("not due", w.notes("a"), json!([]));
     });
 }

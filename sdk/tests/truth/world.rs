@@ -31,6 +31,8 @@ pub(crate) trait Backend {
     fn operate(&self, what: Operation, id: String) -> Soon<'_, Result<(), Refusal>>;
     /// How an invocation stands, in one word of [`STATUSES`]; `None` without a trace of it.
     fn status(&self, id: String) -> Soon<'_, Option<&'static str>>;
+    /// Whether it waits, and no attempt runs. That is to be waited for, and not to be observed.
+    fn is_suspended(&self, id: String) -> Soon<'_, bool>;
     fn state(&self, service: String, key: String) -> Soon<'_, BTreeMap<String, Value>>;
     /// Replaces the state of an object.
     fn set_state(
@@ -267,6 +269,17 @@ impl World {
         Wanted::from(ask)
     }
 
+    /// Runs a step that tells another invocation something. What a handler asks of others goes out in this
+    /// order, so the other one has been told when the call behind it is answered.
+    pub(crate) fn telling(&self, step: Step) -> Ask {
+        self.free([step, self.answered()])
+    }
+
+    /// A call that is answered at once.
+    fn answered(&self) -> Step {
+        Step::Call(self.wanted(Ask::to("Free", "double").json(4)))
+    }
+
     // ---- what became of it -------------------------------------------------------------------
 
     pub(crate) async fn attach(&self, id: &str) -> Result<Value, Refusal> {
@@ -368,15 +381,36 @@ impl World {
 
     /// An invocation that waits, and has noted so; a failure of what it waits for is its result.
     pub(crate) async fn waiting(&self, name: &str, step: Step) -> String {
+        let command = match &step {
+            Step::Sleep(_) => Some("Sleep"),
+            Step::Call(_) => Some("Call"),
+            Step::Attach(_) => Some("AttachInvocation"),
+            _ => None,
+        };
         let id = self
             .start(self.free([Step::Note(self.key(name)), tried(step)]))
             .await;
         self.noted(name).await;
+        // What needs no command is waited for as soon as the note is there.
+        if let Some(command) = command {
+            self.until_journal(&id, command).await;
+        }
         self.rest().await;
         id
     }
 
-    /// Lets some time go by: whatever does not take long has happened then.
+    /// An invocation that is attached to another one, as that one knows; a failure of it is its result.
+    pub(crate) async fn attached(&self, to: &str) -> String {
+        // As for `telling`: when the call is answered, the other one has been reached.
+        let attach = tried(Step::Attach(to.to_owned()));
+        let steps = [Step::Join(vec![attach, self.answered()])];
+        let id = self.start(self.free(steps)).await;
+        self.until_journal(&id, "← Call").await;
+        id
+    }
+
+    /// Lets some time go by: whatever does not take long has happened then, unless the machine is busy. So
+    /// this is for what must not happen; what must is waited for.
     pub(crate) async fn rest(&self) {
         self.backend.pass(Duration::from_millis(300)).await;
     }
@@ -405,6 +439,25 @@ impl World {
         .await;
     }
 
+    /// Waits until an invocation waits and no attempt runs.
+    pub(crate) async fn until_suspended(&self, id: &str) {
+        self.until(&format!("{id} is suspended"), async || {
+            let suspended = self.backend.is_suspended(id.to_owned()).await;
+            suspended.then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until an invocation's journal has an entry of this kind. A handler's notes are there before its
+    /// commands are stored.
+    pub(crate) async fn until_journal(&self, id: &str, kind: &str) {
+        self.until(&format!("`{kind}` is in the journal of {id}"), async || {
+            let journal = self.journal(id).await;
+            journal.iter().any(|entry| entry == kind).then_some(())
+        })
+        .await;
+    }
+
     /// Waits until there is an answer. Virtual time moves on in small steps meanwhile.
     pub(crate) async fn until<T>(&self, what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
         let begun = Instant::now();
@@ -416,7 +469,7 @@ impl World {
             }
             steps += 1;
             assert!(
-                begun.elapsed() < Duration::from_secs(30) && steps < 3000,
+                begun.elapsed() < Duration::from_secs(60) && steps < 3000,
                 "{what}: that does not come true"
             );
             self.backend.pass(Duration::from_millis(20)).await;
