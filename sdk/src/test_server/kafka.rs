@@ -22,12 +22,23 @@ use super::install::KAFKA_BROKER;
 use super::log::Log;
 use super::port::free_port;
 
-const START_LIMIT: Duration = Duration::from_secs(20);
+/// A broker is ready within a second; a machine that is busy compiling takes longer.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long [`KafkaBroker::terminate`] waits before it kills.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 const POLL: Duration = Duration::from_millis(10);
+
+/// How often other ports are tried when somebody was faster to take one.
 const PORT_ATTEMPTS: usize = 8;
 
-/// How long one look at the starting broker may take.
-const LOOK_LIMIT: Duration = Duration::from_millis(200);
+/// How long a restart waits for its port, should somebody else have taken it.
+const PORT_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long the first look at a starting broker may take that lets us connect. Each further one may take twice as
+/// long, up to the limit of a request: what is too short on a machine that is busy must not be all that is tried.
+const FIRST_LOOK_LIMIT: Duration = Duration::from_millis(200);
 
 /// How long a request to the broker is repeated while it fails.
 const REQUEST_LIMIT: Duration = Duration::from_secs(10);
@@ -63,6 +74,12 @@ pub struct KafkaBroker {
     /// None while it is down.
     child: Option<GuardedChild>,
     _directory: TempDir,
+}
+
+/// How one start of the program went.
+enum Start {
+    Ready,
+    PortTaken(TestServerError),
 }
 
 /// A record to produce. Without settings it has neither key nor value.
@@ -220,12 +237,10 @@ impl KafkaBroker {
                 child: None,
                 _directory: directory,
             };
-            match broker.restart().await {
-                Ok(()) => return Ok(broker),
-                Err(_) if attempt < PORT_ATTEMPTS && broker.log.text().contains("in use") => {
-                    attempt += 1;
-                }
-                Err(error) => return Err(error),
+            match broker.launch_once().await? {
+                Start::Ready => return Ok(broker),
+                Start::PortTaken(error) if attempt == PORT_ATTEMPTS => return Err(error),
+                Start::PortTaken(_) => attempt += 1,
             }
         }
     }
@@ -250,7 +265,7 @@ impl KafkaBroker {
         let Some(mut child) = self.child.take() else {
             return Ok(());
         };
-        let ended = child.terminate(START_LIMIT).await;
+        let ended = child.terminate(PATIENCE).await;
         ended
             .map(|_| ())
             .map_err(TestServerError::io("terminate the broker"))
@@ -261,30 +276,42 @@ impl KafkaBroker {
     ///
     /// # Errors
     ///
-    /// When it does not come up.
+    /// When it does not come up, or when somebody has taken its port meanwhile and does not give it back
+    /// within ten seconds.
     ///
     /// # Examples
     ///
     /// See [`terminate`](Self::terminate).
     pub async fn restart(&mut self) -> Result<(), TestServerError> {
         self.terminate().await?;
+        let start = Instant::now();
+        loop {
+            match self.launch_once().await? {
+                Start::Ready => return Ok(()),
+                Start::PortTaken(error) if start.elapsed() > PORT_LIMIT => return Err(error),
+                Start::PortTaken(_) => tokio::time::sleep(POLL).await,
+            }
+        }
+    }
+
+    /// Starts the program and waits until it takes requests, has ended, or takes too long.
+    async fn launch_once(&mut self) -> Result<Start, TestServerError> {
         let doing = || TestServerError::io("start the broker");
+        let log_start = self.log.len();
         let output = self.log.open().map_err(doing())?;
         let child = GuardedChild::spawn(&self.launch, Some(output), Some(&self.data));
         self.child = Some(child.map_err(doing())?);
-        self.wait_until_ready().await
-    }
 
-    async fn wait_until_ready(&mut self) -> Result<(), TestServerError> {
         let start = Instant::now();
+        let mut limit = FIRST_LOOK_LIMIT;
         loop {
             // A plain look first: the client would log each refusal as a warning.
             let answer = match TcpStream::connect(&self.address).await {
-                Ok(_) => self
-                    .client(LOOK_LIMIT)
-                    .await
-                    .map(|_| ())
-                    .map_err(|error| error.to_string()),
+                Ok(_) => {
+                    let asked = self.ask(limit).await;
+                    limit = (limit * 2).min(REQUEST_LIMIT);
+                    asked
+                }
                 Err(error) => Err(error.to_string()),
             };
             // After the request, so that an answer counts only if our own broker is still there.
@@ -295,18 +322,33 @@ impl KafkaBroker {
             };
             let reason = match (ended, answer) {
                 (Some(ended), _) => ended,
-                (None, Ok(())) => return Ok(()),
+                (None, Ok(())) => return Ok(Start::Ready),
                 (None, Err(_)) if start.elapsed() < START_LIMIT => {
                     tokio::time::sleep(POLL).await;
                     continue;
                 }
-                (None, Err(error)) => error,
+                (None, Err(reason)) => reason,
             };
-            return Err(TestServerError::NotStarted {
+            let error = TestServerError::NotStarted {
                 program: KAFKA_BROKER.name.to_owned(),
                 reason,
                 log: self.log.tail(),
-            });
+            };
+            return if self.log.text_from(log_start).contains("in use") {
+                Ok(Start::PortTaken(error))
+            } else {
+                Err(error)
+            };
+        }
+    }
+
+    /// Whether the broker answers a request in time, and if not, why.
+    async fn ask(&self, limit: Duration) -> Result<(), String> {
+        // The client's own limit is one of its pauses only.
+        match tokio::time::timeout(limit, self.client(limit)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("no answer within {limit:?}")),
         }
     }
 

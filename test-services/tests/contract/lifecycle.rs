@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::process::END_LIMIT;
 use crate::suite::{ALL, Mode, SERVER, Suite};
 use crate::{Failed, Setup, eventually};
 
@@ -179,8 +180,10 @@ async fn termination(mode: Mode) {
     t.object_gives(workflow, key, "getState", NOTHING, json!("input"))
         .await;
     let told = Instant::now();
-    t.services.terminate().await.unwrap();
-    assert!(told.elapsed() < Duration::from_secs(10));
+    let ended = t.services.terminate().await.unwrap();
+    // By itself: had it to be killed, there would be no status.
+    assert!(ended.is_some_and(|status| status.success()), "{ended:?}");
+    assert!(told.elapsed() < END_LIMIT);
     t.services.restart().unwrap();
     t.is_up().await;
     let unblocked = t.object(workflow, key, "unblock", json!("done")).await;

@@ -12,6 +12,8 @@ mod calls;
 mod interpreter;
 mod lifecycle;
 mod objects;
+#[path = "../failures/ports.rs"]
+mod ports;
 mod process;
 #[path = "../../../sdk/tests/suite/mod.rs"]
 mod suite;
@@ -22,9 +24,7 @@ use std::{convert::Infallible, process::ExitCode, sync::Mutex, time::Duration};
 
 use durably::{
     admin::AdminClient,
-    test_server::{
-        Ingress, IngressError, ProcessUnderTest, RestateServer, RestateServerBuilder, free_port,
-    },
+    test_server::{Ingress, IngressError, ProcessUnderTest, RestateServer, RestateServerBuilder},
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -35,11 +35,15 @@ use suite_local::Looks;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_durably-test-services");
 
+/// What the program writes once it serves: as an endpoint, and as a runtime.
+const LISTENS: &str = "listening";
+const RUNS: &str = "the local runtime runs";
+
 /// Nothing that is waited for takes longer.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long one case may take in one mode.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// How much of the logs a failing case shows.
 const TAIL_LINES: usize = 80;
@@ -75,10 +79,16 @@ impl Setup {
         if mode.is_local() {
             return Self::start_local(mode).await;
         }
-        let port = free_port().unwrap().to_string();
-        let variables = [("PORT", &*port), ("CONTRACT_TEST", "set")];
-        let services = ProcessUnderTest::spawn(PROGRAM, variables).unwrap();
-        let server = set_up(mode.server()).start().await.unwrap();
+        let described = |[port]: [u16; 1]| {
+            ProcessUnderTest::builder(PROGRAM)
+                .env("PORT", port.to_string())
+                .env("CONTRACT_TEST", "set")
+        };
+        let ((services, [port]), server) = tokio::join!(
+            ports::start_on(described, LISTENS, PATIENCE),
+            set_up(mode.server()).start()
+        );
+        let server = server.unwrap();
         let uri = format!("http://127.0.0.1:{port}");
         let deployment = mode.register(&server, &uri).await.unwrap();
         assert_eq!(deployment.services.len(), 14);
@@ -93,24 +103,25 @@ impl Setup {
 
     async fn start_local(mode: Mode) -> Self {
         let directory = suite_local::folder();
-        let (ingress, admin) = (free_port().unwrap(), free_port().unwrap());
-        let mut services = ProcessUnderTest::builder(PROGRAM)
-            .env("LOCAL_PATH", directory.path())
-            .env("INGRESS_PORT", ingress.to_string())
-            .env("ADMIN_PORT", admin.to_string())
-            .env("CONTRACT_TEST", "set");
-        if mode == Mode::LocalSuspend {
-            services = services.env("ALWAYS_SUSPEND", "set");
-        }
-        let setup = Self {
+        let described = |[ingress, admin]: [u16; 2]| {
+            let services = ProcessUnderTest::builder(PROGRAM)
+                .env("LOCAL_PATH", directory.path())
+                .env("INGRESS_PORT", ingress.to_string())
+                .env("ADMIN_PORT", admin.to_string())
+                .env("CONTRACT_TEST", "set");
+            match mode {
+                Mode::LocalSuspend => services.env("ALWAYS_SUSPEND", "set"),
+                _ => services,
+            }
+        };
+        let (services, [ingress, admin]) = ports::start_on(described, RUNS, PATIENCE).await;
+        Self {
             mode,
             ingress: Ingress::new(format!("http://127.0.0.1:{ingress}")).unwrap(),
             runtime: Runtime::Local(Looks::at(&format!("http://127.0.0.1:{admin}"))),
-            services: services.spawn().unwrap(),
+            services,
             directory: Mutex::new(Some(directory)),
-        };
-        setup.is_up().await;
-        setup
+        }
     }
 
     async fn shared(mode: Mode) -> &'static Self {
@@ -130,12 +141,8 @@ impl Setup {
 
     /// Waits until requests are taken again after a restart of the services.
     async fn is_up(&self) {
-        if self.mode.is_local() {
-            let runs = self
-                .services
-                .wait_for_log("the local runtime runs", PATIENCE);
-            runs.await.unwrap();
-        }
+        let says = if self.mode.is_local() { RUNS } else { LISTENS };
+        ports::serves_again(&self.services, says, PATIENCE).await;
     }
 
     /// What operators do.

@@ -11,6 +11,7 @@
 
 mod ledger;
 mod load;
+mod ports;
 mod proxy;
 mod random;
 mod world;
@@ -26,7 +27,7 @@ use futures::future::{join_all, try_join_all};
 use tokio::sync::Mutex;
 
 use crate::{
-    ledger::{Records, check, failed_attempts, matches_of},
+    ledger::{Records, check, failed_attempts, matches_of, warnings_of},
     load::{Blocked, Driver, Load, Stuck, block},
     random::Random,
     world::World,
@@ -50,10 +51,23 @@ const BLOCKED: usize = 40;
 /// How the names of these begin.
 const BLOCKED_PREFIX: &str = "blocked-";
 
-/// How many attempts may fail for each process that ends, on average. The server opens streams on a
-/// connection until it has read that it goes away, and then drops the connection; that is a handful
-/// at the most, as such an attempt has only just begun, and they are tried again at once.
+/// How many attempts fail at the most when a process ends. The server opens streams on a connection until
+/// it has read that it goes away, and then drops the connection; that is a handful, as such an attempt has
+/// only just begun, and they are tried again at once. On a machine that is busy it may read late now and
+/// then, so this holds for half of the processes.
 const TURNED_AWAY: u64 = 12;
+
+/// How long a connection of a process that ends waits for a moment in which nothing executes. One that finds
+/// none goes away all the same, and takes with it what executes just then.
+const QUIET_LIMIT: Duration = Duration::from_secs(4);
+
+/// How many attempts may fail when any process ends: no more than execute at once. That is an attempt for each
+/// worker's job, and a few for those jobs that have made calls. (What has called and waits has suspended.)
+const AT_WORK: u64 = 3 * WORKERS;
+
+/// How many processes are replaced at the least, however short the time: so that half of them are not the one
+/// that had bad luck.
+const LEAST_ROLLS: usize = 3;
 
 /// Scenarios run one at a time: two at once would only slow each other down.
 static TURN: Mutex<()> = Mutex::const_new(());
@@ -182,13 +196,17 @@ async fn run(name: &str, server: RestateServerBuilder, plan: Plan) {
     println!("{name}: {time:.1?}, seed {seed} …");
     let mut random = Random::new(seed);
 
-    // A connection that has become a black hole is to be noticed soon; and what has failed is to be
-    // tried again soon, so that it can fail again, however often.
-    let server = server
-        .env("RESTATE_WORKER__INVOKER__HTTP2_KEEP_ALIVE_INTERVAL", "2s")
-        .env("RESTATE_WORKER__INVOKER__HTTP2_KEEP_ALIVE_TIMEOUT", "3s")
+    // What has failed is to be tried again soon, so that it can fail again, however often.
+    let mut server = server
         .env("RESTATE_DEFAULT_RETRY_POLICY__MAX_INTERVAL", "250ms")
         .env("RESTATE_DEFAULT_RETRY_POLICY__MAX_ATTEMPTS", "unlimited");
+    if plan.bad_network {
+        // A connection that has become a black hole is to be noticed soon. (Where there are none, a process
+        // that is only slow must not be taken for one.)
+        server = server
+            .env("RESTATE_WORKER__INVOKER__HTTP2_KEEP_ALIVE_INTERVAL", "2s")
+            .env("RESTATE_WORKER__INVOKER__HTTP2_KEEP_ALIVE_TIMEOUT", "3s");
+    }
     let proxy = (plan.bad_network || plan.roll).then(|| random.next());
     let world = World::start(server, proxy, plan.http1).await;
     let give_up = Instant::now() + time + SETTLE_LIMIT;
@@ -304,12 +322,13 @@ async fn scenario(
     );
     expect_none("panics", sum(&["panicked"]));
     expect_none("errors in the services' logs", sum(&[" ERROR "]));
-    let by_design = sum(&["the attempt failed", "Failing/", "error=[500]"]);
     expect_none(
         "warnings in the services' logs",
-        sum(&[" WARN "]) - by_design,
+        logs.iter().map(|log| warnings_of(log)).sum(),
     );
-    let (drains, slowest_drain) = world.drains();
+    let drains = world.drains();
+    let slowest_drain = drains.iter().map(|(took, _)| *took).max();
+    let slowest_drain = slowest_drain.unwrap_or_default();
     if plan.roll {
         let target = format!("target=BlockAndWaitWorkflow/{BLOCKED_PREFIX}");
         let blocked = matches_of(&server_log, &["restate.error.code", &target]);
@@ -317,10 +336,23 @@ async fn scenario(
         let all: u64 = failed.values().sum();
         let turned_away = failed.get("RT0010").copied().unwrap_or_default();
         expect_none("attempts that failed in another way", all - turned_away);
-        let bound = TURNED_AWAY * drains as u64;
+        let worst = drains.iter().map(|(_, count)| *count).max();
         expect_none(
-            "too many failed attempts",
-            turned_away.saturating_sub(bound),
+            "too many failed attempts when a process ended",
+            worst.unwrap_or_default().saturating_sub(AT_WORK),
+        );
+        // The last process was told to when nothing was at work any more.
+        let replaced = drains.iter().rev().skip(1);
+        let quiet = replaced.filter(|(took, _)| *took < QUIET_LIMIT);
+        let mut counts: Vec<u64> = quiet.map(|(_, count)| *count).collect();
+        counts.sort_unstable();
+        let usual = counts.get(counts.len().saturating_sub(1) / 2);
+        expect_none(
+            "too many failed attempts when most processes ended",
+            usual
+                .copied()
+                .unwrap_or_default()
+                .saturating_sub(TURNED_AWAY),
         );
     }
     let mut at_least_once = |what: &str, wanted: bool, count: u64| {
@@ -332,16 +364,17 @@ async fn scenario(
     let server_killed = world.server_killed.load(Relaxed);
     at_least_once("kills of the services", plan.kill_services, services_killed);
     at_least_once("kills of the server", plan.kill_server, server_killed);
-    at_least_once("replaced processes", plan.roll, drains as u64 - 1);
+    at_least_once("replaced processes", plan.roll, drains.len() as u64 - 1);
     let cut = world.proxy.as_ref().map_or(0, |proxy| proxy.counts().cut());
     at_least_once("cut connections", plan.bad_network, cut);
 
     let counts = format!(
         "kills of the services {services_killed}, of the server {server_killed}, \
-         drains {drains} (slowest {slowest_drain:.0?}), {}\
+         drains {} (slowest {slowest_drain:.0?}), {}\
          jobs {}, invocations {} (failed by design {}), retries by the driver {}, asked again {asked_again}, \
          attempts {} (suspended {}, failed {failed:?}), settled after {settled:.1?}, \
          checked after {:.1?}, problems {}, mismatches = {mismatches}",
+        drains.len(),
         network(world),
         driver.jobs(),
         records.invocations,
@@ -381,15 +414,17 @@ async fn wait(pause: Duration, end: Instant) -> bool {
 
 async fn kill_services(world: &World, random: &mut Random, end: Instant) {
     let mut pause = random.millis(300, 600);
-    while wait(pause, end).await {
+    // Once at the least, however late it is.
+    while wait(pause, end).await || world.services_killed.load(Relaxed) == 0 {
         world.kill_services();
         pause = random.millis(300, 2_000);
     }
+    world.services_serve().await;
 }
 
 async fn kill_server(world: &World, random: &mut Random, end: Instant) {
     let mut pause = random.millis(300, 1_000);
-    while wait(pause, end).await {
+    while wait(pause, end).await || world.server_killed.load(Relaxed) == 0 {
         world.kill_server(random.millis(0, 300)).await;
         pause = random.millis(500, 3_000);
     }
@@ -406,7 +441,9 @@ async fn roll(
     let mut all_blocked = Vec::new();
     let mut problems = Vec::new();
     let mut pause = random.millis(100, 300);
-    while wait(pause, end).await {
+    let mut rolls = 0;
+    while wait(pause, end).await || rolls < LEAST_ROLLS {
+        rolls += 1;
         let blocking = (0..BLOCKED).map(|_| async {
             let blocked = block(driver, BLOCKED_PREFIX).await?;
             blocked.has_begun(driver).await?;

@@ -14,7 +14,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use durably::test_server::free_port;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
@@ -64,10 +63,8 @@ impl Counts {
 impl Proxy {
     /// Opens a proxy to a port of loopback.
     pub(crate) async fn start(seed: u64, target: u16) -> Self {
-        let port = free_port().unwrap();
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
-            .await
-            .unwrap();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared {
             target: AtomicU16::new(target),
             foul: AtomicBool::new(false),

@@ -12,20 +12,35 @@ use std::{
     time::{Duration, Instant},
 };
 
-use durably::test_server::{ProcessUnderTest, RestateServer, RestateServerBuilder, free_port};
+use durably::test_server::{ProcessUnderTest, RestateServer, RestateServerBuilder};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 
-use crate::{load::VARIABLE, proxy::Proxy};
+use crate::{
+    ledger::{end_last_line, failed_attempts},
+    load::VARIABLE,
+    ports::{serves_again, start_on},
+    proxy::Proxy,
+};
 
-/// How long a process may take until it listens.
-const START_LIMIT: Duration = Duration::from_secs(30);
+/// What a process of the services writes once it listens.
+const LISTENS: &str = "listening";
 
-/// How long a process may take from SIGTERM to its end: less than until it would cut off what is open,
-/// and far more than it takes.
-const DRAIN_LIMIT: Duration = Duration::from_secs(7);
+/// How long a process may take until then.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long a process may take from SIGTERM to its end, on a machine that is busy. That it cuts off nothing,
+/// which it would do after 8 seconds, is asked of its log.
+const DRAIN_LIMIT: Duration = Duration::from_secs(20);
+
+/// A process that was told to end.
+struct Drain {
+    took: Duration,
+    /// How many attempts had been turned away in the scenario when it was told.
+    turned_away_before: u64,
+}
 
 pub(crate) struct World {
     pub(crate) server: RestateServer,
@@ -34,7 +49,7 @@ pub(crate) struct World {
     processes: Mutex<Vec<Arc<ProcessUnderTest>>>,
     pub(crate) services_killed: AtomicU64,
     pub(crate) server_killed: AtomicU64,
-    drains: Mutex<Vec<Duration>>,
+    drains: Mutex<Vec<Drain>>,
     /// How many attempts have started and how they have ended, as far as the server has lived to tell.
     attempts: Mutex<BTreeMap<String, u64>>,
 }
@@ -45,8 +60,8 @@ impl World {
         proxy: Option<u64>,
         http1: bool,
     ) -> Self {
-        let (process, port) = spawn();
-        let server = settings.start().await.unwrap();
+        let ((process, port), server) = tokio::join!(spawn(), settings.start());
+        let server = server.unwrap();
         let proxy = match proxy {
             Some(seed) => Some(Proxy::start(seed, port).await),
             None => None,
@@ -83,7 +98,13 @@ impl World {
         let process = self.process();
         process.kill9();
         self.services_killed.fetch_add(1, Relaxed);
+        end_last_line(process.log_path().unwrap());
         process.restart().unwrap();
+    }
+
+    /// Waits until the services are there after a kill.
+    pub(crate) async fn services_serve(&self) {
+        serves_again(&self.process(), LISTENS, START_LIMIT).await;
     }
 
     /// Kills the server with SIGKILL, and starts it again with its data.
@@ -98,8 +119,7 @@ impl World {
     /// Starts a new process, leads the proxy's connections to it, and tells the old one to end. Gives
     /// what went wrong.
     pub(crate) async fn roll(&self) -> Option<String> {
-        let (new, port) = spawn();
-        new.wait_for_log("listening", START_LIMIT).await.unwrap();
+        let (new, port) = spawn().await;
         let old = self.process();
         self.proxy.as_ref().unwrap().lead_to(port);
         self.processes
@@ -117,26 +137,46 @@ impl World {
     }
 
     async fn drain(&self, process: &ProcessUnderTest) -> Option<String> {
+        let turned_away_before = self.all_turned_away();
         let told = Instant::now();
         let status = process.terminate().await.unwrap();
         let took = told.elapsed();
         self.drains
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(took);
+            .push(Drain {
+                took,
+                turned_away_before,
+            });
+        let cut_off = process.log().contains("cutting off what is still open");
         match status {
-            Some(status) if status.success() && took < DRAIN_LIMIT => None,
-            status => Some(format!("a process drained for {took:?}: {status:?}")),
+            Some(status) if status.success() && !cut_off && took < DRAIN_LIMIT => None,
+            status => Some(format!(
+                "a process drained for {took:?}: {status:?}, it has cut off what was open: {cut_off}"
+            )),
         }
     }
 
-    /// How many processes have drained, and the longest time it took.
-    pub(crate) fn drains(&self) -> (usize, Duration) {
+    /// For each process that has drained, in their order: the time it took, and how many attempts were turned away
+    /// from then on, until the next one was told to.
+    pub(crate) fn drains(&self) -> Vec<(Duration, u64)> {
         let drains = self.drains.lock().unwrap_or_else(PoisonError::into_inner);
-        (
-            drains.len(),
-            drains.iter().max().copied().unwrap_or_default(),
-        )
+        let next = drains.iter().skip(1).map(|drain| drain.turned_away_before);
+        let until = next.chain([self.all_turned_away()]);
+        // What was turned away before anybody was told counts for the first.
+        let mut from = 0;
+        let counted = drains.iter().zip(until).map(|(drain, until)| {
+            let count = until.saturating_sub(from);
+            from = until;
+            (drain.took, count)
+        });
+        counted.collect()
+    }
+
+    /// How many attempts have failed because their connection went away.
+    fn all_turned_away(&self) -> u64 {
+        let failed = failed_attempts(&self.server.log());
+        failed.get("RT0010").copied().unwrap_or_default()
     }
 
     /// The logs of all processes that have served.
@@ -206,14 +246,14 @@ impl World {
     }
 }
 
-fn spawn() -> (Arc<ProcessUnderTest>, u16) {
-    let port = free_port().unwrap();
-    let (name, value) = VARIABLE;
-    let process = ProcessUnderTest::builder(env!("CARGO_BIN_EXE_durably-test-services"))
-        .env("PORT", port.to_string())
-        .env("RUST_LOG", "info,durably=debug")
-        .env(name, value)
-        .spawn()
-        .unwrap();
+async fn spawn() -> (Arc<ProcessUnderTest>, u16) {
+    let described = |[port]: [u16; 1]| {
+        let (name, value) = VARIABLE;
+        ProcessUnderTest::builder(env!("CARGO_BIN_EXE_durably-test-services"))
+            .env("PORT", port.to_string())
+            .env("RUST_LOG", "info,durably=debug")
+            .env(name, value)
+    };
+    let (process, [port]) = start_on(described, LISTENS, START_LIMIT).await;
     (Arc::new(process), port)
 }

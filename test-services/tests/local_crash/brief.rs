@@ -33,8 +33,9 @@ const LEAST: u64 = 160 << 20;
 /// What may stay when all is forgotten: a log that was not cut off, and room for what comes next.
 const STAYS: u64 = 64 << 20;
 
-/// How long it may take to forget all, and to give the space back.
-const LIMIT: Duration = Duration::from_secs(60);
+/// How long it may take to forget all, and to give the space back: that is copied a piece at a time, and a disk may
+/// be slow.
+const LIMIT: Duration = Duration::from_secs(180);
 
 pub(crate) async fn scenario(
     world: &World,
@@ -43,7 +44,7 @@ pub(crate) async fn scenario(
 ) -> (Vec<String>, String) {
     let end = Instant::now() + time;
     let driver = Arc::new(Driver::new(world.ingress(), false, end + SETTLE_LIMIT));
-    let traces = Arc::new(Traces::default());
+    let traces = Arc::new(Traces::of(world));
     let carried = Arc::new(AtomicU64::new(0));
     let mut workers = JoinSet::new();
     for _ in 0..WORKERS {

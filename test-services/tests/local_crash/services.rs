@@ -16,28 +16,40 @@ use durably::{Service, ServiceDefinition, StateKey, prelude::*};
 use serde::{Deserialize, Serialize};
 
 /// Which closures were executed, in the order in which they were, and by which process.
-pub(crate) struct Diary(File);
+pub(crate) struct Diary {
+    file: File,
+    /// Which of the processes that have opened the diary, counted from 1. (The system's numbers for them come again.)
+    process: u64,
+}
 
 impl Diary {
     pub(crate) fn open(path: &Path) -> Self {
-        Self(
+        let append = |path: &Path| {
             OpenOptions::new()
                 .append(true)
                 .create(true)
                 .open(path)
-                .unwrap(),
-        )
+                .unwrap()
+        };
+        // A byte for each process.
+        let mut openings = append(&path.with_extension("openings"));
+        openings.write_all(b".").unwrap();
+        Self {
+            file: append(path),
+            process: openings.metadata().unwrap().len(),
+        }
     }
 
-    /// A line goes to the system in one piece: a kill leaves it out, or whole.
+    /// A line goes to the system at once, so it is there before the closure returns. What a kill cuts off counts as
+    /// left out, as the closure did not return.
     fn note(&self, token: &str, step: &str) {
-        let line = format!("{} {} {token} {step}\n", std::process::id(), now());
-        (&self.0).write_all(line.as_bytes()).unwrap();
+        let line = format!("{} {} {token} {step}\n", self.process, now());
+        (&self.file).write_all(line.as_bytes()).unwrap();
     }
 }
 
-/// Milliseconds by the system's clock, which both processes read.
-pub(crate) fn now() -> u64 {
+/// Milliseconds by the system's clock, which both processes read, and the runtime too.
+fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     since.as_millis().try_into().unwrap()
 }
@@ -112,9 +124,9 @@ impl Steps {
         Ok(())
     }
 
-    /// Sleeps, and says when it has woken; the answer is how late.
+    /// Sleeps, and says when it has woken; the answer is how late, in milliseconds.
     #[handler]
-    async fn nap(&self, ctx: &Context, nap: Nap) -> HandlerResult<u64> {
+    async fn nap(&self, ctx: &Context, nap: Nap) -> HandlerResult<i64> {
         let Nap { token, millis } = nap;
         let due = ctx.run("begins", async || {
             self.0.note(&token, "begins");
@@ -124,8 +136,8 @@ impl Steps {
         ctx.sleep(Duration::from_millis(millis)).await?;
         let late = ctx.run("woke", async || {
             self.0.note(&token, "woke");
-            // Too early is a very large number.
-            HandlerResult::Ok(now().wrapping_sub(due))
+            // Too early is less than nothing.
+            HandlerResult::Ok(now().wrapping_sub(due).cast_signed())
         });
         Ok(late.await?)
     }

@@ -4,31 +4,47 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    fmt,
+    fmt, fs,
     ops::RangeInclusive,
+    path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use super::services::now;
-use crate::load::{Driver, decode};
+use crate::{
+    ledger::CUT_OFF,
+    load::{Driver, decode},
+    world::World,
+};
 
-/// How long an attempt may be at work after its end was told: a closure that executes is let come to its end.
-const AFTERMATH: u64 = 1_000;
+/// How many closures of what was stopped may still note something after that was told: the one that executes is let
+/// come to its end, and for the next its result would have to be stored.
+const AFTERMATH: usize = 1;
 
-/// What the jobs expect.
-#[derive(Default)]
-pub(crate) struct Traces(Mutex<Expected>);
+/// What the jobs expect. When something was told is how long the diary was then: it only grows, and all processes
+/// have the same.
+pub(crate) struct Traces {
+    expected: Mutex<Expected>,
+    diary: PathBuf,
+}
 
 #[derive(Default)]
 struct Expected {
     /// By token: all its steps in their order, and when its end was told.
-    acknowledged: HashMap<String, (Vec<String>, u64)>,
+    acknowledged: HashMap<String, (Vec<String>, usize)>,
     /// By token: when it was told that it goes on no longer.
-    stopped: HashMap<String, u64>,
+    stopped: HashMap<String, usize>,
     tallies: BTreeMap<String, RangeInclusive<i64>>,
     accounts: BTreeMap<String, i64>,
     perhaps: u64,
-    latest: u64,
+    latest: i64,
+}
+
+/// A line of the diary.
+struct Note<'a> {
+    /// Its place in the diary.
+    at: usize,
+    process: &'a str,
+    step: &'a str,
 }
 
 /// What was found.
@@ -41,7 +57,7 @@ pub(crate) struct Found {
     /// Requests without a key whose answer did not come.
     pub(crate) perhaps: u64,
     /// The longest that anybody overslept, in milliseconds.
-    pub(crate) latest: u64,
+    pub(crate) latest: i64,
 }
 
 impl fmt::Display for Found {
@@ -62,19 +78,33 @@ impl fmt::Display for Found {
 }
 
 impl Traces {
+    pub(crate) fn of(world: &World) -> Self {
+        Self {
+            expected: Mutex::default(),
+            diary: world.diary_path(),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Expected> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> usize {
+        let length = fs::metadata(&self.diary).unwrap().len();
+        length.try_into().unwrap()
     }
 
     /// It was told that this has ended well: by now its steps were carried out, and never will be again.
     pub(crate) fn acknowledged(&self, token: &str, steps: &[&str]) {
         let steps = steps.iter().map(|step| (*step).to_owned()).collect();
-        let entry = (steps, now());
+        let entry = (steps, self.now());
         self.lock().acknowledged.insert(token.to_owned(), entry);
     }
 
-    pub(crate) fn stopped(&self, token: &str, at: u64) {
-        self.lock().stopped.insert(token.to_owned(), at);
+    /// It was told that this goes on no longer.
+    pub(crate) fn stopped(&self, token: &str) {
+        let now = self.now();
+        self.lock().stopped.insert(token.to_owned(), now);
     }
 
     pub(crate) fn tally(&self, token: &str, sum: RangeInclusive<i64>) {
@@ -89,7 +119,7 @@ impl Traces {
         self.lock().perhaps += 1;
     }
 
-    pub(crate) fn late(&self, millis: u64) {
+    pub(crate) fn late(&self, millis: i64) {
         let mut expected = self.lock();
         expected.latest = expected.latest.max(millis);
     }
@@ -124,12 +154,20 @@ impl Traces {
             latest: expected.latest,
             ..Found::default()
         };
-        let mut by_token: BTreeMap<&str, Vec<(&str, u64, &str)>> = BTreeMap::new();
-        for line in diary.lines() {
+        let mut by_token: BTreeMap<&str, Vec<Note<'_>>> = BTreeMap::new();
+        let mut end = 0;
+        for line in diary.split_inclusive('\n') {
+            let at = end;
+            end += line.len();
+            let line = line.trim_end_matches('\n');
+            // Its closure did not return: it counts as not executed.
+            if line.ends_with(CUT_OFF) {
+                continue;
+            }
             let mut parts = line.split(' ');
-            let (Some(process), Some(at), Some(token), Some(step), None) = (
+            let (Some(process), Some(Ok(_)), Some(token), Some(step), None) = (
                 parts.next(),
-                parts.next().and_then(|at| at.parse().ok()),
+                parts.next().map(str::parse::<u64>),
                 parts.next(),
                 parts.next(),
                 parts.next(),
@@ -138,12 +176,13 @@ impl Traces {
                 continue;
             };
             found.notes += 1;
-            by_token.entry(token).or_default().push((process, at, step));
+            let note = Note { at, process, step };
+            by_token.entry(token).or_default().push(note);
         }
         for (token, notes) in &by_token {
             let mut executed = HashSet::new();
             let mut steps: Vec<&str> = Vec::new();
-            for (process, _, step) in notes {
+            for Note { process, step, .. } in notes {
                 if !executed.insert((process, step)) {
                     problems.push(format!("one process executed {step} of {token} twice"));
                 }
@@ -157,17 +196,17 @@ impl Traces {
                     )),
                 }
             }
-            let last = notes.last().map_or(0, |(_, at, _)| *at);
+            let after = |told: usize| notes.iter().filter(|note| note.at >= told).count();
             if let Some((due, told)) = expected.acknowledged.get(*token) {
                 if steps != *due {
                     problems.push(format!("{token} executed {steps:?}, not {due:?}"));
                 }
-                if last > *told {
+                if after(*told) > 0 {
                     problems.push(format!("{token} went on after its end was told"));
                 }
             }
-            if let Some(stopped) = expected.stopped.get(*token)
-                && last > stopped + AFTERMATH
+            if let Some(told) = expected.stopped.get(*token)
+                && after(*told) > AFTERMATH
             {
                 problems.push(format!("{token} went on although it was stopped"));
             }

@@ -1,7 +1,7 @@
 //! The process that is killed: this program once more, as the embedded runtime on a folder and on ports that stay.
 
 use std::{
-    env, fs,
+    env, fs, io,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -10,8 +10,8 @@ use std::{
 
 use durably::{
     Endpoint,
-    local::{Fsync, LocalRuntime},
-    test_server::{Ingress, ProcessUnderTest, free_port},
+    local::{Fsync, LocalError, LocalRuntime},
+    test_server::{Ingress, ProcessUnderTest},
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -22,7 +22,9 @@ use tokio::{
 use tracing_subscriber::EnvFilter;
 
 use crate::{
+    ledger::end_last_line,
     load::VARIABLE,
+    ports::{serves_again, start_on},
     random::Random,
     services::{self, Diary},
     test_services,
@@ -35,8 +37,14 @@ const ADMIN: &str = "DURABLY_CRASH_ADMIN";
 const FSYNC: &str = "DURABLY_CRASH_FSYNC";
 const SUSPEND: &str = "DURABLY_CRASH_SUSPEND";
 
+/// What it writes once it runs.
+const RUNS: &str = "the local runtime runs";
+
 /// How long a process may take until it runs.
 const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long an answer of its admin API may take.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
 /// How the process is set up.
 #[derive(Clone, Copy)]
@@ -81,7 +89,15 @@ async fn serve(folder: &Path) {
     if env::var(SUSPEND).is_ok() {
         runtime = runtime.always_suspend();
     }
-    runtime.run().await.unwrap();
+    match runtime.run().await {
+        // Who has started us does so again.
+        Err(LocalError::Listen { address, source })
+            if source.kind() == io::ErrorKind::AddrInUse =>
+        {
+            eprintln!("cannot listen on {address}: {source}");
+        }
+        ended => ended.unwrap(),
+    }
 }
 
 pub(crate) struct World {
@@ -97,37 +113,35 @@ pub(crate) struct World {
 impl World {
     pub(crate) async fn start(settings: Settings) -> Self {
         let folder = TempDir::with_prefix("durably-crash-").unwrap();
-        let (ingress, admin) = (free_port().unwrap(), free_port().unwrap());
-        let (name, value) = VARIABLE;
-        let mut process = ProcessUnderTest::builder(env::current_exe().unwrap())
-            .env(FOLDER, folder.path())
-            .env(INGRESS, ingress.to_string())
-            .env(ADMIN, admin.to_string())
-            .env("RUST_LOG", "info,durably=debug")
-            .env(name, value);
-        if settings.fsync {
-            process = process.env(FSYNC, "1");
-        }
-        if settings.always_suspend {
-            process = process.env(SUSPEND, "1");
-        }
-        let world = Self {
-            process: process.spawn().unwrap(),
+        let described = |[ingress, admin]: [u16; 2]| {
+            let (name, value) = VARIABLE;
+            let mut process = ProcessUnderTest::builder(env::current_exe().unwrap())
+                .env(FOLDER, folder.path())
+                .env(INGRESS, ingress.to_string())
+                .env(ADMIN, admin.to_string())
+                .env("RUST_LOG", "info,durably=debug")
+                .env(name, value);
+            if settings.fsync {
+                process = process.env(FSYNC, "1");
+            }
+            if settings.always_suspend {
+                process = process.env(SUSPEND, "1");
+            }
+            process
+        };
+        let (process, [ingress, admin]) = start_on(described, RUNS, START_LIMIT).await;
+        Self {
+            process,
             folder,
             ingress,
             admin,
             kills: AtomicU64::new(0),
             early_kills: AtomicU64::new(0),
-        };
-        world.runs().await;
-        world
+        }
     }
 
     async fn runs(&self) {
-        let runs = self
-            .process
-            .wait_for_log("the local runtime runs", START_LIMIT);
-        runs.await.unwrap();
+        serves_again(&self.process, RUNS, START_LIMIT).await;
     }
 
     pub(crate) fn ingress(&self) -> Ingress {
@@ -142,6 +156,8 @@ impl World {
     fn kill(&self) {
         self.process.kill9();
         self.kills.fetch_add(1, Relaxed);
+        end_last_line(&self.diary_path());
+        end_last_line(self.process.log_path().unwrap());
         self.process.restart().unwrap();
     }
 
@@ -176,8 +192,12 @@ impl World {
         self.runs().await;
     }
 
+    pub(crate) fn diary_path(&self) -> PathBuf {
+        self.folder.path().join("diary")
+    }
+
     pub(crate) fn diary(&self) -> String {
-        fs::read_to_string(self.folder.path().join("diary")).unwrap()
+        fs::read_to_string(self.diary_path()).unwrap()
     }
 
     pub(crate) fn log(&self) -> String {
@@ -233,9 +253,9 @@ impl World {
             stream.write_all(request.as_bytes()).await?;
             let mut answer = String::new();
             stream.read_to_string(&mut answer).await?;
-            std::io::Result::Ok(answer)
+            io::Result::Ok(answer)
         };
-        let asked = tokio::time::timeout(Duration::from_secs(10), asking).await;
+        let asked = tokio::time::timeout(ANSWER_LIMIT, asking).await;
         let answer = asked
             .map_err(|e| e.to_string())?
             .map_err(|e| e.to_string())?;

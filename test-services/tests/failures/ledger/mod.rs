@@ -13,7 +13,9 @@ use durably::test_server::IngressRequest;
 
 pub(crate) use self::check::check;
 #[allow(unused_imports, reason = "not every test needs all of it")]
-pub(crate) use self::records::{Records, failed_attempts, is_due_failure, matches_of};
+pub(crate) use self::records::{
+    CUT_OFF, Records, end_last_line, failed_attempts, is_due_failure, matches_of, warnings_of,
+};
 
 /// What a request has come to.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,6 +2,9 @@
 
 use std::{
     collections::BTreeMap,
+    fs::OpenOptions,
+    io::{Read, Seek, SeekFrom, Write},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -158,6 +161,39 @@ pub(crate) fn failed_attempts(server_log: &str) -> BTreeMap<String, u64> {
         *codes.entry(code.to_owned()).or_default() += 1;
     }
     codes
+}
+
+/// How many warnings a log has, but for attempts that fail by design. Of a line that a kill has cut off nobody can
+/// say what it is about.
+pub(crate) fn warnings_of(log: &str) -> u64 {
+    let by_design = ["the attempt failed", "Failing/", "error=[500]"];
+    let warnings = log.lines().filter(|line| {
+        line.contains(" WARN ")
+            && !line.ends_with(CUT_OFF)
+            && !by_design.iter().all(|part| line.contains(part))
+    });
+    warnings.count().try_into().unwrap()
+}
+
+/// How a line ends that a process was killed in the middle of.
+pub(crate) const CUT_OFF: &str = " (cut off)";
+
+/// Ends the last line of what a process wrote that was killed, so that the next one begins on a line of its own.
+/// (The system writes a line page by page, and a kill may come between two of them.)
+pub(crate) fn end_last_line(path: &Path) {
+    let mut file = OpenOptions::new()
+        .read(true)
+        .append(true)
+        .open(path)
+        .unwrap();
+    let mut last = [b'\n'];
+    // An empty file has nothing before its end.
+    if file.seek(SeekFrom::End(-1)).is_ok() {
+        file.read_exact(&mut last).unwrap();
+    }
+    if last != [b'\n'] {
+        writeln!(file, "{CUT_OFF}").unwrap();
+    }
 }
 
 /// How many lines of a log contain all of these.
