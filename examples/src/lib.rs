@@ -430,6 +430,24 @@ pub async fn eventually<T>(
     }
 }
 
+/// A time of a story that races with the clock; so many times longer as the variable `EXAMPLES_SLOWNESS` says, for a
+/// machine that is slow or busy.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let patience = durably_examples::unhurried(Duration::from_secs(5));
+/// assert!(patience >= Duration::from_secs(5));
+/// ```
+#[must_use]
+pub fn unhurried(time: Duration) -> Duration {
+    let slowness = env::var("EXAMPLES_SLOWNESS").ok();
+    let slowness = slowness.and_then(|times| times.parse::<u32>().ok());
+    time * slowness.unwrap_or(1)
+}
+
 fn say(line: impl Display) {
     print(format_args!("   {line}"));
 }

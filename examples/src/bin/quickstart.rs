@@ -71,7 +71,7 @@ use anyhow::{Context as _, ensure};
 use durably::test_server::ProcessUnderTest;
 use durably_examples::{Demo, print};
 
-/// How long a step takes: enough to be killed in the middle of one.
+/// How long a step takes: enough to be watched.
 const PACE: Duration = Duration::from_millis(600);
 
 /// All steps of a check-out.
@@ -104,6 +104,9 @@ impl Shop {
     async fn work_on(&self, step: &str) -> std::io::Result<()> {
         self.write("begins", step)?;
         tokio::time::sleep(self.pace).await;
+        while step == FATAL && trap(&self.file).exists() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         self.write("done", step)
     }
 
@@ -115,6 +118,11 @@ impl Shop {
         // In one piece: the line is there, or it is not.
         file.write_all(format!("{}\t{what}\t{step}\n", std::process::id()).as_bytes())
     }
+}
+
+/// While this file is there, the fatal step does not end: the kill comes in the middle, also when it comes late.
+fn trap(shop: &Path) -> PathBuf {
+    shop.with_extension("trap")
 }
 
 #[tokio::main]
@@ -132,6 +140,8 @@ async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
         .prefix("durably-quickstart-")
         .tempdir()?;
     let mut story = Story::new(directory.path().join("shop.txt"));
+    let trap = trap(&story.file);
+    std::fs::write(&trap, "")?;
     let file = story.file.to_str().context("the file's name is no text")?;
     let handlers = demo.serve_apart(&[(SHOP, file)]).await?;
     let first = handlers.id().context("the process has no id")?;
@@ -174,6 +184,7 @@ async fn demonstrate(demo: &Demo) -> anyhow::Result<()> {
     story.tell(demo);
 
     demo.step("Start the process again, and do nothing else");
+    std::fs::remove_file(&trap)?;
     handlers.restart()?;
     let second = handlers.id().context("the process has no id")?;
     demo.say_when(format!("STARTED  process {second}"));

@@ -153,6 +153,7 @@ async fn main() -> std::process::ExitCode {
         eprintln!("DAY_SECONDS is no number of seconds");
         return std::process::ExitCode::FAILURE;
     };
+    let day = unhurried(day);
     let provider = Provider::default();
     let subscription = Subscription {
         provider: provider.clone(),
@@ -171,7 +172,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use anyhow::ensure;
-use durably_examples::{ServerDemo, eventually, record};
+use durably_examples::{ServerDemo, eventually, record, unhurried};
 
 /// Takes payments and sends mail. It knows what it has done by its name: done again after a crash, it is the same.
 #[derive(Clone, Default)]
