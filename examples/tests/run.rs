@@ -14,7 +14,7 @@ type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 const LIMIT: Duration = Duration::from_secs(300);
 
 /// How many times longer the stories take that race with the clock: other tests keep the machine busy.
-const SLOWNESS: &str = "3";
+const SLOWNESS: &str = "2";
 
 /// What nobody waits longer for, on the local runtime, while other tests keep the machine busy. Alone it is less than
 /// ten seconds, which CI checks for `quickstart`.

@@ -114,6 +114,12 @@ async fn timers_that_fell_due_fire_at_the_start() -> Result {
     let (runtime, client) = start(folder.path()).await?;
     let steps = client.object::<StepsClient<_>>("eve");
     let id = steps.nap(300).send().await?;
+    while !look(&runtime, id.id().as_str())
+        .await?
+        .contains("\"Sleep\"")
+    {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     runtime.shutdown().await?;
     tokio::time::sleep(Duration::from_millis(400)).await;
     let (runtime, client) = start(folder.path()).await?;

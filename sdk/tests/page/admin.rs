@@ -137,8 +137,8 @@ async fn a_journal_is_told_in_parts() -> Result {
 
 async fn journal() -> Result {
     let world = World::start().await?;
-    let id = world.send("Clerk/charge", 50).await?;
-    // While it runs, and when it has ended and is read from disk.
+    let id = world.send("Clerk/linger", Value::Null).await?;
+    // While it runs, which it does until it is cancelled, and when it has ended and is read from disk.
     for status in ["running", "completed"] {
         let one = world.reaches(&id, status).await?;
         let journal = one["journal"].as_array().unwrap();
@@ -149,7 +149,11 @@ async fn journal() -> Result {
         );
         assert!(first["at"].as_u64().unwrap() > 1_700_000_000_000);
         assert_eq!(one["journal_next"], Value::Null);
+        if status == "running" {
+            done(world.tell(&id, "cancel").await?, 202);
+        }
     }
+    let id = world.send("Clerk/charge", 50).await?;
     let one = world.reaches(&id, "completed").await?;
     let journal = one["journal"].as_array().unwrap();
     let told: Vec<_> = journal

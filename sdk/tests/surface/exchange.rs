@@ -15,8 +15,14 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// How long an answer may take.
-const LIMIT: Duration = Duration::from_secs(30);
+/// How long an answer may take: also a long one, on a slow disk.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// How long the bytes of an answer may take to begin, or to go on; and then the end of the connection.
+const RAW_LIMITS: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(15));
+
+/// After so long without a byte there will be none, where nothing tells so.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// The version of HTTP in which requests are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,17 +85,22 @@ impl Ask {
     }
 
     pub(crate) async fn send(self, to: SocketAddr, http: Http) -> Answer {
+        self.try_send(to, http).await.unwrap()
+    }
+
+    /// The same to somebody who may cut the connection.
+    pub(crate) async fn try_send(self, to: SocketAddr, http: Http) -> Result<Answer, hyper::Error> {
         let exchange = async {
             let stream = TcpStream::connect(to).await.unwrap();
-            let response = self.exchange(stream, to, http).await;
+            let response = self.exchange(stream, to, http).await?;
             let (head, body) = response.into_parts();
             let body = body.collect().await.map(|body| body.to_bytes());
-            Answer {
+            Ok::<_, hyper::Error>(Answer {
                 status: head.status.as_u16(),
                 headers: head.headers,
                 // One whose length was said and that does not come: of HEAD.
                 body: body.unwrap_or_default(),
-            }
+            })
         };
         match tokio::time::timeout(LIMIT, exchange).await {
             Ok(answer) => answer,
@@ -97,7 +108,12 @@ impl Ask {
         }
     }
 
-    async fn exchange(self, stream: TcpStream, to: SocketAddr, http: Http) -> Response<Incoming> {
+    async fn exchange(
+        self,
+        stream: TcpStream,
+        to: SocketAddr,
+        http: Http,
+    ) -> Result<Response<Incoming>, hyper::Error> {
         let path = PathAndQuery::from_maybe_shared(self.path).unwrap();
         let uri = match http {
             Http::One => http::Uri::from(path),
@@ -119,16 +135,15 @@ impl Ask {
         // Dropping the sender ends the connection once the answer is read.
         match http {
             Http::One => {
-                let (mut sender, connection) =
-                    hyper::client::conn::http1::handshake(io).await.unwrap();
+                let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;
                 tokio::spawn(connection);
-                sender.send_request(request).await.unwrap()
+                sender.send_request(request).await
             }
             Http::Two => {
                 let connecting = hyper::client::conn::http2::handshake(TokioExecutor::new(), io);
-                let (mut sender, connection) = connecting.await.unwrap();
+                let (mut sender, connection) = connecting.await?;
                 tokio::spawn(connection);
-                sender.send_request(request).await.unwrap()
+                sender.send_request(request).await
             }
         }
     }
@@ -178,14 +193,60 @@ impl Answer {
     }
 }
 
-/// Sends bytes as they are, and reads until the other side closes or says nothing for a moment.
+/// Sends bytes as they are, and reads until the other side closes. If nobody has said that it will, it may
+/// instead say nothing for a moment after its answer.
 pub(crate) async fn raw(to: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+    let asked = announces_end(bytes);
+    read(to, bytes, |answer| match is_whole(answer) {
+        false => RAW_LIMITS.0,
+        true if asked || announces_end(answer) => RAW_LIMITS.1,
+        true => SILENCE,
+    })
+    .await
+}
+
+/// Sends bytes that are not answered until more of them come.
+pub(crate) async fn raw_unanswered(to: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+    read(to, bytes, |_| SILENCE).await
+}
+
+/// Whether an answer is there with its body.
+fn is_whole(answer: &[u8]) -> bool {
+    let Some((head, body)) = parts(answer) else {
+        return false;
+    };
+    let length = |line: &str| {
+        let length = line.strip_prefix("content-length: ")?;
+        length.parse::<usize>().ok()
+    };
+    let length = head.lines().find_map(length);
+    length.is_none_or(|length| body.len() >= length)
+}
+
+/// Whether this request or answer says that the connection ends with the answer.
+fn announces_end(bytes: &[u8]) -> bool {
+    let Some((head, _)) = parts(bytes) else {
+        return false;
+    };
+    let first = head.lines().next().unwrap_or_default();
+    first.ends_with(" HTTP/1.0") || head.contains("connection: close")
+}
+
+/// The head, and what follows it.
+fn parts(bytes: &[u8]) -> Option<(String, &[u8])> {
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
+    let (head, body) = bytes.split_at(end);
+    Some((String::from_utf8_lossy(head).into_owned(), body))
+}
+
+/// Sends bytes, and reads what comes. `patience`: how long more may take to come after this.
+async fn read(to: SocketAddr, bytes: &[u8], patience: impl Fn(&[u8]) -> Duration) -> Vec<u8> {
     let mut stream = TcpStream::connect(to).await.unwrap();
     stream.write_all(bytes).await.unwrap();
-    let mut answer = Vec::new();
+    let mut answer: Vec<u8> = Vec::new();
     loop {
         let mut chunk = [0; 4096];
-        let read = tokio::time::timeout(Duration::from_secs(2), stream.read(&mut chunk));
+        let read = tokio::time::timeout(patience(&answer), stream.read(&mut chunk));
         match read.await {
             Ok(Ok(read @ 1..)) => answer.extend_from_slice(&chunk[..read]),
             Ok(_) => break,

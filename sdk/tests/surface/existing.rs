@@ -4,12 +4,31 @@ use serde_json::{Value, json};
 
 use crate::exchange::{Ask, Http};
 use crate::paths::GONE;
+use crate::services::noted;
 use crate::table::Suite;
 
 const VERBS: [&str; 3] = ["attach", "output", "lookup"];
 
 fn by_body(verb: &str, which: &Value) -> Ask {
     Ask::post(format!("/restate/{verb}")).json(which.clone())
+}
+
+/// All ways to name an invocation of `Obj/wait`.
+fn ways(verb: &str, id: &str, object: &str, key: &str) -> [Ask; 5] {
+    let by_id = json!({"target": "invocation", "invocationId": id});
+    let by_key = json!({
+        "target": "idempotentInvocation", "service": "Obj", "key": object, "handler": "wait",
+        "idempotencyKey": key,
+    });
+    [
+        Ask::get(format!("/restate/{verb}/{id}")),
+        Ask::get(format!("/restate/invocation/{id}/{verb}")),
+        Ask::get(format!(
+            "/restate/invocation/Obj/{object}/wait/{key}/{verb}"
+        )),
+        by_body(verb, &by_id),
+        by_body(verb, &by_key),
+    ]
 }
 
 pub(crate) fn cases(suite: &mut Suite<Http>) {
@@ -139,42 +158,37 @@ pub(crate) fn cases(suite: &mut Suite<Http>) {
     });
 
     suite.case("one_that_is_found_in_all_ways", async |p| {
-        let (key, service) = (p.key("k"), "Obj");
-        let object = p.key("o");
+        let (key, object) = (p.key("k"), p.key("o"));
         let sent = Ask::post(format!("/Obj/{object}/wait/send")).json(p.note("w"));
         let id = p.see(sent.header("idempotency-key", &key)).await.id();
         let awakeable = p.noted("w").await;
-        let by_id = json!({"target": "invocation", "invocationId": id});
-        let by_key = json!({
-            "target": "idempotentInvocation", "service": service, "key": object, "handler": "wait",
-            "idempotencyKey": key,
-        });
-        let ways = |verb: &str| {
-            [
-                Ask::get(format!("/restate/{verb}/{id}")),
-                Ask::get(format!("/restate/invocation/{id}/{verb}")),
-                Ask::get(format!(
-                    "/restate/invocation/Obj/{object}/wait/{key}/{verb}"
-                )),
-                by_body(verb, &by_id),
-                by_body(verb, &by_key),
-            ]
-        };
-        for ask in ways("output") {
+        let all = |verb: &str| ways(verb, &id, &object, &key);
+        for ask in all("output") {
             p.see(ask).await;
         }
-        let attached: Vec<_> = ways("attach").into_iter().map(|ask| p.begin(ask)).collect();
-        tokio::time::sleep(std::time::Duration::from_millis(400)).await;
         let resolve = format!("/restate/awakeables/{awakeable}/resolve");
         p.see(Ask::post(resolve).text("a/b", &b"\xff\0"[..])).await;
-        for answer in attached {
-            p.saw("attached", &answer.await.unwrap());
-        }
-        for ask in ways("output").into_iter().chain(ways("attach")) {
+        p.ended(&id).await;
+        for ask in all("output").into_iter().chain(all("attach")) {
             p.see(ask).await;
         }
-        p.see(by_body("lookup", &by_id)).await;
-        p.see(by_body("lookup", &by_key)).await;
+        let [.., by_id, by_key] = all("lookup");
+        p.see(by_id).await;
+        p.see(by_key).await;
+
+        p.see_waiting(async |round| {
+            let (key, object) = (p.key(&format!("k{round}")), p.key(&format!("o{round}")));
+            let name = p.note(&format!("w{round}"));
+            let sent = Ask::post(format!("/Obj/{object}/wait/send")).json(&*name);
+            let sent = sent.header("idempotency-key", &key);
+            let id = sent.send(p.address, p.http).await.id();
+            let awakeable = noted(&name).await;
+            let waiting = ways("attach", &id, &object, &key).map(|ask| p.begin(ask));
+            let resolve = format!("/restate/awakeables/{awakeable}/resolve");
+            let resolve = Ask::post(resolve).text("a/b", &b"\xff\0"[..]);
+            (Vec::from(waiting), resolve)
+        })
+        .await;
     });
 
     suite.case("one_without_a_key", async |p| {

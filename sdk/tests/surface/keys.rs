@@ -1,8 +1,7 @@
 //! Idempotency keys, and the keys of workflows.
 
-use std::time::Duration;
-
 use crate::exchange::{Ask, Http};
+use crate::services::noted;
 use crate::table::Suite;
 
 const KEY: &str = "idempotency-key";
@@ -88,26 +87,29 @@ pub(crate) fn cases(suite: &mut Suite<Http>) {
         let wait = || Ask::post("/Plain/wait").json(p.note("w")).header(KEY, &key);
         let first = p.begin(wait());
         let awakeable = p.noted("w").await;
-        let (second, third) = (p.begin(wait()), p.begin(wait()));
         let path = format!("/restate/invocation/Plain/wait/{key}");
-        let attached = p.begin(Ask::get(format!("{path}/attach")));
         p.see(Ask::post("/Plain/wait/send").json("x").header(KEY, &key))
             .await;
         p.see(Ask::get(format!("{path}/output"))).await;
-        // So that all of them are there.
-        tokio::time::sleep(Duration::from_millis(400)).await;
         let resolve = format!("/restate/awakeables/{awakeable}/resolve");
         p.see(Ask::post(resolve).json(7)).await;
-        for (label, answer) in [
-            ("first", first),
-            ("second", second),
-            ("third", third),
-            ("attached", attached),
-        ] {
-            p.saw(label, &answer.await.unwrap());
-        }
+        p.saw("first", &first.await.unwrap());
         p.see(wait()).await;
         p.see(Ask::get(format!("{path}/output"))).await;
+
+        p.see_waiting(async |round| {
+            let key = p.key(&format!("k{round}"));
+            let name = p.note(&format!("w{round}"));
+            let wait = || Ask::post("/Plain/wait").json(&*name).header(KEY, &key);
+            let first = p.begin(wait());
+            let awakeable = noted(&name).await;
+            let attach = Ask::get(format!("/restate/invocation/Plain/wait/{key}/attach"));
+            let others = [wait(), wait(), attach].map(|ask| p.begin(ask));
+            let resolve = format!("/restate/awakeables/{awakeable}/resolve");
+            let waiting: Vec<_> = [first].into_iter().chain(others).collect();
+            (waiting, Ask::post(resolve).json(7))
+        })
+        .await;
     });
 
     suite.case("a_key_whose_invocation_is_scheduled", async |p| {
@@ -122,12 +124,13 @@ pub(crate) fn cases(suite: &mut Suite<Http>) {
         .await;
         let key = p.key("soon");
         let send = |query: &str| Ask::post(format!("/Plain/nothing/send{query}")).header(KEY, &key);
-        p.see(send("?delay=100ms")).await;
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        let id = p.see(send("?delay=100ms")).await.id();
+        p.ended(&id).await;
         p.see(send("")).await;
         let key = p.key("now");
         let send = |query: &str| Ask::post(format!("/Plain/nothing/send{query}")).header(KEY, &key);
-        p.see(send("?delay=0")).await;
+        let id = p.see(send("?delay=0")).await.id();
+        p.ended(&id).await;
         p.see(send("?delay=0")).await;
     });
 
@@ -151,18 +154,16 @@ pub(crate) fn cases(suite: &mut Suite<Http>) {
             p.see(Ask::get(format!("/restate/workflow/Flow/{key}/{verb}")))
                 .await;
         }
-        p.see(run("/send")).await;
+        let id = p.see(run("/send")).await.id();
         p.see(run("/send")).await;
         p.see(run("/send?delay=10s")).await;
         p.see(run("")).await;
         p.see(Ask::get(format!("/restate/workflow/Flow/{key}/output")))
             .await;
-        let attached = p.begin(Ask::get(format!("/restate/workflow/Flow/{key}/attach")));
-        tokio::time::sleep(Duration::from_millis(300)).await;
         let go = || Ask::post(format!("/Flow/{key}/go")).json("came");
         // A shared handler may have one.
         p.see(go().header(KEY, "x")).await;
-        p.saw("attached", &attached.await.unwrap());
+        p.ended(&id).await;
         p.see(go().header(KEY, "x")).await;
         p.see(go()).await;
         for verb in ["attach", "output", "attach/", "attach/x", "output/x/y"] {
@@ -179,6 +180,16 @@ pub(crate) fn cases(suite: &mut Suite<Http>) {
         .await;
         p.see(run("")).await;
         p.see(run("/send")).await;
+
+        p.see_waiting(async |round| {
+            let key = p.key(&format!("w{round}"));
+            let run = Ask::post(format!("/Flow/{key}/run/send")).json("end");
+            run.send(p.address, p.http).await;
+            let attach = Ask::get(format!("/restate/workflow/Flow/{key}/attach"));
+            let go = Ask::post(format!("/Flow/{key}/go")).json("came");
+            (vec![p.begin(attach)], go)
+        })
+        .await;
     });
 
     suite.case("a_workflow_that_fails", async |p| {

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
-use crate::exchange::{Answer, Ask, Http, raw, shown};
+use crate::exchange::{Answer, Ask, Http, raw, raw_unanswered, shown};
 use crate::services::noted;
 
 /// Where the two may differ, and why.
@@ -103,22 +104,37 @@ impl Play {
         answer
     }
 
-    /// Makes a request again and again, around the turns of seconds, until the moment in the answer is a
-    /// whole second, and sees that answer.
+    /// Makes a request in each millisecond around the turn of a second, and again around later ones, until the
+    /// moment in an answer is a whole second, and sees that answer.
     pub(crate) async fn see_whole_second(&self, ask: Ask) {
-        loop {
-            let millis = Timestamp::now().subsec_millisecond();
-            tokio::time::sleep(Duration::from_millis(995 - millis.clamp(0, 995) as u64)).await;
-            for _ in 0..20 {
-                let answer = ask.clone().send(self.address, self.http).await;
+        const SENDS: u64 = 100;
+        // So long before the turn the first one goes out: nobody knows how long they take to arrive.
+        for before in [50_u64, 120, 250].into_iter().cycle() {
+            let millis = Timestamp::now().subsec_millisecond().clamp(0, 999) as u64;
+            let first = Instant::now() + Duration::from_millis((2_000 - before - millis) % 1_000);
+            let sends: Vec<_> = (0..SENDS)
+                .map(|n| {
+                    let (ask, address, http) = (ask.clone(), self.address, self.http);
+                    tokio::spawn(async move {
+                        tokio::time::sleep_until(first + Duration::from_millis(n)).await;
+                        ask.send(address, http).await
+                    })
+                })
+                .collect();
+            let mut whole = None;
+            for answer in sends {
+                let answer = answer.await.unwrap();
                 let body = shown(&answer.body);
                 let moment = body
                     .split_once(MOMENT)
                     .and_then(|(_, text)| text.split_once('"'));
                 let moment = moment.and_then(|(time, _)| time.parse::<Timestamp>().ok());
                 if moment.unwrap().subsec_nanosecond() == 0 {
-                    return self.saw(&ask.to_string(), &answer);
+                    whole = Some(answer);
                 }
+            }
+            if let Some(answer) = whole {
+                return self.saw(&ask.to_string(), &answer);
             }
         }
     }
@@ -126,6 +142,34 @@ impl Play {
     /// Makes a request whose answer is seen later, or never.
     pub(crate) fn begin(&self, ask: Ask) -> JoinHandle<Answer> {
         tokio::spawn(ask.send(self.address, self.http))
+    }
+
+    /// Sees what those are told who wait for the end of an invocation: `begin` lets them ask, and gives the request
+    /// that brings the end about.
+    ///
+    /// Nobody tells when all of them have come in. But who comes after the end is told when the result expires: then
+    /// it is all done anew, with more time, and at last what came is seen, whatever it is.
+    pub(crate) async fn see_waiting(
+        &self,
+        begin: impl AsyncFn(u32) -> (Vec<JoinHandle<Answer>>, Ask),
+    ) {
+        const ROUNDS: u32 = 6;
+        for round in 1..=ROUNDS {
+            let (waiting, end) = begin(round).await;
+            tokio::time::sleep(Duration::from_millis(150_u64 << round)).await;
+            end.send(self.address, self.http).await;
+            let mut answers = Vec::new();
+            for answer in waiting {
+                answers.push(answer.await.unwrap());
+            }
+            let is_late = |answer: &Answer| answer.headers.contains_key("idempotency-expires");
+            if round == ROUNDS || !answers.iter().any(is_late) {
+                for (n, answer) in answers.iter().enumerate() {
+                    self.saw(&format!("waiting {n}"), answer);
+                }
+                return;
+            }
+        }
     }
 
     /// Makes a request, and sees the answer after a change that an exception allows.
@@ -144,7 +188,7 @@ impl Play {
 
     /// Waits until an invocation has ended: what is told of its result depends on that.
     pub(crate) async fn ended(&self, id: &str) {
-        for _ in 0..500 {
+        for _ in 0..3000 {
             let ask = Ask::get(format!("/restate/output/{id}"));
             if ask.send(self.address, self.http).await.status != 470 {
                 return;
@@ -157,6 +201,12 @@ impl Play {
     /// Sees bytes over HTTP/1.1 as they are, but for the date.
     pub(crate) async fn see_raw(&self, bytes: &[u8]) {
         let answer = raw(self.address, bytes).await;
+        self.write_raw(&bytes.escape_ascii().to_string(), &shown(&answer));
+    }
+
+    /// Sees that such bytes are not answered, as there are more to come.
+    pub(crate) async fn see_unanswered(&self, bytes: &[u8]) {
+        let answer = raw_unanswered(self.address, bytes).await;
         self.write_raw(&bytes.escape_ascii().to_string(), &shown(&answer));
     }
 

@@ -27,7 +27,7 @@ fn note(name: &str, text: &str) {
 
 /// What a handler has noted; waits until it has.
 pub(crate) async fn noted(name: &str) -> String {
-    for _ in 0..1500 {
+    for _ in 0..6000 {
         let noted = {
             let notes = NOTES.lock().unwrap_or_else(PoisonError::into_inner);
             notes.get(name).cloned()
@@ -123,9 +123,10 @@ impl Plain {
         wait(ctx, &name).await
     }
 
-    /// Waits for a signal.
+    /// Waits for a signal. That it has begun is noted under its id.
     #[handler]
     async fn listen(&self, ctx: &Context, name: String) -> HandlerResult<Raw> {
+        note(ctx.invocation_id(), "begun");
         Ok(ctx.signal::<Raw>(&name).await?)
     }
 }
