@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -20,6 +21,10 @@ use crate::server::HttpServer;
 
 /// How often another port is tried when somebody was faster to take one.
 const PORT_ATTEMPTS: usize = 8;
+
+/// How long open attempts may take to suspend or end in a drain. No orchestrator waits here, and on a
+/// machine that is busy with other tests everything takes a while.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(60);
 
 impl RestateServer {
     /// Serves an endpoint from this process, on a free loopback port, and registers it.
@@ -151,6 +156,7 @@ fn run(endpoint: &Endpoint, listener: TcpListener) -> Running {
     let (stop, stopped) = oneshot::channel();
     let server = HttpServer::new(endpoint.clone())
         .handle_signals(false)
+        .drain_deadline(DRAIN_DEADLINE)
         .with_graceful_shutdown(async {
             // Only `drain` says it; a dropped sender means that the task is aborted anyway.
             let _ = stopped.await;
@@ -229,7 +235,8 @@ impl Served {
     }
 
     /// Stops serving in an orderly manner, as a process does on SIGTERM: open attempts suspend as
-    /// soon as they are blocked (see [`HttpServer`](crate::HttpServer#shutdown)).
+    /// soon as they are blocked (see [`HttpServer`](crate::HttpServer#shutdown)). What is still open after
+    /// a minute is cut off.
     ///
     /// # Examples
     ///

@@ -176,6 +176,11 @@ pub(crate) fn cases(suite: &mut Suite) {
         "a_registration_that_is_refused_ends_at_once",
         DEFAULT,
         async |env| {
+            // Whoever cannot be reached is asked for 15 seconds.
+            let at_once = |start: Instant| {
+                let took = start.elapsed();
+                assert!(took < ms(14_000), "{took:?}");
+            };
             let start = Instant::now();
             // The ingress is no endpoint.
             let error = env
@@ -184,8 +189,10 @@ pub(crate) fn cases(suite: &mut Suite) {
                 .await
                 .unwrap_err();
             assert!(error.to_string().contains("'400 Bad Request'"), "{error}");
+            at_once(start);
             #[cfg(feature = "identity")]
             {
+                let start = Instant::now();
                 let key = "publickeyv1_w7YHemBctH5Ck2nQRQ47iBBqhNHy4FV7t2Usbye2A6f";
                 let services = endpoint(|builder| builder.bind(Prefixed).identity_key(key));
                 let error = env
@@ -195,8 +202,8 @@ pub(crate) fn cases(suite: &mut Suite) {
                     .err()
                     .ok_or("it was registered")?;
                 assert!(error.to_string().contains("'401 Unauthorized'"), "{error}");
+                at_once(start);
             }
-            assert!(start.elapsed() < ms(5_000), "{:?}", start.elapsed());
             Ok(())
         },
     );

@@ -40,13 +40,13 @@ impl<E: fmt::Display> From<E> for Failure {
 }
 
 /// How long one case may take in one mode. On a busy machine the servers alone take a while.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// The same for a case that moves some hundred megabytes: where the disk is slow, most of it is waiting.
 const HEAVY_LIMIT: Duration = Duration::from_secs(400);
 
 /// How long [`eventually`] asks.
-const PATIENCE: Duration = Duration::from_secs(45);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How much of a server's log and of our own a failing case shows.
 const TAIL_LINES: usize = 80;
@@ -130,6 +130,17 @@ impl Env {
             Runtime::Local(local) => local.looks().journal(id).await.into_iter(),
         };
         Ok(entries.map(|(kind, name)| Entry { kind, name }).collect())
+    }
+
+    /// Waits until the journal of an invocation has so many entries of a kind.
+    pub(crate) async fn has_entries(&self, id: &str, kind: &str, count: usize) -> Result {
+        let what = format!("{count} times `{kind}` in the journal of {id}");
+        eventually(&what, async || {
+            let journal = self.journal(id).await?;
+            let found = journal.iter().filter(|entry| entry.kind == kind).count();
+            Ok((found >= count).then_some(()))
+        })
+        .await
     }
 
     /// The state of an object, which is JSON.
@@ -408,7 +419,9 @@ pub(crate) async fn eventually<T>(
         if start.elapsed() > PATIENCE {
             return Err(format!("{what}: it has not come true within {PATIENCE:?}").into());
         }
-        tokio::time::sleep(Duration::from_millis(15)).await;
+        // Whoever has waited for long may look less often: each look is work for the servers.
+        let pause = (start.elapsed() / 8).clamp(ms(15), ms(100));
+        tokio::time::sleep(pause).await;
     }
 }
 

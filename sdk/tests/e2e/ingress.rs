@@ -25,7 +25,7 @@ mod contract {
         async fn refuse(&self, ctx: &Context, code: u16) -> HandlerResult<()>;
         /// Waits for an awakeable, and leaves its id as a trace.
         async fn wait(&self, ctx: &Context, trace: String) -> HandlerResult<String>;
-        /// Leaves a trace, and takes its time.
+        /// Leaves a trace, and takes its time, unless somebody completes the awakeable that it leaves.
         #[handler(name = "takeTime", idempotency_retention = "1h")]
         async fn take_time(&self, ctx: &Context, trace: (String, u64)) -> HandlerResult<usize>;
         /// Not for the ingress.
@@ -54,6 +54,9 @@ mod contract {
 }
 
 use contract::{Desk, DeskClient, List, ListClient, Trip, TripClient};
+
+/// Longer than anybody here waits, in milliseconds.
+const HOUR: u64 = 3_600_000;
 
 pub(crate) struct MyDesk;
 
@@ -86,8 +89,12 @@ impl Desk for MyDesk {
             })
             .await?;
         // From here on the server has it.
-        effect(format!("{trace}, stored"), "");
-        ctx.sleep(ms(millis)).await?;
+        let enough = ctx.awakeable::<String>();
+        effect(format!("{trace}, stored"), enough.id());
+        durably::select! {
+            said = enough => drop(said?),
+            slept = ctx.sleep(ms(millis)) => slept?,
+        }
         Ok(times)
     }
 
@@ -134,6 +141,13 @@ fn client(env: &Env) -> Result<IngressClient> {
 /// Names that no other mode uses: the traces are those of all modes.
 fn name(env: &Env, what: &str) -> String {
     format!("{} {what}", env.mode.name())
+}
+
+/// Ends what takes its time, once its trace is stored.
+async fn is_enough(ingress: &IngressClient, trace: &str) -> Result {
+    let stored = format!("{trace}, stored");
+    let id = eventually(&stored, async || Ok(effects(&stored).first().cloned())).await?;
+    Ok(ingress.resolve_awakeable(&id, "enough").await?)
 }
 
 async fn calls(env: &Env) -> Result {
@@ -210,15 +224,16 @@ async fn sends(env: &Env) -> Result {
         desk.take_time((trace.clone(), millis))
     };
     let key = name(env, "k/1 ?%+");
-    let sent = take(700).idempotency_key(&key).send().await?;
+    let sent = take(HOUR).idempotency_key(&key).send().await?;
     assert_eq!(sent.status(), SendStatus::Accepted);
-    let again = take(700).idempotency_key(&key).send().await?;
+    let again = take(HOUR).idempotency_key(&key).send().await?;
     assert_eq!(again.status(), SendStatus::PreviouslyAccepted);
     assert_eq!(again.id(), sent.id());
 
     // By id, and by idempotency key.
     assert_eq!(sent.output().await?, None);
     assert_eq!(take(0).idempotency_key(&key).output().await?, None);
+    is_enough(&ingress, &trace).await?;
     assert_eq!(sent.attach().await?, 1);
     assert_eq!(take(0).idempotency_key(&key).attach().await?, 1);
     assert_eq!(sent.output().await?, Some(1));
@@ -327,7 +342,7 @@ async fn patience(env: &Env) -> Result {
     let key = name(env, "slow key");
     let slow = || {
         let desk = ingress.service::<DeskClient>();
-        desk.take_time((trace.clone(), 1500)).idempotency_key(&key)
+        desk.take_time((trace.clone(), HOUR)).idempotency_key(&key)
     };
     let error = slow().timeout(ms(300)).await.unwrap_err();
     assert!(error.is_timeout(), "{error}");
@@ -339,6 +354,7 @@ async fn patience(env: &Env) -> Result {
         .await
         .unwrap_err();
     assert!(error.is_timeout(), "{error}");
+    is_enough(&ingress, &trace).await?;
     assert_eq!(slow().await?, 1);
     assert_eq!(effects(&trace).len(), 1);
     Ok(())
@@ -354,9 +370,11 @@ async fn another_transport(env: &Env) -> Result {
     let sent = list.push("two".to_owned()).send().await?;
     assert_eq!(sent.attach().await?, 2);
 
-    // Nobody listens: nothing was sent, so it is tried again even without a key.
-    let port = durably::test_server::free_port()?;
-    let nobody = IngressClient::builder(format!("http://127.0.0.1:{port}"))
+    // Nobody listens: nothing was sent, so it is tried again even without a key. (The port is held, so
+    // that nobody else gets it meanwhile.)
+    let held = tokio::net::TcpSocket::new_v4()?;
+    held.bind(([127, 0, 0, 1], 0).into())?;
+    let nobody = IngressClient::builder(format!("http://{}", held.local_addr()?))
         .transport(hyper)
         .retry(RetryPolicy::fixed(ms(100)).max_attempts(4))
         .build()?;
@@ -463,10 +481,10 @@ pub(crate) fn cases(suite: &mut Suite) {
         let _served = serve_in(mode, &server, endpoint(|builder| builder.bind(MyDesk))).await?;
         // It is away for as long as it takes.
         let ingress = IngressClient::builder(server.ingress_url())
-            .retry(RetryPolicy::fixed(ms(200)).max_duration(Duration::from_secs(60)))
+            .retry(RetryPolicy::fixed(ms(200)).max_duration(Duration::from_secs(240)))
             .build()?;
         let desk = ingress.service::<DeskClient>();
-        let trace = |what: &str| (format!("killed {what}"), 2000);
+        let trace = |what: &str| (format!("killed {what}"), HOUR);
         let keyed = desk.take_time(trace("keyed")).idempotency_key("k");
         let bare = desk.take_time(trace("bare"));
         let kill = async {
@@ -481,6 +499,7 @@ pub(crate) fn cases(suite: &mut Suite) {
             let ask = tokio::spawn(desk.ask("a letter".to_owned()).call());
             tokio::time::sleep(ms(300)).await;
             server.restart().await?;
+            is_enough(&ingress, "killed keyed").await?;
             Ok::<_, crate::harness::Failure>(ask.await??)
         };
         let (keyed, bare, asked) = tokio::join!(keyed.call(), bare.call(), kill);

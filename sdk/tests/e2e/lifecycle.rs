@@ -230,23 +230,31 @@ pub(crate) fn cases(suite: &mut Suite) {
             .await?
             .invocation_id;
         noted(&key).await?;
-        let queued = ingress.send_object("Life", &key, "touch", &()).await?;
-        let later = ingress
-            .object("Life", &key, "touch")
-            .send_after(ms(3_600_000))
-            .await?;
-        for sent in [queued, later] {
-            let id = &sent.invocation_id;
-            // Who asks later learns nothing: there is no trace of it.
-            let cancel = async {
-                tokio::time::sleep(ms(100)).await;
-                env.admin().cancel(id).await
-            };
-            let (attached, cancelled) = futures::join!(ingress.attach::<()>(id), cancel);
-            cancelled?;
-            let error = attached.unwrap_err();
-            assert_eq!(error.status(), Some(409), "{error}");
-            assert!(env.invocation(id, "id").await?.is_null());
+        for delayed in [false, true] {
+            // Who asks after the cancellation learns nothing: there is no trace of it. Should that
+            // happen, another one is left more time.
+            for pause in [100, 2_000, 15_000] {
+                let request = ingress.object("Life", &key, "touch").json(&());
+                let sent = if delayed {
+                    request.send_after(ms(3_600_000)).await?
+                } else {
+                    request.send().await?
+                };
+                let id = &sent.invocation_id;
+                let cancel = async {
+                    tokio::time::sleep(ms(pause)).await;
+                    env.admin().cancel(id).await
+                };
+                let (attached, cancelled) = futures::join!(ingress.attach::<()>(id), cancel);
+                cancelled?;
+                assert!(env.invocation(id, "id").await?.is_null());
+                let error = attached.unwrap_err();
+                if error.status() == Some(404) && pause < 15_000 {
+                    continue;
+                }
+                assert_eq!(error.status(), Some(409), "{error}");
+                break;
+            }
         }
         ingress
             .call_object::<()>("Life", &key, "go", &holder)

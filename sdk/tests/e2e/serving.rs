@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::{Router, routing::get};
+use durably::test_server::free_port;
 use durably::{Endpoint, prelude::*};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -24,10 +25,16 @@ impl Mounted {
         Ok(format!("{name} went {there} and {back}"))
     }
 
+    /// Naps until it is woken.
     #[handler]
     async fn nap(&self, ctx: &Context) -> HandlerResult<()> {
         NAPS.fetch_add(1, Ordering::SeqCst);
-        ctx.sleep(ms(1500)).await?;
+        Ok(ctx.signal::<()>("wake").await?)
+    }
+
+    #[handler]
+    async fn wake(&self, ctx: &Context, id: String) -> HandlerResult<()> {
+        ctx.invocation(&id)?.resolve_signal("wake", &());
         Ok(())
     }
 }
@@ -76,7 +83,8 @@ pub(crate) fn cases(suite: &mut Suite) {
 }
 
 async fn drains(mode: Mode) -> Result {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    // It is bound twice, so it must be a port that no connection takes meanwhile.
+    let listener = TcpListener::bind(("127.0.0.1", free_port()?)).await?;
     let address = listener.local_addr()?;
     let endpoint = mounted();
     let routes = router(endpoint.clone());
@@ -98,11 +106,13 @@ async fn drains(mode: Mode) -> Result {
     }
     drop(stop);
     // The runtime would let the nap lie for a minute.
-    tokio::time::timeout(Duration::from_secs(20), serving).await???;
+    tokio::time::timeout(Duration::from_secs(40), serving).await???;
 
     let listener = TcpListener::bind(address).await?;
     tokio::spawn(axum::serve(listener, router(mounted())).into_future());
-    ingress.attach::<()>(&nap.invocation_id).await?;
+    let id = &nap.invocation_id;
+    ingress.call::<()>("Mounted", "wake", id).await?;
+    ingress.attach::<()>(id).await?;
     assert!(NAPS.load(Ordering::SeqCst) > 1, "the nap did not suspend");
     Ok(())
 }

@@ -74,10 +74,14 @@ impl Waiter {
         let late = ctx.signal::<u64>("never").or_timeout(ms(30)).await;
         let awakeable = ctx.awakeable::<u64>();
         ctx.resolve_awakeable(awakeable.id(), &7)?;
-        let served = awakeable.or_timeout(ms(60_000)).await.ok();
+        let served = awakeable.or_timeout(ms(3_600_000)).await.ok();
+        let id = ctx.invocation_id();
         let slow = ctx
             .run("slow", async || {
-                tokio::time::sleep(ms(1_000)).await;
+                // Until the case has seen that its time is over.
+                while effects(&format!("{id} is late")).is_empty() {
+                    tokio::time::sleep(ms(10)).await;
+                }
                 Ok::<_, std::io::Error>(1)
             })
             .or_timeout(ms(30))
@@ -178,7 +182,12 @@ pub(crate) fn cases(suite: &mut Suite) {
     });
 
     suite.case("waits_time_out", ALL, async |env| {
-        let seen: (bool, Option<u64>, bool) = env.ingress().call("Waiter", "timeouts", &()).await?;
+        let sent = env.ingress().send("Waiter", "timeouts", &()).await?;
+        let id = &sent.invocation_id;
+        // Of the three limits the first and the last come to their end.
+        env.has_entries(id, "Notification: Sleep", 2).await?;
+        effect(format!("{id} is late"), "");
+        let seen: (bool, Option<u64>, bool) = env.ingress().attach(id).await?;
         assert_eq!(seen, (true, Some(7), true));
         Ok(())
     });

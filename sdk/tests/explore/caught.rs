@@ -87,7 +87,8 @@ impl Bad {
         step(ctx, "first".into()).await?;
         let (tell, told) = tokio::sync::oneshot::channel();
         std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_millis(1));
+            // Long after it is awaited; nobody waits for the thread.
+            std::thread::sleep(secs(1));
             tell.send(7u64)
         });
         ctx.service_client::<GoodClient>().echo(told.await?).send();

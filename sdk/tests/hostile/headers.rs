@@ -275,11 +275,18 @@ fn heads_that_come_too_slowly() {
                 () = drips => {}
             }
         }
-        // The second request of a kept connection, too.
-        let mut peer = Wild::connect(server.address).await;
-        peer.send("GET /health HTTP/1.1\r\nhost: localhost\r\n\r\nGET /hea")
-            .await;
-        assert_eq!(peer.answer().await.0, 200);
-        peer.rest().await;
+        // The second request of a kept connection, too. (On a busy machine the first may be too slow
+        // itself: then there is no answer at all.)
+        let answers = loop {
+            let mut peer = Wild::connect(server.address).await;
+            peer.send("GET /health HTTP/1.1\r\nhost: localhost\r\n\r\nGET /hea")
+                .await;
+            let answers = peer.rest().await;
+            if !answers.is_empty() {
+                break answers;
+            }
+        };
+        let answers = String::from_utf8_lossy(&answers);
+        assert!(answers.starts_with("HTTP/1.1 200 "), "{answers}");
     });
 }

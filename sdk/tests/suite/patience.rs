@@ -13,7 +13,7 @@ pub(crate) async fn eventually<T>(
     loop {
         match ask().await {
             Ok(Some(answer)) => return Ok(answer),
-            other if start.elapsed() > Duration::from_secs(30) => {
+            other if start.elapsed() > Duration::from_secs(90) => {
                 other?;
                 return Err(format!("never came: {what}").into());
             }
@@ -24,5 +24,5 @@ pub(crate) async fn eventually<T>(
 
 /// Nothing here takes long, unless it hangs: invocations that fail are tried again for ever.
 pub(crate) async fn in_time(test: impl Future<Output = Result>) -> Result {
-    tokio::time::timeout(Duration::from_secs(90), test).await?
+    tokio::time::timeout(Duration::from_secs(270), test).await?
 }

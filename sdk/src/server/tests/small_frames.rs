@@ -7,9 +7,9 @@ use tokio::sync::watch;
 
 use super::*;
 
-/// Many streams of one connection send small frames that nobody reads for a while.
+/// Many streams of one connection send small frames that nobody reads for so long, unless it ends before.
 /// Gives the number of bytes that arrived on each stream, if the connection lived.
-async fn small_frames_storm(settings: Settings) -> hyper::Result<Vec<usize>> {
+async fn small_frames_storm(settings: Settings, unread: Duration) -> hyper::Result<Vec<usize>> {
     const STREAMS: usize = 12;
     const FRAMES: usize = 2_700;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -53,7 +53,10 @@ async fn small_frames_storm(settings: Settings) -> hyper::Result<Vec<usize>> {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     // Time for the last of it to arrive unread.
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let begin = Instant::now();
+    while begin.elapsed() < unread && !connection.is_finished() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     gate.send(true).unwrap();
     let mut lengths = Vec::new();
     let mut failed = None;
@@ -71,12 +74,16 @@ async fn small_frames_storm(settings: Settings) -> hyper::Result<Vec<usize>> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn small_unread_frames_do_not_close_the_connection() {
-    small_frames_storm(Settings::default()).await.unwrap();
+    let unread = Duration::from_millis(200);
+    small_frames_storm(Settings::default(), unread)
+        .await
+        .unwrap();
     // The test is worth something: hyper's own windows fail it.
     let small = Settings {
         connection_window: 1024 * 1024,
         stream_window: 1024 * 1024,
         ..Settings::default()
     };
-    assert!(small_frames_storm(small).await.is_err());
+    let unread = Duration::from_secs(30);
+    assert!(small_frames_storm(small, unread).await.is_err());
 }
