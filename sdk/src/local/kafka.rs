@@ -1,27 +1,26 @@
 //! Kafka: what a user says of a subscription, and how the runtime sets it up.
 //!
 //! In: [`KafkaSource`]s. Out: tasks that consume their topics (`consume`, over `broker`), whose records become
-//! invocations on the task that owns the engine (`take`), and how far each is (`position`). `consumers` sets it all
-//! up. The offsets are in the journal: there is no consumer group.
+//! invocations on the task that owns the engine (`take`), and how far each is (`position`); `pace` says how much is
+//! asked for, and when. `consumers` sets it all up. The offsets are in the journal: there is no consumer group.
 
 mod broker;
 mod consume;
 mod consumers;
+mod fetch;
+mod offsets;
+mod pace;
 mod position;
 mod take;
 
 #[cfg(feature = "tls")]
 use std::sync::Arc;
-use std::{fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use rskafka::client::{Credentials, SaslConfig};
 
-use self::take::Sink;
-use super::{LocalError, LocalRuntime, LocalRuntimeBuilder};
-use crate::{
-    Target,
-    engine::catalog::{Catalog, HandlerInfo, ServiceType},
-};
+use super::{LocalRuntime, LocalRuntimeBuilder};
+use crate::Target;
 
 pub(super) use self::consumers::Consumers;
 pub use self::position::SubscriptionState;
@@ -57,7 +56,7 @@ const REFRESH: Duration = Duration::from_secs(30);
 ///   of it holds up the whole subscription; the log says so after a minute. Then resume or cancel what is paused, or
 ///   allow more.
 /// * **Failures of the broker** are retried for ever, with growing pauses and a warning each. The runtime starts also while
-///   the broker is down, or the topic does not exist yet.
+///   the broker is down, or the topic does not exist yet. A partition without a leader holds up no other.
 ///
 /// # Records that are out of the ordinary
 ///
@@ -67,11 +66,14 @@ const REFRESH: Duration = Duration::from_secs(30);
 /// | no key, an empty key | the object with the key `""`, as on the server |
 /// | a key that is not UTF-8, for an object or workflow | as [`on_unreadable_key`](Self::on_unreadable_key) says: skipped and logged as an error, unless told otherwise. (On the server the partition stops for good.) A service takes any key |
 /// | the second record for the run of a workflow | makes no invocation, as on the server; logged and counted |
-/// | record headers | not passed on, as on the server |
-/// | records gone before they were consumed (retention), a topic made anew | the partition goes on where [`offset_reset`](Self::offset_reset) says; logged as an error |
+/// | record headers | not passed on, as on the server. They are read all the same: see the next row |
+/// | **a record that cannot be decoded**: a header whose value is null (not the same as empty) or whose name is not UTF-8, a timestamp beyond the year 262,000 | the partition stands still before the batch with it, tried again every minute; [`SubscriptionState::halted`] says where, as does the log, once. [`skip`](Self::skip) passes over the batch |
+/// | **a topic that producers write to in transactions** | do not subscribe to it: the mark at the end of a transaction cannot be decoded either, so the partition stands still there, as before such a record |
+/// | records gone before they were consumed (retention) | the partition goes on where [`offset_reset`](Self::offset_reset) says; logged as an error |
+/// | a topic made anew | the same, if a partition is shorter now than what was consumed of the old one. **If it is longer by the time it is looked at, nobody notices**: it goes on at the old offset, and what is before that in the new topic is never consumed. Give a subscription to a topic that is made anew a new [`name`](Self::name) |
+/// | a topic that the broker does not list: not there yet, or hidden from the user | is waited for. The two cannot be told apart, so [`OffsetReset::Latest`] does not mean the beginning of a topic that appears later: it goes on with the first record whose timestamp is not from before the wait (less a minute, as clocks differ) |
 /// | a new partition | is consumed from its beginning, within [`partition_refresh`](Self::partition_refresh) |
 /// | batches compressed with gzip, snappy, lz4, zstd | are read |
-/// | **records of transactions that were aborted** | are consumed like others: do not subscribe to topics whose producers abort transactions |
 /// | a batch above 256 MiB | cannot be read: the partition stands still, with a warning at each try |
 /// | a timestamp that the broker has set (`LogAppendTime`) | the handler sees the producer's |
 ///
@@ -114,6 +116,8 @@ pub struct KafkaSource {
     fetch_wait: Duration,
     refresh: Duration,
     on_unreadable_key: UnreadableKey,
+    /// Up to which offset, by partition.
+    skips: BTreeMap<i32, i64>,
     sasl: Option<SaslConfig>,
     #[cfg(feature = "tls")]
     tls: Option<Arc<crate::rustls::ClientConfig>>,
@@ -130,7 +134,8 @@ pub struct KafkaSource {
 pub enum OffsetReset {
     /// With the first record that the broker still has.
     Earliest,
-    /// Behind the last record: those from before are skipped.
+    /// Behind the last record: those from before are skipped. What comes once the subscription has begun is not,
+    /// also while the runtime is down, and in a topic or partition that comes only later.
     #[default]
     Latest,
 }
@@ -183,6 +188,7 @@ impl KafkaSource {
             fetch_wait: FETCH_WAIT,
             refresh: REFRESH,
             on_unreadable_key: UnreadableKey::default(),
+            skips: BTreeMap::new(),
             sasl: None,
             #[cfg(feature = "tls")]
             tls: None,
@@ -229,8 +235,8 @@ impl KafkaSource {
         self
     }
 
-    /// How many bytes of a partition are fetched at once, about. A batch is never split, and more is fetched where
-    /// a broker has nothing that fits. Default: 1 MiB.
+    /// How many bytes of a partition are fetched at once, about. A batch is never split: a larger one comes whole.
+    /// Default: 1 MiB.
     ///
     /// # Examples
     ///
@@ -245,7 +251,7 @@ impl KafkaSource {
     }
 
     /// How long the broker waits for a record before it answers that there is none. Records are delivered at
-    /// once whatever it is. Default: 500 ms.
+    /// once whatever it is. Default: 500 ms; at least 50 ms.
     ///
     /// # Examples
     ///
@@ -260,7 +266,7 @@ impl KafkaSource {
         self
     }
 
-    /// How often it is looked for new partitions of the topic. Default: 30 s.
+    /// How often it is looked for new partitions of the topic. Default: 30 s; at least 100 ms.
     ///
     /// # Examples
     ///
@@ -284,6 +290,33 @@ impl KafkaSource {
     /// See [`UnreadableKey`].
     pub fn on_unreadable_key(mut self, then: UnreadableKey) -> Self {
         self.on_unreadable_key = then;
+        self
+    }
+
+    /// Passes over the records of a partition up to an offset, that one included: the way past a batch that cannot be
+    /// decoded. [`SubscriptionState::halted`] names the offset to give.
+    ///
+    /// At each start, the partition goes on behind the offset, unless it is there already; so it does no harm to leave
+    /// it in, as long as the topic is not made anew. The step is written like any other, and logged as a warning. An
+    /// offset that the partition does not have yet is not gone to, which is logged as an error. Of several offsets for
+    /// a partition the largest counts.
+    ///
+    /// Records come in batches, which are decoded wholly or not at all. So the other records of the batch are lost to the
+    /// handler along with the one at fault. Another consumer can read them, and the ingress takes them.
+    ///
+    /// # Examples
+    ///
+    /// After "the batch at offset 4711 of partition 3 of the topic `orders` cannot be decoded: …;
+    /// `KafkaSource::skip(3, 4719)` passes over it":
+    ///
+    /// ```
+    /// use durably::local::KafkaSource;
+    ///
+    /// let source = KafkaSource::new("localhost:9092", "orders", "Orders/on_event").skip(3, 4719);
+    /// ```
+    pub fn skip(mut self, partition: i32, offset: i64) -> Self {
+        let last = self.skips.entry(partition).or_insert(offset);
+        *last = offset.max(*last);
         self
     }
 
@@ -372,52 +405,6 @@ impl KafkaSource {
         self.tls = Some(Arc::new(config));
         self
     }
-
-    /// Where records go, if that is served.
-    fn sink(&self, catalog: &Catalog) -> Result<Sink, LocalError> {
-        let refused = |reason: String| LocalError::Subscription {
-            name: self.name.clone(),
-            reason,
-        };
-        let brokers = self.brokers.split(',').map(str::trim);
-        if brokers.filter(|one| !one.is_empty()).count() == 0 {
-            return Err(refused("it names no broker".to_owned()));
-        }
-        let Some((service, handler)) = self.handler.split_once('/') else {
-            let written = &self.handler;
-            return Err(refused(format!(
-                "`{written}` is no handler: write it as `Service/handler`"
-            )));
-        };
-        let (ty, _) = served(catalog, service, handler).ok_or_else(|| {
-            refused(format!(
-                "the endpoint serves no handler `{service}/{handler}`"
-            ))
-        })?;
-        if let UnreadableKey::DeadLetter(letters) = &self.on_unreadable_key {
-            let known = served(catalog, letters.service_name(), letters.handler_name());
-            match (known, letters.key()) {
-                (None, _) => {
-                    return Err(refused(format!(
-                        "the endpoint serves no handler `{letters}` for dead letters"
-                    )));
-                }
-                (Some((ServiceType::Service, _)), Some(_))
-                | (Some((ServiceType::Object | ServiceType::Workflow, _)), None) => {
-                    return Err(refused(format!(
-                        "`{letters}` for dead letters needs a key if it is of an object, and only then"
-                    )));
-                }
-                _ => {}
-            }
-        }
-        Ok(Sink {
-            service: service.to_owned(),
-            handler: handler.to_owned(),
-            keyed: ty != ServiceType::Service,
-            on_unreadable_key: self.on_unreadable_key.clone(),
-        })
-    }
 }
 
 impl fmt::Debug for KafkaSource {
@@ -430,17 +417,9 @@ impl fmt::Debug for KafkaSource {
             .field("name", &self.name)
             .field("offset_reset", &self.offset_reset)
             .field("max_in_flight", &self.max_in_flight)
+            .field("skips", &self.skips)
             .finish_non_exhaustive()
     }
-}
-
-fn served<'a>(
-    catalog: &'a Catalog,
-    service: &str,
-    handler: &str,
-) -> Option<(ServiceType, &'a HandlerInfo)> {
-    let ty = catalog.service(service)?.ty;
-    Some((ty, catalog.handler(service, handler)?))
 }
 
 impl LocalRuntimeBuilder {

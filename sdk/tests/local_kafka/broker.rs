@@ -10,7 +10,8 @@ use tokio::{
 };
 
 use crate::harness::{
-    Result, Totals, consumed, eventually, folder, numbered, source, start, state, totals,
+    Result, Totals, consumed, eventually, folder, in_flight, numbered, source, start, state,
+    totals, warned,
 };
 
 /// The request that the client has no function for: CreatePartitions, version 0.
@@ -56,7 +57,8 @@ async fn a_topic_may_come_late_and_grow() -> Result {
             .partition_refresh(Duration::from_millis(100))
     };
     let runtime = start(folder.path(), &endpoint, [source()]).await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    // It says so once it has written down that it has begun.
+    warned("topic=late reason=there is no such topic").await;
     runtime.shutdown().await?;
     broker.create_topic("late", 1).await?;
     broker.produce_all("late", numbered(1, 101, 10)).await?;
@@ -105,10 +107,7 @@ async fn records_that_are_gone_are_passed_over() -> Result {
     controller.delete_topic("gone", 5_000).await?;
     broker.create_topic("gone", 1).await?;
     broker.produce_all("gone", numbered(31, 36, 1)).await?;
-    let is_done = || {
-        let state = state(&runtime, 0);
-        state.next_offset == 5 && state.in_flight == 0
-    };
+    let is_done = || state(&runtime, 0).next_offset == 5 && in_flight(&runtime) == 0;
     eventually("the new topic is consumed", is_done).await;
     for n in 31..36 {
         expected.get_mut("key 0").unwrap().add(n);

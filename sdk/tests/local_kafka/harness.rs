@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     net::{Ipv4Addr, SocketAddr},
     path::Path,
     sync::{Arc, Mutex},
@@ -17,6 +18,12 @@ use durably::{
 };
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
+use tracing_subscriber::{
+    EnvFilter, Layer as _,
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
 
 pub(crate) type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -97,12 +104,9 @@ impl Total {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Totals(pub(crate) Ledger<Total>);
 
-#[durably::object]
 impl Totals {
-    #[handler]
-    async fn add(&self, ctx: &ObjectContext, event: KafkaEvent<u64>) -> HandlerResult<()> {
+    pub(crate) async fn sum_up(&self, ctx: &ObjectContext, value: u64) -> HandlerResult<()> {
         let mut total = ctx.get::<Total>("total").await?.unwrap_or_default();
-        let value = *event.value().unwrap_or(&0);
         if total.count > 0 && value <= total.last {
             return Err(TerminalError::new("a record came late, or twice").into());
         }
@@ -110,6 +114,14 @@ impl Totals {
         ctx.set("total", &total);
         self.0.tell(ctx.key(), total);
         Ok(())
+    }
+}
+
+#[durably::object]
+impl Totals {
+    #[handler]
+    async fn add(&self, ctx: &ObjectContext, event: KafkaEvent<u64>) -> HandlerResult<()> {
+        self.sum_up(ctx, *event.value().unwrap_or(&0)).await
     }
 }
 
@@ -145,20 +157,56 @@ pub(crate) fn source(broker: &KafkaBroker, topic: &str, handler: &str) -> KafkaS
     KafkaSource::new(broker.bootstrap_servers(), topic, handler).offset_reset(OffsetReset::Earliest)
 }
 
+/// What the subscriptions have warned of, of all tests: topics have names of their own.
+static WARNINGS: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+/// Writes to [`WARNINGS`].
+struct Warnings;
+
+impl io::Write for Warnings {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        WARNINGS.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn record_log() {
+    // `RUST_LOG=durably=trace,rskafka=info` tells what happens.
+    let shown = EnvFilter::from_default_env();
+    let kept = Targets::new().with_target("durably::local::kafka", LevelFilter::WARN);
+    let log = tracing_subscriber::registry()
+        .with(
+            tracing_subscriber::fmt::layer()
+                .with_test_writer()
+                .with_filter(shown),
+        )
+        .with(
+            tracing_subscriber::fmt::layer()
+                .with_ansi(false)
+                .with_writer(|| Warnings)
+                .with_filter(kept),
+        );
+    // Another test may have come first.
+    drop(log.try_init());
+}
+
+/// Waits until a subscription has warned of something.
+pub(crate) async fn warned(of: &str) {
+    let is_said = || String::from_utf8_lossy(&WARNINGS.lock().unwrap()).contains(of);
+    eventually(&format!("a warning of {of}"), is_said).await;
+}
+
 /// Starts a runtime; who used the folder before may still be leaving it.
 pub(crate) async fn start(
     folder: &Path,
     endpoint: &Endpoint,
     sources: impl IntoIterator<Item = KafkaSource>,
 ) -> LocalRuntime {
-    // `RUST_LOG=durably=trace,rskafka=info` tells what happens.
-    let filter = tracing_subscriber::EnvFilter::from_default_env();
-    drop(
-        tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_test_writer()
-            .try_init(),
-    );
+    record_log();
     let sources: Vec<_> = sources.into_iter().collect();
     let begun = Instant::now();
     loop {
@@ -204,17 +252,18 @@ pub(crate) fn in_flight(runtime: &LocalRuntime) -> usize {
     states.iter().map(|state| state.in_flight).sum()
 }
 
+/// How many records were made into invocations by now.
+pub(crate) fn so_far(runtime: &LocalRuntime) -> i64 {
+    let states = runtime.subscriptions();
+    states.iter().map(|state| state.next_offset).sum()
+}
+
 /// Waits until so many records were consumed, and their invocations have ended.
 pub(crate) async fn consumed(runtime: &LocalRuntime, records: i64) {
-    let is_done = || {
-        let states = runtime.subscriptions();
-        states.iter().map(|state| state.next_offset).sum::<i64>() >= records
-            && states.iter().all(|state| state.in_flight == 0)
-    };
+    // In this order: what those offsets stand for is in flight, or has been.
+    let is_done = || so_far(runtime) >= records && in_flight(runtime) == 0;
     eventually(&format!("{records} records are consumed"), is_done).await;
-    let states = runtime.subscriptions();
-    let next = states.iter().map(|state| state.next_offset).sum::<i64>();
-    assert_eq!(next, records, "{states:?}");
+    assert_eq!(so_far(runtime), records, "{:?}", runtime.subscriptions());
 }
 
 pub(crate) fn state(runtime: &LocalRuntime, partition: i32) -> SubscriptionState {

@@ -9,3 +9,4 @@ mod harness;
 mod odd;
 mod records;
 mod restart;
+mod scripted;

@@ -108,10 +108,9 @@ async fn keys_that_are_no_text() -> Result {
         let runtime = start(folder_of_halt.path(), &endpoint, [halting()]).await;
         eventually("it halts", || {
             let states = runtime.subscriptions();
-            states.iter().any(|state| state.halted.is_some())
-                && states
-                    .iter()
-                    .any(|state| state.partition == 0 && state.next_offset == 1)
+            states.len() == 2
+                && states.iter().all(|state| state.next_offset == 1)
+                && states.iter().any(|state| state.halted.is_some())
                 && in_flight(&runtime) == 0
         })
         .await;

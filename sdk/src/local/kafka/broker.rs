@@ -4,9 +4,10 @@ use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
 
 use rskafka::{
     BackoffConfig, BackoffError, ConnectionError,
+    chrono::DateTime,
     client::{
         Client, ClientBuilder,
-        error::{Error, ProtocolError},
+        error::{Error, ProtocolError, RequestError},
         partition::{OffsetAt, PartitionClient, UnknownTopicHandling},
     },
     record::RecordAndOffset,
@@ -28,11 +29,15 @@ pub(super) enum Trouble {
     Client(Error),
     #[error("no answer within {} s", .0.as_secs())]
     Slow(Duration),
-    #[error("there is no such topic")]
+    /// There may be one all the same: see [`partitions`].
+    #[error("there is no such topic, or it is hidden from this user")]
     NoTopic,
     /// The partition is there, its records at this offset are not.
     #[error("the offset is out of range")]
     OutOfRange,
+    /// The broker has answered, and the client cannot make records of it.
+    #[error("the records cannot be decoded: {0}")]
+    Undecodable(String),
 }
 
 /// The connection to a cluster, as long as it works.
@@ -96,6 +101,10 @@ impl Cluster {
 }
 
 /// The numbers of a topic's partitions.
+///
+/// All topics are asked for, and the one is looked for among them. A broker leaves out those that the user may not
+/// describe, so that one that is hidden looks like one that is not there. To ask for the one by its name would tell
+/// them apart; but the client lets brokers make a topic then that is not there, and has no way to forbid it.
 pub(super) async fn partitions(client: &Client, topic: &str) -> Result<BTreeSet<i32>, Trouble> {
     let mut topics = within(PATIENCE, client.list_topics()).await?.into_iter();
     let topic = topics.find(|known| known.name == topic);
@@ -119,6 +128,18 @@ pub(super) async fn offset(partition: &PartitionClient, at: OffsetAt) -> Result<
     within(PATIENCE, partition.get_offset(at)).await
 }
 
+/// Where the records of a partition begin that are not from before a moment, in milliseconds since 1970.
+pub(super) async fn offset_since(partition: &PartitionClient, moment: i64) -> Result<i64, Trouble> {
+    // Asked first: what comes between the two questions is behind it.
+    let end = offset(partition, OffsetAt::Latest).await?;
+    let Some(moment) = DateTime::from_timestamp_millis(moment) else {
+        return Ok(end);
+    };
+    let found = offset(partition, OffsetAt::Timestamp(moment)).await?;
+    // It is -1 if there is none.
+    Ok(if found < 0 { end } else { found })
+}
+
 /// The records from an offset on, about so many bytes, and the partition's high watermark.
 pub(super) async fn fetch(
     partition: &PartitionClient,
@@ -130,13 +151,26 @@ pub(super) async fn fetch(
     let end = i32::try_from(bytes.saturating_add(1)).unwrap_or(i32::MAX);
     let max_wait = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
     let fetched = partition.fetch_records(offset, 1..end, max_wait);
-    within(wait.saturating_add(PATIENCE), fetched).await
+    match within(wait.saturating_add(PATIENCE), fetched).await {
+        Err(Trouble::Client(error)) if is_undecodable(&error) => {
+            Err(Trouble::Undecodable(cause(&error)))
+        }
+        fetched => fetched,
+    }
 }
 
-/// What to ask for after an answer without a record, although there are some.
-pub(super) fn more(bytes: u32) -> u32 {
-    // Half of the answer is left for what comes with the records.
-    bytes.saturating_mul(2).min((MAX_ANSWER / 2).max(bytes))
+/// Whether an answer has come and cannot be read. A connection that fails is another error, also in its middle.
+fn is_undecodable(error: &Error) -> bool {
+    matches!(
+        error,
+        // A timestamp, for one.
+        Error::InvalidResponse(_)
+            | Error::Request(
+                RequestError::ReadError(_)
+                    | RequestError::ReadVersionedError(_)
+                    | RequestError::TooMuchData { .. }
+            )
+    )
 }
 
 /// What the client has to say, without that it gave up at once.
@@ -163,5 +197,26 @@ async fn within<T>(
         })) => Err(Trouble::OutOfRange),
         Ok(Err(error)) => Err(Trouble::Client(error)),
         Err(_) => Err(Trouble::Slow(limit)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io, sync::Arc};
+
+    use super::{Error, RequestError, is_undecodable};
+
+    #[test]
+    fn what_cannot_be_decoded_is_told_from_what_has_not_come() {
+        let timestamp = "Not a valid timestamp (9223372036854775807)".to_owned();
+        assert!(is_undecodable(&Error::InvalidResponse(timestamp)));
+        let broken = || RequestError::IO(io::Error::other("reset by peer"));
+        for other in [
+            Error::Request(broken()),
+            Error::Request(RequestError::Poisoned(Arc::new(broken()))),
+            Error::Timeout,
+        ] {
+            assert!(!is_undecodable(&other), "{other}");
+        }
     }
 }

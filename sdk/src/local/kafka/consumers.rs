@@ -5,12 +5,12 @@ use std::sync::Arc;
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::{
-    KafkaSource, SubscriptionState, consume,
+    KafkaSource, SubscriptionState, UnreadableKey, consume,
     position::{Position, Subscription},
-    take,
+    take::{self, Sink},
 };
 use crate::{
-    engine::catalog::Catalog,
+    engine::catalog::{Catalog, HandlerInfo, ServiceType},
     local::{LocalError, core::Core, handle::Handle, store::Store},
 };
 
@@ -75,4 +75,61 @@ impl Consumers {
             .flat_map(|(_, subscription)| subscription.states())
             .collect()
     }
+}
+
+impl KafkaSource {
+    /// Where records go, if that is served.
+    fn sink(&self, catalog: &Catalog) -> Result<Sink, LocalError> {
+        let refused = |reason: String| LocalError::Subscription {
+            name: self.name.clone(),
+            reason,
+        };
+        let brokers = self.brokers.split(',').map(str::trim);
+        if brokers.filter(|one| !one.is_empty()).count() == 0 {
+            return Err(refused("it names no broker".to_owned()));
+        }
+        let Some((service, handler)) = self.handler.split_once('/') else {
+            let written = &self.handler;
+            return Err(refused(format!(
+                "`{written}` is no handler: write it as `Service/handler`"
+            )));
+        };
+        let (ty, _) = served(catalog, service, handler).ok_or_else(|| {
+            refused(format!(
+                "the endpoint serves no handler `{service}/{handler}`"
+            ))
+        })?;
+        if let UnreadableKey::DeadLetter(letters) = &self.on_unreadable_key {
+            let known = served(catalog, letters.service_name(), letters.handler_name());
+            match (known, letters.key()) {
+                (None, _) => {
+                    return Err(refused(format!(
+                        "the endpoint serves no handler `{letters}` for dead letters"
+                    )));
+                }
+                (Some((ServiceType::Service, _)), Some(_))
+                | (Some((ServiceType::Object | ServiceType::Workflow, _)), None) => {
+                    return Err(refused(format!(
+                        "`{letters}` for dead letters needs a key if it is of an object, and only then"
+                    )));
+                }
+                _ => {}
+            }
+        }
+        Ok(Sink {
+            service: service.to_owned(),
+            handler: handler.to_owned(),
+            keyed: ty != ServiceType::Service,
+            on_unreadable_key: self.on_unreadable_key.clone(),
+        })
+    }
+}
+
+fn served<'a>(
+    catalog: &'a Catalog,
+    service: &str,
+    handler: &str,
+) -> Option<(ServiceType, &'a HandlerInfo)> {
+    let ty = catalog.service(service)?.ty;
+    Some((ty, catalog.handler(service, handler)?))
 }

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -43,8 +43,12 @@ pub struct SubscriptionState {
     pub in_flight: usize,
     /// Records of the partition that made no invocation, since the subscription began: keys that are not UTF-8
     /// ([`UnreadableKey::Skip`](crate::local::UnreadableKey::Skip)), and all but the first for the run of a workflow.
+    /// Not what [`KafkaSource::skip`](crate::local::KafkaSource::skip) has passed over.
     pub dropped: u64,
-    /// Why the partition is consumed no further until the runtime is started anew, if so.
+    /// Why the partition stands still, if it does: before a record whose key is not UTF-8
+    /// ([`UnreadableKey::Halt`](crate::local::UnreadableKey::Halt)), until the runtime is started anew; or before a
+    /// batch that cannot be decoded, which is tried again every minute, and which
+    /// [`KafkaSource::skip`](crate::local::KafkaSource::skip) passes over.
     pub halted: Option<String>,
 }
 
@@ -62,7 +66,7 @@ impl SubscriptionState {
     }
 }
 
-/// A partition in the store. A row without a partition says that the subscription has begun.
+/// A partition in the store.
 #[derive(Clone, PartialEq, Message)]
 struct PositionRow {
     #[prost(int64, tag = "1")]
@@ -71,11 +75,23 @@ struct PositionRow {
     dropped: u64,
 }
 
+/// How a subscription has begun: its row without a partition.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(super) struct Begun {
+    /// When it has looked for its topic for the first time, in milliseconds since 1970. Earlier versions have left it
+    /// out: 0.
+    #[prost(int64, tag = "1")]
+    pub(super) since: i64,
+    /// How many partitions the topic had when it was there for the first time; 0 until then.
+    #[prost(int32, tag = "2")]
+    pub(super) there: i32,
+}
+
 /// What the store knows of a subscription.
 #[derive(Debug, Default)]
 pub(super) struct Position {
-    /// It has looked at the topic before: partitions that it does not know are new ones.
-    has_begun: bool,
+    /// If it has looked for the topic before.
+    begun: Option<Begun>,
     partitions: BTreeMap<i32, PositionRow>,
 }
 
@@ -88,9 +104,12 @@ impl Position {
                 let what = format!("how far the subscription `{name}` is: {reason}");
                 LocalError::Journal(what)
             };
-            let row = PositionRow::decode(row).map_err(|error| unreadable(error.to_string()))?;
-            position.has_begun = true;
-            if key != prefix {
+            let begun = position.begun.get_or_insert_default();
+            if key == prefix {
+                *begun = Begun::decode(row).map_err(|error| unreadable(error.to_string()))?;
+            } else {
+                let row =
+                    PositionRow::decode(row).map_err(|error| unreadable(error.to_string()))?;
                 let partition = rows::last_piece(&key, prefix.len());
                 let partition = partition.as_ref().try_into();
                 let partition = partition.map_err(|_| unreadable("a key is too short".into()))?;
@@ -120,7 +139,7 @@ pub(super) struct Subscription {
     free: Semaphore,
     /// How many are in flight beyond the bound, from before a restart.
     beyond: AtomicUsize,
-    has_begun: AtomicBool,
+    begun: Mutex<Option<Begun>>,
     partitions: Mutex<BTreeMap<i32, Arc<Partition>>>,
     /// How many are in flight, by partition: all under one lock, so that their sum is true.
     in_flight: Mutex<BTreeMap<i32, usize>>,
@@ -184,7 +203,7 @@ impl Subscription {
             max_in_flight,
             free: Semaphore::new(max_in_flight),
             beyond: AtomicUsize::new(0),
-            has_begun: AtomicBool::new(position.has_begun),
+            begun: Mutex::new(position.begun),
             partitions: Mutex::new(partitions.collect()),
             in_flight: Mutex::default(),
         }
@@ -204,20 +223,20 @@ impl Subscription {
         self.partitions().get(&number).cloned()
     }
 
-    pub(super) fn has_begun(&self) -> bool {
-        self.has_begun.load(Ordering::Relaxed)
+    pub(super) fn begun(&self) -> Option<Begun> {
+        *self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// It begins at these offsets of partitions that it has not known.
-    pub(super) fn begin(&self, offsets: &[(i32, i64)]) -> Vec<Write> {
-        self.has_begun.store(true, Ordering::Relaxed);
+    /// It has begun so, and begins at these offsets of partitions that it has not known.
+    pub(super) fn begin(&self, begun: Begun, offsets: &[(i32, i64)]) -> Vec<Write> {
+        *self.begun.lock().unwrap_or_else(PoisonError::into_inner) = Some(begun);
         let mut partitions = self.partitions();
-        let mut writes = vec![self.row(None, PositionRow::default())];
+        let mut writes = vec![self.row(None, &begun)];
         for &(number, next) in offsets {
             let partition = Partition::new(number, next, 0);
             let row = PositionRow { next, dropped: 0 };
             partitions.insert(number, Arc::new(partition));
-            writes.push(self.row(Some(number), row));
+            writes.push(self.row(Some(number), &row));
         }
         writes
     }
@@ -225,10 +244,10 @@ impl Subscription {
     /// How far a partition is, to be written.
     pub(super) fn write(&self, partition: i32, place: &Place) -> Write {
         let Place { next, dropped, .. } = *place;
-        self.row(Some(partition), PositionRow { next, dropped })
+        self.row(Some(partition), &PositionRow { next, dropped })
     }
 
-    fn row(&self, partition: Option<i32>, row: PositionRow) -> Write {
+    fn row(&self, partition: Option<i32>, row: &impl Message) -> Write {
         Write::Put {
             table: Table::Offsets,
             key: row_key(&self.name, &self.topic, partition),
@@ -358,5 +377,78 @@ impl Drop for InFlight {
         }
         // Only now: the count never passes the bound.
         self.subscription.release(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Begun, Position, PositionRow, Sink, Subscription, row_key};
+    use crate::local::{
+        UnreadableKey,
+        store::{Fsync, Store, Table, Write},
+    };
+
+    fn subscription(position: Position) -> Subscription {
+        let sink = Sink {
+            service: "S".to_owned(),
+            handler: "h".to_owned(),
+            keyed: false,
+            on_unreadable_key: UnreadableKey::Skip,
+        };
+        Subscription::new("name".to_owned(), "topic".to_owned(), sink, 1, position)
+    }
+
+    fn row(partition: Option<i32>, row: &impl prost::Message) -> Write {
+        Write::Put {
+            table: Table::Offsets,
+            key: row_key("name", "topic", partition),
+            value: row.encode_to_vec().into(),
+        }
+    }
+
+    #[test]
+    fn how_a_subscription_has_begun_is_read_as_it_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), Fsync::Never).unwrap();
+        let read = || subscription(Position::read(&store, "name", "topic").unwrap());
+        assert_eq!(read().begun(), None);
+
+        let waits = Begun { since: 5, there: 0 };
+        store.commit(&read().begin(waits, &[])).unwrap();
+        assert_eq!(read().begun(), Some(waits));
+        assert!(read().states().is_empty());
+
+        let begun = Begun { since: 5, there: 3 };
+        store
+            .commit(&read().begin(begun, &[(0, 7), (2, 0)]))
+            .unwrap();
+        assert_eq!(read().begun(), Some(begun));
+        let states = read().states().into_iter();
+        let states: Vec<_> = states
+            .map(|state| (state.partition, state.next_offset))
+            .collect();
+        assert_eq!(states, [(0, 7), (2, 0)]);
+
+        let other = Position::read(&store, "name", "topics").unwrap();
+        assert_eq!(subscription(other).begun(), None);
+    }
+
+    #[test]
+    fn rows_of_earlier_versions_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), Fsync::Never).unwrap();
+        let place = PositionRow {
+            next: 11,
+            dropped: 2,
+        };
+        let rows = [row(None, &PositionRow::default()), row(Some(1), &place)];
+        store.commit(&rows).unwrap();
+        let subscription = subscription(Position::read(&store, "name", "topic").unwrap());
+        assert_eq!(subscription.begun(), Some(Begun::default()));
+        let state = &subscription.states()[0];
+        assert_eq!(
+            (state.partition, state.next_offset, state.dropped),
+            (1, 11, 2)
+        );
     }
 }

@@ -108,8 +108,8 @@ pub(super) fn take(
     taken
 }
 
-/// Goes on elsewhere: the records from the expected one on are not there any more. Says whether nobody else has
-/// moved on meanwhile.
+/// Goes on elsewhere: the records from the expected one on are not there any more, or are to be skipped. Says whether
+/// nobody else has moved on meanwhile.
 pub(super) fn go_to(
     core: &mut Core,
     subscription: &Subscription,
@@ -122,6 +122,8 @@ pub(super) fn go_to(
         return false;
     }
     place.next = next;
+    // What was in the way is not any more.
+    place.halted = None;
     core.write(subscription.write(partition.number, &place));
     true
 }
