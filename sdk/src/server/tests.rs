@@ -21,6 +21,8 @@ use crate::endpoint::testutil::{END, SUSPENSION, echo, journal, sleeper, stuck, 
 use crate::service::{HandlerDefinition, HandlerKind, ServiceDefinition, ServiceKind};
 
 mod drain;
+#[cfg(target_os = "linux")]
+mod silent;
 mod small_frames;
 #[cfg(feature = "tls")]
 mod tls;
