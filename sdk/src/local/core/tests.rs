@@ -220,10 +220,11 @@ fn replaced_state_stays_in_memory_until_it_is_written() {
     let mut rig = Rig::new(&folder);
     let (ending, _) = rig.submit("k");
     rig.kill(ending);
+    rig.turn(|core| assert!(state_of(&mut core.engine).is_empty()));
     let replace = |core: &mut Core| core.engine.replace_state(&object(), some_state().into());
     rig.turn(replace).unwrap();
-    // What ended before is written, and leaves; the new state waits for the disk.
-    assert!(rig.write_one() && rig.write_one());
+    // What ended and was looked at before is written, and leaves; the new state waits for the disk.
+    assert!(rig.write_one() && rig.write_one() && rig.write_one());
     assert_eq!(rig.turn(|core| state_of(&mut core.engine)), some_state());
     rig.write();
     assert_eq!(rig.objects(), 0);
