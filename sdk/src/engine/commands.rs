@@ -11,7 +11,7 @@ use super::{
     invocation::{AttemptId, Index, Outcome, Status, Waiter},
     keyed::{KeyedId, Promise},
     of_outcome,
-    submit::{Origin, Submission, Submitted},
+    submit::{Origin, Submission, Submitted, add_waiter},
     timers::Timer,
 };
 use crate::{
@@ -83,11 +83,9 @@ impl Engine {
                     }
                     None => {
                         let mut waiters = std::mem::take(&mut promise.waiters);
-                        if waiters.len() == waiters.capacity() {
-                            // Who has ended meanwhile waits no more.
-                            waiters.retain(|(index, _)| self.is_live(*index));
-                        }
-                        waiters.push((index, read.result));
+                        add_waiter(&mut waiters, (index, read.result), |(index, _)| {
+                            self.is_live(*index)
+                        });
                         self.promise(index, &read.key)?.waiters = waiters;
                     }
                 }

@@ -66,10 +66,7 @@ impl Engine {
             }
         }
         for index in begun {
-            // It may have ended with those before it.
-            if !self.invocations[index].is_over() {
-                self.complete(index, Err(failure(409, "killed")));
-            }
+            self.complete(index, Err(failure(409, "killed")));
         }
         Ok(())
     }

@@ -129,9 +129,9 @@ impl Engine {
             return;
         }
         let mut places = leaving.places;
-        places.retain(|place| !is_held(&mut self.held_places, *place));
+        places.retain(|place| release(&mut self.held_places, *place));
         for index in leaving.invocations {
-            if is_held(&mut self.held, index) {
+            if !release(&mut self.held, index) {
                 continue;
             }
             let ended = self.invocations.get(index);
@@ -277,17 +277,16 @@ impl Engine {
     }
 }
 
-/// Counts once less, and says whether there are more.
-fn is_held(held: &mut HashMap<usize, u32>, number: usize) -> bool {
-    let Some(times) = held.get_mut(&number) else {
-        return false;
-    };
-    *times -= 1;
-    let more = *times > 0;
-    if !more {
+/// Counts a hold less, and says whether that was the last.
+fn release(held: &mut HashMap<usize, u32>, number: usize) -> bool {
+    if let Some(times) = held.get_mut(&number) {
+        *times -= 1;
+        if *times > 0 {
+            return false;
+        }
         held.remove(&number);
     }
-    more
+    true
 }
 
 /// The completion of a command that may be long in coming.

@@ -261,20 +261,24 @@ impl Engine {
             Status::Completed(outcome) => outcome.clone(),
             _ => {
                 let mut waiters = std::mem::take(&mut self.invocations[index].waiters);
-                if waiters.len() == waiters.capacity() {
-                    // Who has ended meanwhile waits no more.
-                    waiters.retain(|waiter| match waiter {
-                        Waiter::Outside(_) => true,
-                        Waiter::Invocation { index, .. } => self.is_live(*index),
-                    });
-                }
-                waiters.push(waiter);
+                add_waiter(&mut waiters, waiter, |waiter| match waiter {
+                    Waiter::Outside(_) => true,
+                    Waiter::Invocation { index, .. } => self.is_live(*index),
+                });
                 self.invocations[index].waiters = waiters;
                 return;
             }
         };
         self.tell_outcome(waiter, &outcome);
     }
+}
+
+/// Adds one that waits. Where there is no room left, those that have ended meanwhile make it.
+pub(super) fn add_waiter<T>(waiters: &mut Vec<T>, waiter: T, waits: impl FnMut(&T) -> bool) {
+    if waiters.len() == waiters.capacity() {
+        waiters.retain(waits);
+    }
+    waiters.push(waiter);
 }
 
 /// Whether a handler takes the input of a client. Without a content type it has the right one, if there

@@ -4,44 +4,21 @@ use std::time::Duration;
 
 use durably::{prelude::*, test_server::KafkaBroker};
 use rskafka::client::{ClientBuilder, partition::UnknownTopicHandling};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
 
 use crate::harness::{
     Result, Totals, consumed, eventually, folder, in_flight, numbered, source, start, state,
     totals, warned,
 };
+use crate::wire::{Bytes, ask};
 
 /// The request that the client has no function for: CreatePartitions, version 0.
 async fn grow(broker: &KafkaBroker, topic: &str, partitions: i32) -> Result {
-    let mut request = Vec::new();
-    let text = |request: &mut Vec<u8>, text: &str| {
-        request.extend((text.len() as i16).to_be_bytes());
-        request.extend(text.as_bytes());
-    };
-    request.extend([0, 37, 0, 0, 0, 0, 0, 1]); // key, version, correlation id
-    text(&mut request, "test");
-    request.extend(1_i32.to_be_bytes()); // one topic
-    text(&mut request, topic);
-    request.extend(partitions.to_be_bytes());
-    request.extend((-1_i32).to_be_bytes()); // no assignments
-    request.extend(10_000_i32.to_be_bytes());
-    request.push(0); // not only to validate
-    let mut stream = TcpStream::connect(broker.bootstrap_servers()).await?;
-    stream.write_i32(request.len() as i32).await?;
-    stream.write_all(&request).await?;
-    let mut answer = vec![0; stream.read_i32().await? as usize];
-    stream.read_exact(&mut answer).await?;
+    let mut request = Bytes::default();
+    request.i16(37).i16(0).i32(1).text("test"); // key, version, correlation id
+    request.i32(1).text(topic).i32(partitions).i32(-1); // one topic; no assignments
+    request.i32(10_000).i8(0); // at most so long; not only to validate
     // Behind correlation id, throttle time, the count, and the topic's name.
-    let at = 4 + 4 + 4 + 2 + topic.len();
-    assert_eq!(
-        answer[at..at + 2],
-        [0, 0],
-        "the broker has refused: {answer:?}"
-    );
-    Ok(())
+    ask(broker, &request, 4 + 4 + 4 + 2 + topic.len()).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

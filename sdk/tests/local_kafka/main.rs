@@ -10,3 +10,4 @@ mod odd;
 mod records;
 mod restart;
 mod scripted;
+mod wire;

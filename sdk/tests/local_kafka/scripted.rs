@@ -14,12 +14,12 @@ use durably::{
     prelude::*,
     test_server::{KafkaBroker, KafkaRecord},
 };
-use tokio::net::TcpStream;
 
-use self::broker::{Batch, Bytes, Log, Scripted, key, receive};
+use self::broker::{Batch, Log, Scripted, key};
 use crate::harness::{
     Result, Total, Totals, consumed, eventually, folder, in_flight, source, start, state, warned,
 };
+use crate::wire::{Bytes, ask};
 
 fn expected(values: impl IntoIterator<Item = u64>) -> BTreeMap<String, Total> {
     let mut totals = BTreeMap::<String, Total>::new();
@@ -118,17 +118,8 @@ async fn produce(broker: &KafkaBroker, topic: &str, partition: i32, batch: &Batc
     request.i16(-1).i16(-1).i32(10_000); // no transaction; for all replicas; at most so long
     request.i32(1).text(topic).i32(1).i32(partition);
     request.i32(batch.bytes.len() as i32).all(&batch.bytes);
-    let mut stream = TcpStream::connect(broker.bootstrap_servers()).await?;
-    request.send(&mut stream).await?;
-    let answer = receive(&mut stream).await?;
     // Behind correlation id, one topic, its name, one partition, its number.
-    let at = 4 + 4 + 2 + topic.len() + 4 + 4;
-    assert_eq!(
-        answer[at..at + 2],
-        [0, 0],
-        "the broker has refused: {answer:?}"
-    );
-    Ok(())
+    ask(broker, &request, 4 + 4 + 2 + topic.len() + 4 + 4).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -125,11 +125,8 @@ impl Play {
             for answer in sends {
                 let answer = answer.await.unwrap();
                 let body = shown(&answer.body);
-                let moment = body
-                    .split_once(MOMENT)
-                    .and_then(|(_, text)| text.split_once('"'));
-                let moment = moment.and_then(|(time, _)| time.parse::<Timestamp>().ok());
-                if moment.unwrap().subsec_nanosecond() == 0 {
+                let (_, time, _) = around_moment(&body).unwrap();
+                if time.parse::<Timestamp>().unwrap().subsec_nanosecond() == 0 {
                     whole = Some(answer);
                 }
             }
@@ -301,13 +298,19 @@ fn distance(text: &str) -> String {
 /// What stands before the moment in the answer to a send.
 const MOMENT: &str = "\"executionTime\":\"";
 
+/// The moment in the answer to a send, and what stands before and behind it.
+fn around_moment(body: &str) -> Option<(&str, &str, &str)> {
+    let (before, after) = body.split_once(MOMENT)?;
+    let (time, after) = after.split_once('"').unwrap_or((after, ""));
+    Some((before, time, after))
+}
+
 /// A whole second is shorter than all others, and comes by chance: it is made one of them.
 fn between_seconds(answer: &mut Answer) {
     let body = shown(&answer.body);
-    let Some((before, after)) = body.split_once(MOMENT) else {
+    let Some((before, time, after)) = around_moment(&body) else {
         return;
     };
-    let (time, after) = after.split_once('"').unwrap_or((after, ""));
     if time.contains('.') {
         return;
     }
@@ -319,9 +322,8 @@ fn between_seconds(answer: &mut Answer) {
 
 /// The same for the moment in the answer to a send.
 fn with_distance(body: &str) -> String {
-    let Some((before, after)) = body.split_once(MOMENT) else {
+    let Some((before, time, after)) = around_moment(body) else {
         return body.to_owned();
     };
-    let (time, after) = after.split_once('"').unwrap_or((after, ""));
     format!("{before}{MOMENT}{}\"{after}", distance(time))
 }

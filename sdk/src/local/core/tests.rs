@@ -100,18 +100,6 @@ impl Rig {
         self.turn(|core| core.engine.kill(index)).unwrap();
     }
 
-    /// An invocation of `O/x` at `k`.
-    fn submit_to_object(&mut self) -> Index {
-        let submission = Submission {
-            service: "O".into(),
-            handler: "x".into(),
-            key: Some("k".into()),
-            ..Submission::default()
-        };
-        let submitted = self.turn(|core| core.engine.submit(submission, Origin::Outside));
-        submitted.unwrap().index
-    }
-
     /// One that another makes: of `S/h`.
     fn submit_from(&mut self, parent: Index) -> Index {
         let submission = Submission {
@@ -128,6 +116,18 @@ impl Rig {
     fn objects(&self) -> usize {
         self.core.engine.all_keyed().count()
     }
+}
+
+/// An invocation of `O/x` at `k`.
+fn submit_to_object(core: &mut Core) -> Index {
+    let submission = Submission {
+        service: "O".into(),
+        handler: "x".into(),
+        key: Some("k".into()),
+        ..Submission::default()
+    };
+    let submitted = core.engine.submit(submission, Origin::Outside).unwrap();
+    submitted.index
 }
 
 fn object() -> KeyedId {
@@ -186,17 +186,7 @@ fn what_is_forgotten_is_not_read_back_before_that_is_written() {
 fn who_waits_at_a_key_goes_on_although_its_handler_was_gone_for_a_while() {
     let folder = TempDir::new().unwrap();
     let mut rig = Rig::new(&folder);
-    let submit = |core: &mut Core| {
-        let submission = Submission {
-            service: "O".into(),
-            handler: "x".into(),
-            key: Some("k".into()),
-            ..Submission::default()
-        };
-        let submitted = core.engine.submit(submission, Origin::Outside).unwrap();
-        submitted.index
-    };
-    let (first, second) = rig.turn(|core| (submit(core), submit(core)));
+    let (first, second) = rig.turn(|core| (submit_to_object(core), submit_to_object(core)));
     rig.write();
     drop(rig);
     let mut rig = Rig::with(&folder, r#"{"services": []}"#);
@@ -206,7 +196,7 @@ fn who_waits_at_a_key_goes_on_although_its_handler_was_gone_for_a_while() {
     assert!(matches!(status, Status::Running(_)), "{status:?}");
     drop(rig);
     let mut rig = Rig::new(&folder);
-    let third = rig.turn(submit);
+    let third = rig.turn(submit_to_object);
     let status = rig.core.engine.invocations[third].status.clone();
     assert!(matches!(status, Status::Queued), "{status:?}");
     rig.kill(second);
@@ -247,7 +237,7 @@ fn what_is_looked_for_leaves_again_though_nothing_ends() {
 fn an_object_is_not_read_for_an_invocation_that_has_ended() {
     let folder = TempDir::new().unwrap();
     let mut rig = Rig::new(&folder);
-    let index = rig.submit_to_object();
+    let index = rig.turn(submit_to_object);
     let id = rig.core.engine.invocations[index].id.clone();
     rig.kill(index);
     rig.write();

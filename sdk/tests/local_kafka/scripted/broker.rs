@@ -9,57 +9,9 @@ use std::{
 };
 
 use durably::local::KafkaSource;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
-};
+use tokio::net::{TcpListener, TcpStream};
 
-/// Writes what goes over the wire, and lies in batches.
-#[derive(Default)]
-pub(super) struct Bytes(Vec<u8>);
-
-impl Bytes {
-    fn i8(&mut self, number: i8) -> &mut Self {
-        self.all(&number.to_be_bytes())
-    }
-
-    pub(super) fn i16(&mut self, number: i16) -> &mut Self {
-        self.all(&number.to_be_bytes())
-    }
-
-    pub(super) fn i32(&mut self, number: i32) -> &mut Self {
-        self.all(&number.to_be_bytes())
-    }
-
-    fn i64(&mut self, number: i64) -> &mut Self {
-        self.all(&number.to_be_bytes())
-    }
-
-    fn varint(&mut self, number: i64) -> &mut Self {
-        let mut rest = ((number << 1) ^ (number >> 63)) as u64;
-        while rest > 0x7f {
-            self.0.push(rest as u8 | 0x80);
-            rest >>= 7;
-        }
-        self.0.push(rest as u8);
-        self
-    }
-
-    pub(super) fn text(&mut self, text: &str) -> &mut Self {
-        self.i16(text.len() as i16).all(text.as_bytes())
-    }
-
-    pub(super) fn all(&mut self, bytes: &[u8]) -> &mut Self {
-        self.0.extend_from_slice(bytes);
-        self
-    }
-
-    pub(super) async fn send(&self, stream: &mut TcpStream) -> io::Result<()> {
-        let mut message = Self::default();
-        message.i32(self.0.len() as i32).all(&self.0);
-        stream.write_all(&message.0).await
-    }
-}
+use crate::wire::{Bytes, receive};
 
 /// Reads a request.
 struct Fields<'a>(&'a [u8]);
@@ -91,12 +43,6 @@ impl Fields<'_> {
         let length = self.i16().max(0) as usize;
         self.0 = &self.0[length..];
     }
-}
-
-pub(super) async fn receive(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
-    let mut message = vec![0; stream.read_i32().await? as usize];
-    stream.read_exact(&mut message).await?;
-    Ok(message)
 }
 
 /// What the checksum of a batch is: CRC-32C.
