@@ -218,7 +218,7 @@ pub(crate) struct Retry {
     pub(crate) initial_interval: Option<Spanned<u64>>,
     pub(crate) max_interval: Option<Spanned<u64>>,
     pub(crate) factor: Option<f64>,
-    pub(crate) max_attempts: Option<u64>,
+    pub(crate) max_attempts: Option<u32>,
     pub(crate) on_max_attempts: Option<OnMaxAttempts>,
 }
 

@@ -283,6 +283,22 @@ mod tests {
     }
 
     #[test]
+    fn attempts_fit_into_32_bits() {
+        for (attempts, expected) in [
+            ("1", Some(1)),
+            ("4_294_967_295", Some(u32::MAX)),
+            ("4294967296", None),
+            ("18446744073709551616", None),
+            ("0", None),
+        ] {
+            let args = format!("retry(max_attempts = {attempts})");
+            let (options, messages) = read(Level::Service(ServiceKind::Service), &args);
+            assert_eq!(options.retry.unwrap().max_attempts, expected, "{attempts}");
+            assert_eq!(messages.is_empty(), expected.is_some(), "{messages:?}");
+        }
+    }
+
+    #[test]
     fn one_mistake_does_not_hide_the_next() {
         let (options, messages) = read(
             Level::Service(ServiceKind::Service),

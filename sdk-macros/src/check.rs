@@ -18,12 +18,12 @@ pub(crate) fn check(service: &Service, errors: &mut Errors) {
         check_duplicate_handlers(service, errors);
         check_any_handler(service, errors);
         check_one_workflow_handler(service, errors);
+        check_dead_letters(service, errors);
     }
     for handler in &service.handlers {
         check_workflow_retention(service, handler, errors);
         check_idempotency_retention(handler, errors);
         check_private(service, handler, errors);
-        check_dead_letters(service, handler, errors);
         check_retry(&handler.options, errors);
     }
     check_retry(&service.options, errors);
@@ -175,16 +175,18 @@ fn check_private(service: &Service, handler: &Handler, errors: &mut Errors) {
 }
 
 /// A record that fails as a dead letter too would never come to rest.
-fn check_dead_letters(service: &Service, handler: &Handler, errors: &mut Errors) {
-    let kafka = handler.options.kafka.as_ref();
-    if let Some(target) = kafka.and_then(|kafka| kafka.dead_letter.as_ref())
-        && target.value.service == service.name.value
-        && target.value.handler == handler.name.value
-    {
-        errors.at(
-            target.span,
-            "a handler cannot receive its own dead letters; name another one",
-        );
+fn check_dead_letters(service: &Service, errors: &mut Errors) {
+    for handler in &service.handlers {
+        let kafka = handler.options.kafka.as_ref();
+        if let Some(target) = kafka.and_then(|kafka| kafka.dead_letter.as_ref())
+            && target.value.service == service.name.value
+            && target.value.handler == handler.name.value
+        {
+            errors.at(
+                target.span,
+                "a handler cannot receive its own dead letters; name another one",
+            );
+        }
     }
 }
 

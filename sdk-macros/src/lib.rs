@@ -480,6 +480,55 @@ mod tests {
     }
 
     #[test]
+    fn deprecated_is_allowed_only_where_the_item_allows_it() {
+        let item = |block: &str, method: &str| {
+            format!(
+                "{block} impl Till {{
+                    {method} #[handler] async fn pay(&self, _: &Context, x: Euros) -> R {{}}
+                }}"
+            )
+        };
+        let allowed = "#[allow(deprecated, reason = \"it is allowed where it is written\")]";
+        for (block, method) in [
+            ("#[allow(deprecated)]", ""),
+            ("", "#[expect(dead_code, deprecated, reason = \"x\")]"),
+            ("", "#[deprecated]"),
+        ] {
+            let output = expand(ServiceKind::Service, "", &item(block, method));
+            assert_eq!(output.matches(&compact(allowed)).count(), 2, "{output}");
+        }
+        let block = "#[allow(dead_code, reason = \"deprecated\")]";
+        let output = expand(
+            ServiceKind::Service,
+            "",
+            &item(block, "#[doc = \"deprecated\"]"),
+        );
+        assert!(!output.contains(&compact(allowed)), "{output}");
+    }
+
+    /// What the service of an implementation is called, only its contract knows.
+    #[test]
+    fn who_implements_a_contract_may_be_called_like_another_service() {
+        let item = |header: &str| {
+            format!(
+                "impl {header} {{
+                    #[handler(kafka(dead_letter = \"Orders/record\"))]
+                    async fn record(&self, _: &Context, x: u8) -> R {{}}
+                }}"
+            )
+        };
+        let own = expand(ServiceKind::Service, "", &item("Orders"));
+        assert_contains(&own, &["compile_error!"]);
+        let implementation = expand(ServiceKind::Service, "", &item("Intake for Orders"));
+        assert!(
+            !implementation.contains("compile_error"),
+            "{implementation}"
+        );
+        let target = r#"Target::service("Orders", "record")"#;
+        assert_contains(&implementation, &[target]);
+    }
+
+    #[test]
     fn the_crate_can_have_another_path() {
         let output = expand(
             ServiceKind::Service,

@@ -8,9 +8,10 @@
 use proc_macro2::{Span, TokenStream};
 use quote::ToTokens as _;
 use syn::ext::IdentExt as _;
+use syn::parse::{Parse, ParseStream};
 use syn::{
-    Attribute, GenericParam, Ident, ImplItem, Item, ItemImpl, ItemTrait, Path, PathArguments,
-    Signature, TraitItem, Type,
+    Attribute, GenericParam, Ident, ImplItem, ImplItemFn, Item, ItemImpl, ItemTrait, Path,
+    PathArguments, Signature, Token, TraitItem, Type, Visibility,
 };
 
 use crate::ast::{Handler, Input, Options, Owner, Service, ServiceItem, ServiceKind, Spanned};
@@ -214,14 +215,62 @@ fn model(
 
 /// Removes `#[handler]` from all items of the block. Returns, for each item, that of a method.
 fn take_handler_attributes(item: &mut ItemImpl, errors: &mut Errors) -> Vec<Option<Attribute>> {
-    let take = |item: &mut ImplItem| match item {
-        ImplItem::Fn(method) => only_handler(&mut method.attrs, errors),
-        ImplItem::Const(item) => refuse_handler(&mut item.attrs, errors),
-        ImplItem::Type(item) => refuse_handler(&mut item.attrs, errors),
-        ImplItem::Macro(item) => refuse_handler(&mut item.attrs, errors),
-        _ => None,
+    let take = |item: &mut ImplItem| {
+        add_missing_body(item, errors);
+        match item {
+            ImplItem::Fn(method) => only_handler(&mut method.attrs, errors),
+            ImplItem::Const(item) => refuse_handler(&mut item.attrs, errors),
+            ImplItem::Type(item) => refuse_handler(&mut item.attrs, errors),
+            ImplItem::Macro(item) => refuse_handler(&mut item.attrs, errors),
+            _ => None,
+        }
     };
     item.items.iter_mut().map(take).collect()
+}
+
+/// Reports a handler that ends in a semicolon, and gives it a body, so that it is read like the others.
+/// The parser knows no such methods in `impl` blocks and leaves them as they are, with their attributes.
+fn add_missing_body(item: &mut ImplItem, errors: &mut Errors) {
+    let ImplItem::Verbatim(tokens) = item else {
+        return;
+    };
+    let Ok(method) = syn::parse2::<WithoutBody>(tokens.clone()) else {
+        return;
+    };
+    // Of others the compiler says it.
+    if !method.attrs.iter().any(is_handler) {
+        return;
+    }
+    errors.on(
+        method.semicolon,
+        "a handler has a body; write `{ … }` here, or declare it in a trait, which makes a contract",
+    );
+    *item = ImplItem::Fn(ImplItemFn {
+        attrs: method.attrs,
+        vis: method.vis,
+        defaultness: None,
+        sig: method.sig,
+        block: syn::parse_quote!({ loop {} }),
+    });
+}
+
+/// A method that ends in a semicolon.
+struct WithoutBody {
+    attrs: Vec<Attribute>,
+    vis: Visibility,
+    sig: Signature,
+    semicolon: Token![;],
+}
+
+impl Parse for WithoutBody {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        Ok(Self {
+            attrs: input.call(Attribute::parse_outer)?,
+            vis: input.parse()?,
+            sig: input.parse()?,
+            semicolon: input.parse()?,
+        })
+    }
 }
 
 /// Removes `#[handler]`, of which there may be one.

@@ -6,8 +6,8 @@ use proc_macro2::TokenStream;
 use quote::ToTokens as _;
 use syn::visit_mut::{self, VisitMut};
 use syn::{
-    GenericArgument, GenericParam, Generics, Ident, Lifetime, PathArguments, Type, TypeBareFn,
-    TypeImplTrait, TypeReference,
+    ExprPath, GenericArgument, GenericParam, Generics, Ident, Lifetime, Path, PathArguments, QSelf,
+    Type, TypeBareFn, TypeImplTrait, TypeReference,
 };
 
 /// The first reference or lifetime in `ty` that is not `'static`.
@@ -66,7 +66,7 @@ pub(crate) fn first_parameter(ty: &Type, generics: &Generics) -> Option<Ident> {
     }
 
     impl VisitMut for Find<'_> {
-        fn visit_path_mut(&mut self, path: &mut syn::Path) {
+        fn visit_path_mut(&mut self, path: &mut Path) {
             // A parameter can only be the first segment: `T`, `T::Item`.
             if path.leading_colon.is_none()
                 && let Some(first) = path.segments.first()
@@ -95,7 +95,7 @@ pub(crate) fn first_self(ty: &Type) -> Option<Ident> {
     struct Find(Option<Ident>);
 
     impl VisitMut for Find {
-        fn visit_path_mut(&mut self, path: &mut syn::Path) {
+        fn visit_path_mut(&mut self, path: &mut Path) {
             if path.leading_colon.is_none()
                 && let Some(first) = path.segments.first()
                 && first.ident == "Self"
@@ -121,6 +121,32 @@ pub(crate) fn without_self(ty: &Type, self_ty: Option<&Type>) -> Type {
                 *ty = self.0.clone();
             } else {
                 visit_mut::visit_type_mut(self, ty);
+            }
+        }
+
+        // `Self::LENGTH`, as in `[u8; Self::LENGTH]`, becomes `<Orders>::LENGTH`.
+        fn visit_expr_path_mut(&mut self, expr: &mut ExprPath) {
+            visit_mut::visit_expr_path_mut(self, expr);
+            let path = &expr.path;
+            let of_self = expr.qself.is_none()
+                && path.leading_colon.is_none()
+                && path.segments.len() > 1
+                && path
+                    .segments
+                    .first()
+                    .is_some_and(|first| first.ident == "Self");
+            if of_self {
+                expr.qself = Some(QSelf {
+                    lt_token: Default::default(),
+                    ty: Box::new(self.0.clone()),
+                    position: 0,
+                    as_token: None,
+                    gt_token: Default::default(),
+                });
+                expr.path = Path {
+                    leading_colon: Some(Default::default()),
+                    segments: expr.path.segments.iter().skip(1).cloned().collect(),
+                };
             }
         }
     }
@@ -224,5 +250,24 @@ mod tests {
     fn self_is_replaced() {
         let replaced = without_self(&ty("Result<Vec<Self>, Error>"), Some(&ty("Orders")));
         assert_eq!(replaced, ty("Result<Vec<Orders>, Error>"));
+        let orders = ty("Orders");
+        for (text, expected) in [
+            ("[u8; Self::LENGTH]", "[u8; <Orders>::LENGTH]"),
+            (
+                "Buffer<{ Self::LENGTH + 1 }>",
+                "Buffer<{ <Orders>::LENGTH + 1 }>",
+            ),
+            (
+                "[Self; <Self as Sized>::N]",
+                "[Orders; <Orders as Sized>::N]",
+            ),
+            ("[u8; Selfish::LENGTH]", "[u8; Selfish::LENGTH]"),
+        ] {
+            assert_eq!(
+                without_self(&ty(text), Some(&orders)),
+                ty(expected),
+                "{text}"
+            );
+        }
     }
 }

@@ -224,15 +224,22 @@ pub(crate) fn factor(argument: &Argument, errors: &mut Errors) -> Option<f64> {
 }
 
 /// `max_attempts = 5`.
-pub(crate) fn attempts(argument: &Argument, errors: &mut Errors) -> Option<u64> {
+pub(crate) fn attempts(argument: &Argument, errors: &mut Errors) -> Option<u32> {
+    let mut message = "expected a whole number of attempts, the first one included, so at least 1; \
+                       write `max_attempts = 5`";
     let parsed = match assigned(argument) {
-        Some(Lit::Int(literal)) => literal.base10_parse::<u64>().ok(),
+        Some(Lit::Int(literal)) => {
+            let parsed = literal.base10_parse::<u32>().ok();
+            // Written out, it would wrap: the compiler does not judge literals of a macro.
+            if parsed.is_none() {
+                message = "at most 4294967295 attempts can be counted; write a smaller number";
+            }
+            parsed
+        }
         _ => None,
     };
     let attempts = parsed.filter(|attempts| *attempts > 0);
     if attempts.is_none() {
-        let message = "expected a whole number of attempts, the first one included, so at least 1; \
-                       write `max_attempts = 5`";
         errors.on(blamed(argument), message);
     }
     attempts

@@ -10,7 +10,7 @@ use quote::{format_ident, quote, quote_spanned};
 use syn::ext::IdentExt as _;
 
 use super::service::private;
-use super::{Blame, generated, located_at};
+use super::{Blame, allow_deprecated, generated, located_at};
 use crate::ast::{ClientOutput, Handler, Input, Service, ServiceKind};
 
 /// The client of a service with errors: the methods whose types can be trusted.
@@ -49,6 +49,7 @@ pub(crate) fn client<'h>(
     let summary = summary(service, name);
     let client_name = ident.to_string();
     let constructor = constructor(service.kind, &private, &ident);
+    let allow_deprecated = allow_deprecated(service);
     let methods = handlers
         .into_iter()
         .filter_map(|handler| method(service, &private, handler));
@@ -64,6 +65,7 @@ pub(crate) fn client<'h>(
         #(#cfgs)*
         const _: () = {
             #[allow(clippy::type_complexity, reason = "the types are the handlers' own")]
+            #allow_deprecated
             impl<CallerType: #private::Caller> #ident<CallerType> {
                 #(#methods)*
             }

@@ -11,7 +11,7 @@ use syn::ext::IdentExt as _;
 use syn::{FnArg, ImplItem, ItemImpl, ItemTrait, Path, ReturnType, Signature, TraitItem};
 
 use super::service::{self, private};
-use super::{is_first, located_at, strip_contexts};
+use super::{allow_deprecated, is_first, located_at, strip_contexts};
 use crate::ast::{Service, ServiceKind};
 use crate::types::first_self;
 
@@ -50,11 +50,13 @@ pub(super) fn declared(service: &Service, item: &ItemTrait, sound: bool) -> Toke
         let empty = service::empty(service, &private);
         quote! { let _ = adjust; #empty }
     };
+    let allow_deprecated = allow_deprecated(service);
     item.items.push(TraitItem::Verbatim(quote! {
         #[doc(hidden)]
         type DurablyContract: #private::#bound;
 
         #[doc(hidden)]
+        #allow_deprecated
         fn __durably_definition(
             self,
             adjust: impl ::core::ops::Fn(&str, #private::HandlerDefinition) -> #private::HandlerDefinition,

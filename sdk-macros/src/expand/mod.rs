@@ -8,9 +8,9 @@ mod client;
 mod contract;
 mod service;
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
-use syn::{Attribute, FnArg, ImplItem, ItemImpl, PathArguments, Signature, Type};
+use syn::{Attribute, FnArg, ImplItem, ItemImpl, Meta, PathArguments, Signature, TraitItem, Type};
 
 use crate::ast::{Service, ServiceItem};
 use crate::errors::Errors;
@@ -92,6 +92,45 @@ fn strip_context(ty: &mut Type) {
         }
         _ => {}
     }
+}
+
+/// Generated items repeat what the user wrote in the item: where something deprecated is allowed there, on the
+/// item or on a method, it is allowed in them too. A deprecated handler is still served.
+///
+/// Only where it is needed: in a crate that forbids the lint, no attribute may allow it.
+fn allow_deprecated(service: &Service) -> Option<TokenStream> {
+    let attributes: Vec<&Attribute> = match &service.item {
+        ServiceItem::Inherent(item) | ServiceItem::Implementation { item, .. } => {
+            let methods = item.items.iter().filter_map(|item| match item {
+                ImplItem::Fn(method) => Some(&method.attrs),
+                _ => None,
+            });
+            item.attrs.iter().chain(methods.flatten()).collect()
+        }
+        ServiceItem::Contract(item) => {
+            let methods = item.items.iter().filter_map(|item| match item {
+                TraitItem::Fn(method) => Some(&method.attrs),
+                _ => None,
+            });
+            item.attrs.iter().chain(methods.flatten()).collect()
+        }
+    };
+    let served = service.handlers.iter().any(|h| !h.deprecated.is_empty());
+    (served || attributes.into_iter().any(allows_deprecated))
+        .then(|| quote! { #[allow(deprecated, reason = "it is allowed where it is written")] })
+}
+
+/// `#[allow(deprecated)]`, or `#[expect(…)]`.
+fn allows_deprecated(attribute: &Attribute) -> bool {
+    let Meta::List(list) = &attribute.meta else {
+        return false;
+    };
+    let mut tokens = list.tokens.clone().into_iter();
+    (list.path.is_ident("allow") || list.path.is_ident("expect"))
+        && tokens.any(|token| match token {
+            TokenTree::Ident(lint) => lint == "deprecated" || lint == "warnings",
+            _ => false,
+        })
 }
 
 fn is_conditional(attributes: &[Attribute]) -> bool {

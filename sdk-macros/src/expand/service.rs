@@ -6,7 +6,7 @@ use quote::{quote, quote_spanned};
 use syn::ext::IdentExt as _;
 use syn::{Attribute, Expr, ExprLit, Lit, Meta, Path};
 
-use super::{Blame, generated, located_at};
+use super::{Blame, allow_deprecated, generated, located_at};
 use crate::ast::{
     ClientOutput, Handler, HandlerKind, Input, OnMaxAttempts, Options, Output, Owner, Retry,
     Service, ServiceKind, Spanned,
@@ -64,12 +64,13 @@ pub(super) fn empty(service: &Service, private: &TokenStream) -> TokenStream {
 
 pub(super) fn wrap(service: &Service, private: &TokenStream, body: &TokenStream) -> TokenStream {
     let Owner { self_ty, generics } = service.item.owner();
-    let cfgs = &service.cfgs;
+    let (cfgs, allow_deprecated) = (&service.cfgs, allow_deprecated(service));
     let (impl_generics, _, where_clause) = generics.split_for_impl();
     quote! {
         #(#cfgs)*
         const _: () = {
             #[automatically_derived]
+            #allow_deprecated
             impl #impl_generics #private::Service for #self_ty #where_clause {
                 fn definition(self) -> #private::ServiceDefinition {
                     #body
@@ -84,8 +85,6 @@ fn handler(private: &TokenStream, handler: &Handler, adjusted: bool) -> Option<T
     let context = handler.context.as_ref()?;
     let output = handler.output.as_ref()?;
     let cfgs = &handler.cfgs;
-    let allow_deprecated = (!handler.deprecated.is_empty())
-        .then(|| quote! { #[allow(deprecated, reason = "a deprecated handler is still served")] });
     let name = &handler.name.value;
     let method = generated(&handler.ident);
     let kind = handler_kind(context.kind);
@@ -150,7 +149,6 @@ fn handler(private: &TokenStream, handler: &Handler, adjusted: bool) -> Option<T
     });
     Some(quote! {
         #(#cfgs)*
-        #allow_deprecated
         let definition = {
             let service = ::std::sync::Arc::clone(&service);
             let handler = #private::HandlerDefinition::new(
@@ -235,7 +233,7 @@ fn retry_policy(private: &TokenStream, retry: &Retry) -> TokenStream {
     let max = duration_call("max_interval", retry.max_interval.as_ref());
     let factor = retry.factor.map(|factor| quote! { .factor(#factor) });
     let attempts = retry.max_attempts.map(|n| {
-        let n = Literal::u64_unsuffixed(n);
+        let n = Literal::u32_unsuffixed(n);
         quote! { .max_attempts(#n) }
     });
     let then = retry.on_max_attempts.map(|then| {

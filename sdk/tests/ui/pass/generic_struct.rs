@@ -52,6 +52,25 @@ impl Point {
     }
 }
 
+/// So are its constants.
+struct Digest;
+
+#[durably::service]
+impl Digest {
+    const LENGTH: usize = 4;
+
+    #[handler]
+    async fn reversed(
+        &self,
+        ctx: &Context,
+        mut digest: [u8; Self::LENGTH],
+    ) -> HandlerResult<[u8; Self::LENGTH]> {
+        drop(ctx.service_client::<DigestClient>().reversed([0; 4]));
+        digest.reverse();
+        Ok(digest)
+    }
+}
+
 /// A parameter that is fixed by the impl block.
 struct Sized<T>(T);
 

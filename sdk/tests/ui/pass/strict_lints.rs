@@ -70,6 +70,47 @@ mod shop {
     }
 }
 
+mod old {
+    //! What is deprecated, and allowed where it is written.
+
+    use durably::prelude::*;
+
+    #[deprecated = "amounts are in cents"]
+    pub(crate) type Euros = u64;
+
+    struct Till;
+
+    #[allow(deprecated, reason = "old callers send it")]
+    #[durably::object]
+    impl Till {
+        #[handler]
+        async fn pay(&self, _ctx: &ObjectContext, amount: Euros) -> HandlerResult<Euros> {
+            Ok(amount)
+        }
+    }
+
+    #[deprecated = "nobody greets any more"]
+    #[durably::service]
+    pub(crate) trait Greeter {
+        async fn greet(&self, ctx: &Context, name: String) -> HandlerResult<String>;
+    }
+
+    struct MyGreeter;
+
+    #[allow(deprecated, reason = "old callers call it")]
+    #[durably::service]
+    impl Greeter for MyGreeter {
+        async fn greet(&self, _ctx: &Context, name: String) -> HandlerResult<String> {
+            Ok(name)
+        }
+    }
+
+    pub(crate) fn bind() {
+        let _ = Endpoint::builder().bind(Till).bind(MyGreeter);
+    }
+}
+
 fn main() {
     shop::bind();
+    old::bind();
 }
