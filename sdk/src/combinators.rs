@@ -3,7 +3,8 @@
 //!
 //! One result may wake several branches (a `Shared` future, a `watch` channel, a cancellation
 //! token). Which of them goes on first is then the combinator's choice; a replay must make the same
-//! one, so these do not rotate and draw no random numbers.
+//! one, so these do not rotate and draw no random numbers. Tokio's `biased;` may stand in front, as in
+//! code that was written for its macros, and changes nothing.
 
 /// Waits for all branches; gives their outputs as a tuple.
 ///
@@ -29,6 +30,9 @@
 /// ```
 #[macro_export]
 macro_rules! join {
+    (biased; $($branches:tt)*) => {
+        $crate::join!($($branches)*)
+    };
     ($($branch:expr),* $(,)?) => {
         $crate::__private::tokio::join!(biased; $($branch),*)
     };
@@ -55,13 +59,16 @@ macro_rules! join {
 /// ```
 #[macro_export]
 macro_rules! try_join {
+    (biased; $($branches:tt)*) => {
+        $crate::try_join!($($branches)*)
+    };
     ($($branch:expr),* $(,)?) => {
         $crate::__private::tokio::try_join!(biased; $($branch),*)
     };
 }
 
 /// Waits for the first branch to complete, drops the others, and runs its handler. Everything that
-/// `tokio::select!` takes: patterns, `, if` conditions, `else`.
+/// `tokio::select!` takes: patterns, `, if` conditions, `else`, and `biased;`, which changes nothing.
 ///
 /// # Determinism
 ///
@@ -82,6 +89,9 @@ macro_rules! try_join {
 /// ```
 #[macro_export]
 macro_rules! select {
+    (biased; $($tokens:tt)*) => {
+        $crate::select! { $($tokens)* }
+    };
     ($($tokens:tt)*) => {
         $crate::__private::tokio::select! { biased; $($tokens)* }
     };

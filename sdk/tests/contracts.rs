@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use bytes::Bytes;
-use durably::testing::{MockContext, TestRuntime, object};
+use durably::testing::{InvocationStatus, MockContext, TestRuntime, object};
 use durably::{Endpoint, prelude::*};
 use http_body_util::{BodyExt as _, Empty};
 use serde_json::{Value, json};
@@ -51,6 +51,24 @@ impl<T: Into<u64> + Copy + Send + Sync + 'static> Counter for Fixed<T> {
 
     async fn get(&self, _ctx: &SharedObjectContext) -> HandlerResult<u64> {
         Ok(self.0.into())
+    }
+}
+
+/// Takes numbers; a record that it cannot take is handed on.
+#[durably::service]
+trait Intake {
+    #[handler(kafka(dead_letter = "Dead/record"))]
+    async fn take(&self, ctx: &Context, event: KafkaEvent<u64>) -> HandlerResult<()>;
+}
+
+/// Here it waits for a repair instead.
+struct Patient;
+
+#[durably::service]
+impl Intake for Patient {
+    #[handler(kafka(on_decode_failure = "pause", on_terminal_failure = "pause"))]
+    async fn take(&self, _ctx: &Context, _event: KafkaEvent<u64>) -> HandlerResult<()> {
+        Err(TerminalError::new("no room").into())
     }
 }
 
@@ -107,6 +125,16 @@ fn one_client_reaches_them_all() {
     assert_eq!(stored.call(object::<CounterClient>("a").get()), Ok(7));
     let mut fixed = serve(Endpoint::builder().bind(Fixed(9_u8)).build());
     assert_eq!(fixed.call(object::<CounterClient>("a").add(3)), Ok(9));
+}
+
+#[test]
+fn the_policy_for_records_is_that_of_the_impl() {
+    let endpoint = Endpoint::builder().bind(Patient).build().unwrap();
+    let mut runtime = TestRuntime::new(endpoint);
+    runtime.subscribe("numbers", "Intake/take");
+    let taken = runtime.produce("numbers", "ada", &7);
+    runtime.run_until_idle();
+    assert_eq!(runtime.status(&taken[0]), InvocationStatus::Paused);
 }
 
 /// Handlers that know only the contract are tested without anybody who implements it.

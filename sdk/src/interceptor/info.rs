@@ -76,7 +76,8 @@ impl AttemptInfo {
         &self.0.request.handler
     }
 
-    /// The key of the virtual object or workflow; `None` for a service.
+    /// The key of the virtual object or workflow; `None` for a service, and for the empty key, which is
+    /// that of Kafka records without one.
     ///
     /// # Examples
     ///

@@ -1,8 +1,8 @@
 //! What becomes of a record whose invocation cannot succeed.
 //!
-//! In: a handler's erased function, and a [`KafkaPolicy`]. Out: a function that does the same and,
-//! where the invocation would end with a terminal error, follows the policy. An invocation without a
-//! record's headers (a call) is not touched.
+//! In: a handler's erased function within its interceptors, and a [`KafkaPolicy`]. Out: a function that
+//! does the same and, where the invocation would end with a terminal error, follows the policy. An
+//! invocation without a record's headers (a call) is not touched.
 
 use std::sync::Arc;
 
@@ -11,10 +11,11 @@ use bytes::Bytes;
 use super::KafkaRecord;
 use super::dead_letter::{self, DeadLetter};
 use crate::context::{Context, FromAttempt, Target};
-use crate::error::{HandlerError, RetryableError, TerminalError};
+use crate::error::{Behavior, BoxError, HandlerError, RetryableError, TerminalError};
 use crate::executor::AttemptHandle;
+use crate::journal::AttemptError;
 use crate::payload::{Headers, Input};
-use crate::service::{HandlerDefinition, HandlerKind};
+use crate::service::{HandlerDefinition, HandlerFn, HandlerFuture, HandlerKind};
 
 /// What becomes of a Kafka record that a handler cannot decode, or finally fails on.
 ///
@@ -53,6 +54,9 @@ use crate::service::{HandlerDefinition, HandlerKind};
 /// | `on_terminal_failure` | the same | the same |
 ///
 /// A definition put together by hand takes it by [`HandlerDefinition::kafka`].
+///
+/// It lies around the handler's [interceptors](crate::Interceptor), wherever those were added: a record
+/// that one of them refuses with a terminal error counts as failed, too.
 ///
 /// The policy is for records alone: a caller gets the terminal error, a 400 for an input that cannot be
 /// decoded. A record is told by its headers, `kafka.topic` before all, which a caller may send as well.
@@ -143,8 +147,8 @@ impl KafkaPolicy {
         self
     }
 
-    /// What becomes of a record for which the handler returns a terminal error, also as a cancelled
-    /// handler does.
+    /// What becomes of a record for which the handler, or an interceptor around it, returns a terminal
+    /// error, also as a cancelled handler does.
     ///
     /// # Examples
     ///
@@ -163,7 +167,7 @@ impl KafkaPolicy {
 
 impl HandlerDefinition {
     /// What becomes of a Kafka record that the handler cannot decode, or finally fails on; without it, the
-    /// invocation fails. See [`KafkaPolicy`].
+    /// invocation fails. The policy that is set last counts. See [`KafkaPolicy`].
     ///
     /// # Examples
     ///
@@ -181,9 +185,17 @@ impl HandlerDefinition {
     /// ```
     #[must_use]
     pub fn kafka(mut self, policy: KafkaPolicy) -> Self {
-        let function = Arc::clone(&self.function);
         let (kind, policy) = (self.kind(), Arc::new(policy));
-        self.function = Arc::new(move |attempt, input| {
+        self.interceptors
+            .set_outermost(move |function| around(function, kind, Arc::clone(&policy)));
+        self
+    }
+}
+
+/// The function, with what the policy says in place of its terminal errors.
+fn around(function: HandlerFn, kind: HandlerKind, policy: Arc<KafkaPolicy>) -> HandlerFn {
+    Arc::new(
+        move |attempt: AttemptHandle, input: Input| -> HandlerFuture {
             let Some(delivery) = Delivery::of(&input) else {
                 return function(attempt, input);
             };
@@ -195,9 +207,8 @@ impl HandlerDefinition {
                     Err(error) => policy.apply(attempt, kind, delivery, error),
                 }
             })
-        });
-        self
-    }
+        },
+    )
 }
 
 /// A record as it was delivered, kept while the handler runs. The body is shared, not copied.
@@ -247,18 +258,28 @@ impl KafkaPolicy {
         } = &record;
         match then {
             RecordFailure::Fail => Err(error),
-            // Somebody has decided to go on without it.
-            RecordFailure::Pause if terminal.is_cancelled() => Err(error),
-            RecordFailure::Pause if ctx.cell().is_cancel_pending() => {
+            // Somebody has decided to go on without it. (The code 409 alone says nothing: it is also that
+            // of any conflict.)
+            RecordFailure::Pause if ctx.cell().is_cancel_pending() && !terminal.is_cancelled() => {
                 Err(TerminalError::new("cancelled").with_code(409).into())
             }
+            RecordFailure::Pause if was_cancelled(&ctx) => Err(error),
             RecordFailure::Pause => {
                 let message = format!(
                     "the Kafka record at offset {offset} of {topic}, partition {partition}, waits for \
-                     a repair: {terminal} (resume the invocation once a handler is deployed that takes \
-                     the record, or cancel it to go on without)",
+                     a repair (resume the invocation once a handler is deployed that takes the record, \
+                     or cancel it to go on without)",
                 );
-                Err(RetryableError::new(message).pause().into())
+                if undecodable {
+                    // What the decoder says may quote the record: the runtime is told, and no log. The
+                    // attempt ends with this in place of the error below.
+                    let mut fault = AttemptError::internal(message.clone());
+                    fault.behavior = Behavior::Pause;
+                    let quoting: BoxError = terminal.message().into();
+                    ctx.cell().fault(fault.quoting(&quoting));
+                }
+                let error = RetryableError::new(format!("{message}: {terminal}"));
+                Err(error.pause().into())
             }
             // Two handlers that name each other would keep it going for ever.
             RecordFailure::DeadLetter(_) if dead => Err(error),
@@ -267,7 +288,9 @@ impl KafkaPolicy {
                     topic,
                     partition,
                     offset,
-                    error = terminal.message(),
+                    code = terminal.code(),
+                    // What a decoder says may quote the record.
+                    error = (!undecodable).then_some(terminal.message()),
                     "a Kafka record is handed to {target}",
                 );
                 let (service, handler) =
@@ -290,4 +313,9 @@ impl KafkaPolicy {
             }
         }
     }
+}
+
+/// Whether somebody has cancelled the invocation, at whatever time.
+fn was_cancelled(ctx: &Context) -> bool {
+    ctx.cell().lock().journal.notifications.has_cancel()
 }

@@ -174,6 +174,10 @@ where
     fn call(&self, request: &mut OutgoingRequest<'_>) {
         if let Some((traceparent, tracestate)) = headers(&current(request.caller())) {
             request.set_header(TRACEPARENT, traceparent);
+            // One that stands there belongs to the context that was just replaced.
+            request
+                .headers
+                .retain(|(name, _)| !name.eq_ignore_ascii_case(TRACESTATE));
             if let Some(tracestate) = tracestate {
                 request.set_header(TRACESTATE, tracestate);
             }

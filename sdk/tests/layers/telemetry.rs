@@ -47,6 +47,19 @@ impl Shop {
             .to_owned())
     }
 
+    /// Sets a trace state, as who hands on all headers does.
+    #[handler]
+    async fn forward(&self, ctx: &Context) -> HandlerResult<bool> {
+        let client = ctx.service_client::<ShopClient>();
+        Ok(client.has_state().header("TraceState", "old=1").await?)
+    }
+
+    #[handler]
+    async fn has_state(&self, ctx: &Context) -> HandlerResult<bool> {
+        let mut names = ctx.headers().iter().map(|(name, _)| name);
+        Ok(names.any(|name| name.eq_ignore_ascii_case("tracestate")))
+    }
+
     #[handler]
     async fn refuse(&self, _ctx: &Context) -> HandlerResult<()> {
         Err(TerminalError::new("no").into())
@@ -167,4 +180,11 @@ fn terminal_failures_are_errors_and_traces_begin_where_nobody_sends_one() {
     assert_eq!(attribute(span, "attempt.outcome").unwrap(), "failed");
     assert_eq!(attribute(span, "attempt.replayed").unwrap(), "0");
     assert!(matches!(&span.status, Status::Error { description } if description.contains("no")));
+}
+
+/// It would go with a `traceparent` that it does not belong to.
+#[test]
+fn a_trace_state_that_is_there_does_not_stay() {
+    let (has_state, _) = play(false, |runtime| runtime.call(client().forward()).unwrap());
+    assert!(!has_state);
 }

@@ -1,12 +1,13 @@
 //! Records: what a handler gets of them, and what becomes of those that it cannot take.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex, OnceLock,
     atomic::{AtomicBool, Ordering},
 };
 
+use bytes::Bytes;
 use durably::{
-    DeadLetter, KafkaPolicy, Raw, RecordFailure, Service as _, Target,
+    DeadLetter, HandlerNext, Interceptor, KafkaPolicy, Raw, RecordFailure, Service as _, Target,
     prelude::*,
     testing::{InvocationStatus, MockContext, TestRuntime, object, service},
 };
@@ -38,6 +39,13 @@ impl Numbers {
         take(ctx, event).await
     }
 
+    /// Fails in its own way when it is cancelled.
+    #[handler(kafka(on_terminal_failure = "pause"))]
+    async fn waits(&self, ctx: &ObjectContext, _event: KafkaEvent<u64>) -> HandlerResult<()> {
+        let waited = ctx.signal::<()>("never").await;
+        Ok(waited.map_err(|error| TerminalError::new(error).with_code(418))?)
+    }
+
     /// Only what fails in the handler is kept.
     #[handler(kafka(dead_letter = "Dead/record", on_decode_failure = "fail"))]
     async fn rejected(&self, ctx: &ObjectContext, event: KafkaEvent<u64>) -> HandlerResult<u64> {
@@ -45,7 +53,7 @@ impl Numbers {
     }
 }
 
-/// Adds numbers up, but for 13.
+/// Adds numbers up, but for 13 and 409.
 async fn take(ctx: &ObjectContext, event: KafkaEvent<u64>) -> HandlerResult<u64> {
     let number = ctx.run("look", async || {
         Ok::<_, std::io::Error>(event.value().copied())
@@ -58,6 +66,9 @@ async fn take(ctx: &ObjectContext, event: KafkaEvent<u64>) -> HandlerResult<u64>
         return Err(TerminalError::new("13 is bad luck – on purpose")
             .with_code(418)
             .into());
+    }
+    if number == 409 {
+        return Err(TerminalError::new("it is taken").with_code(409).into());
     }
     let sum = ctx.get::<u64>("sum").await?.unwrap_or_default() + number;
     ctx.set("sum", &sum);
@@ -212,6 +223,116 @@ fn a_paused_record_holds_its_key_up_until_somebody_cancels_it() {
         assert_eq!(runtime.state::<u64>("Numbers", "ada", "sum"), Some(14));
         assert_eq!(runtime.state::<u64>("Numbers", "grace", "sum"), Some(14));
     });
+}
+
+/// A callee may answer 409, too, or the handler itself.
+#[test]
+fn a_conflict_is_no_cancellation() {
+    in_all_modes(services, |runtime| {
+        runtime.subscribe("numbers", "Numbers/paused");
+        let taken = runtime.produce("numbers", "ada", &409);
+        runtime.run_until_idle();
+        assert_eq!(runtime.status(&taken[0]), InvocationStatus::Paused);
+        runtime.cancel(&taken[0]).unwrap();
+        runtime.run_until_idle();
+        assert_eq!(runtime.attach::<u64>(&taken[0]).unwrap_err().code(), 409);
+    });
+}
+
+#[test]
+fn a_cancelled_record_does_not_pause_whatever_its_handler_fails_with() {
+    in_all_modes(services, |runtime| {
+        runtime.subscribe("numbers", "Numbers/waits");
+        let waits = runtime.produce("numbers", "ada", &7);
+        runtime.run_until_idle();
+        runtime.cancel(&waits[0]).unwrap();
+        runtime.run_until_idle();
+        assert_eq!(runtime.attach::<()>(&waits[0]).unwrap_err().code(), 418);
+    });
+}
+
+/// Refuses whatever comes.
+struct Refuses;
+
+impl Interceptor for Refuses {
+    async fn handle(&self, _ctx: &Context, _next: HandlerNext) -> HandlerResult<Bytes> {
+        Err(TerminalError::new("not for you").with_code(403).into())
+    }
+}
+
+#[test]
+fn what_an_interceptor_refuses_is_handed_on_as_well() {
+    let endpoint = || {
+        let numbers = Numbers.definition().intercept(Refuses);
+        let builder = Endpoint::builder().bind(numbers).bind(Dead).bind(Log);
+        builder.build().unwrap()
+    };
+    in_all_modes(endpoint, |runtime| {
+        runtime.subscribe("numbers", "Numbers/kept");
+        let refused = runtime.produce("numbers", "ada", &7);
+        runtime.run_until_idle();
+        assert!(runtime.attach::<Raw>(&refused[0]).unwrap().is_empty());
+        let lines = lines(runtime);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].contains("\"not for you\" 403 false"), "{lines:?}");
+        // A call gets the error.
+        let call = object::<NumbersClient>("ada").kept(7);
+        assert_eq!(runtime.call(call).unwrap_err().code(), 403);
+    });
+}
+
+/// What is logged on this thread while `play` runs.
+fn logged(play: impl FnOnce()) -> String {
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    // With a single dispatcher, tracing would ask that of whichever thread comes by first whether an
+    // event interests anybody: a test without a subscriber beside this one would silence it.
+    static LASTING: OnceLock<[tracing::Dispatch; 2]> = OnceLock::new();
+    LASTING.get_or_init(|| {
+        [(); 2].map(|()| tracing::Dispatch::new(tracing::subscriber::NoSubscriber::new()))
+    });
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, play);
+    let bytes = lines.0.lock().unwrap().clone();
+    String::from_utf8(bytes).unwrap()
+}
+
+/// A decoder may quote what it cannot read.
+#[test]
+fn no_byte_of_a_record_is_logged() {
+    let log = logged(|| {
+        in_all_modes(services, |runtime| {
+            runtime.subscribe("kept", "Numbers/kept");
+            runtime.subscribe("paused", "Numbers/paused");
+            for topic in ["kept", "paused"] {
+                runtime.produce_raw(topic, Some(b"ada"), "\"4111 1111\"");
+            }
+            runtime.run_until_idle();
+            // Who looks for it finds it.
+            let lines = lines(runtime);
+            assert!(lines[0].contains("invalid type: string"), "{lines:?}");
+        });
+    });
+    assert!(log.contains("is handed to Dead/record"), "{log}");
+    assert!(log.contains("waits for a repair"), "{log}");
+    assert!(!log.contains("4111 1111"), "{log}");
 }
 
 #[test]

@@ -79,6 +79,15 @@ impl Fan {
         let shared = call(8).shared();
         let (h, i) = durably::join!(shared.clone(), shared);
         sum += h? + i?;
+        // As in code that was written for tokio's macros.
+        let (j, k) = durably::join!(biased; call(9), call(10));
+        let (l, m) = durably::try_join!(biased; call(11), call(12),)?;
+        sum += j? + k? + l + m;
+        sum += durably::select! {
+            biased;
+            value = call(13) => value?,
+            value = ctx.signal::<u64>("go") => value?,
+        };
         sum += helper(ctx, "generic").await?;
         let limited = ctx
             .run("policy", || load(&items[0].name))
