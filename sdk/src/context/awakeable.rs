@@ -101,14 +101,16 @@ fn awakeable_id(raw_id: &[u8], signal: u32) -> String {
 }
 
 /// The server fails the attempt, at each retry, on an id that it cannot parse: refuse it here.
-/// Ids of the older form `prom_1` pass; the server takes padding or none.
+/// Ids of the older form `prom_1` pass; the server takes padding or none, but no more than there can be.
 fn check_awakeable_id(id: &str) -> Result<(), TerminalError> {
     let encoded = id
         .strip_prefix("sign_1")
         .or_else(|| id.strip_prefix("prom_1"));
     let decoded = encoded.and_then(|encoded| {
+        let padded = encoded.strip_suffix("==");
+        let unpadded = padded.or_else(|| encoded.strip_suffix('='));
         BASE64_URL_SAFE_NO_PAD
-            .decode(encoded.trim_end_matches('='))
+            .decode(unpadded.unwrap_or(encoded))
             .ok()
     });
     if decoded.is_some_and(|bytes| bytes.len() == RAW_ID_LEN + 4) {
@@ -235,7 +237,9 @@ mod tests {
         assert_eq!(id, "sign_1________________________________AAAAEQ");
         assert_eq!(id.len(), 6 + 38);
         assert!(check_awakeable_id(&id).is_ok());
+        assert!(check_awakeable_id(&format!("{id}=")).is_ok());
         assert!(check_awakeable_id(&format!("{id}==")).is_ok());
+        let padded_too_far = format!("{id}===");
         assert!(check_awakeable_id(&id.replace("sign_1", "prom_1")).is_ok());
         for wrong in [
             "",
@@ -245,6 +249,7 @@ mod tests {
             "inv_1abc",
             "sign_1ä",
             &id[..43],
+            padded_too_far.as_str(),
         ] {
             let error = check_awakeable_id(wrong).unwrap_err();
             assert_eq!(error.code(), 400, "{wrong}");

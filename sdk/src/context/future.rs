@@ -84,8 +84,8 @@ impl<'a, T> DurableFuture<'a, T> {
         self.leaf.as_ref()?.run
     }
 
-    /// Waits at most `duration`: a durable sleep, recorded now, races with this future, which goes
-    /// first if both are there.
+    /// Waits at most `duration`: a durable sleep, recorded now, races with this future. Whichever ends
+    /// first, in the order of the journal, counts, also if both have ended when they are awaited.
     ///
     /// # Errors
     ///

@@ -15,7 +15,7 @@ use crate::{
     payload::{Decode, Encode},
 };
 
-/// The id of an invocation: `inv_1` and 33 letters and digits.
+/// The id of an invocation: `inv_1` and 33 letters and digits, which are two numbers of base 62.
 ///
 /// # Examples
 ///
@@ -30,8 +30,34 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InvocationId(String);
 
-/// Letters and digits behind `inv_1`: 11 of the partition key, 22 of the number.
-const ID_DIGITS: usize = 33;
+/// Digits behind `inv_1`: those of the partition key, which has 64 bits, and those of the invocation's own
+/// number, which has 128.
+const PARTITION_DIGITS: usize = 11;
+const NUMBER_DIGITS: usize = 22;
+
+/// Whether the server can read what stands behind `inv_1`. The digits have room for larger numbers than
+/// there are.
+fn are_digits(digits: &str) -> bool {
+    let Some((partition, number)) = digits.split_at_checked(PARTITION_DIGITS) else {
+        return false;
+    };
+    number.len() == NUMBER_DIGITS
+        && base_62(partition).is_some_and(|key| u64::try_from(key).is_ok())
+        && base_62(number).is_some()
+}
+
+/// A number of base 62, if it has no more than 128 bits.
+fn base_62(digits: &str) -> Option<u128> {
+    digits.bytes().try_fold(0_u128, |number, digit| {
+        let value = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'z' => digit - b'a' + 10,
+            b'A'..=b'Z' => digit - b'A' + 36,
+            _ => return None,
+        };
+        number.checked_mul(62)?.checked_add(u128::from(value))
+    })
+}
 
 impl InvocationId {
     /// An id that the runtime gave.
@@ -68,11 +94,10 @@ impl FromStr for InvocationId {
     /// The server fails the attempt, at each retry, on an id that it cannot parse: refuse it here.
     fn from_str(id: &str) -> Result<Self, TerminalError> {
         match id.strip_prefix("inv_1") {
-            Some(digits) if digits.len() == ID_DIGITS && digits.bytes().all(|b| b.is_ascii_alphanumeric()) => {
-                Ok(Self(id.to_owned()))
-            }
+            Some(digits) if are_digits(digits) => Ok(Self(id.to_owned())),
             _ => Err(TerminalError::new(format!(
-                "`{}` is not an invocation id: those begin with `inv_1`, followed by {ID_DIGITS} letters and digits",
+                "`{}` is not an invocation id: those begin with `inv_1`, followed by {PARTITION_DIGITS} and \
+                 {NUMBER_DIGITS} letters and digits, which are numbers of base 62 with 64 and 128 bits",
                 id.escape_debug()
             ))
             .with_code(400)),
@@ -383,6 +408,12 @@ impl Context {
     /// ([`InvocationHandle::resolve_signal`]) or the server's HTTP API send to this invocation.
     /// Signals that come early are kept; each serves one wait, in order.
     ///
+    /// An invocation that waits for a name of which a signal has come before does not stay suspended: the
+    /// server (1.7.12) knows signals by their names alone, takes the earlier one for what is awaited, and
+    /// begins the next attempt at once, until the next signal comes. Where that may take long, above all
+    /// where each attempt is paid for (AWS Lambda), give each wait a name of its own, or use an
+    /// [`awakeable`](Self::awakeable).
+    ///
     /// # Errors
     ///
     /// The failure that the signal was sent with.
@@ -404,5 +435,44 @@ impl Context {
         let cell = self.cell();
         let source = cell.journal(|_| Ok(Source::NamedSignal(Arc::from(name))));
         DurableFuture::of(cell, source, future::value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_those_that_the_server_can_read() {
+        let zero = format!("inv_1{}", "0".repeat(33));
+        for id in [
+            zero.as_str(),
+            "inv_1gdJBtdVEcM942bjcDmb1c1khoaJe11Hbz",
+            // The largest of both numbers.
+            "inv_1lYGhA16ahyf7N42dgm5tFLK9N8MT7fHC7",
+        ] {
+            assert_eq!(id.parse::<InvocationId>().unwrap().as_str(), id);
+        }
+        let all = |digit: &str| format!("inv_1{}", digit.repeat(33));
+        let split = format!("inv_1{}é{}", "0".repeat(10), "0".repeat(21));
+        for wrong in [
+            "",
+            "inv_1",
+            "inv_1abc",
+            "inv_2gdJBtdVEcM942bjcDmb1c1khoaJe11Hbz",
+            "sign_1gdJBtdVEcM942bjcDmb1c1khoaJe11Hbz",
+            "inv_1gdJBtdVEcM942bjcDmb1c1khoaJe11Hb",
+            "inv_1gdJBtdVEcM942bjcDmb1c1khoaJe11Hbzz",
+            "inv_1gdJBtdVEcM942bjcDmb1c1khoaJe11Hb!",
+            // One more than the largest, in each part.
+            "inv_1lYGhA16ahyg7N42dgm5tFLK9N8MT7fHC7",
+            "inv_1lYGhA16ahyf7N42dgm5tFLK9N8MT7fHC8",
+            all("z").as_str(),
+            all("ä").as_str(),
+            split.as_str(),
+        ] {
+            let error = wrong.parse::<InvocationId>().unwrap_err();
+            assert_eq!(error.code(), 400, "{wrong}");
+        }
     }
 }

@@ -64,7 +64,9 @@ fn kind_of(id: &str) -> Result<(&str, &str), Cow<'static, str>> {
 /// before signals.
 pub(super) fn parse_awakeable(id: &str) -> Result<Option<(RawId, u32)>, Cow<'static, str>> {
     let (kind, encoded) = kind_of(id)?;
-    let decoded = BASE64_URL_SAFE_NO_PAD.decode(encoded.trim_end_matches('='));
+    let padded = encoded.strip_suffix("==");
+    let unpadded = padded.or_else(|| encoded.strip_suffix('='));
+    let decoded = BASE64_URL_SAFE_NO_PAD.decode(unpadded.unwrap_or(encoded));
     let decoded = decoded.map_err(|_| BAD_DIGITS).and_then(|bytes| {
         let (raw, signal) = bytes.split_first_chunk::<24>().ok_or(BAD_LENGTH)?;
         let signal = signal.try_into().map_err(|_| BAD_LENGTH)?;

@@ -109,7 +109,8 @@ impl TerminalError {
     /// Sets a metadata entry. Metadata is a map: a key has one value, the last one set. NUL
     /// characters in a key become U+FFFD.
     ///
-    /// Metadata travels to the caller from service protocol v6 on.
+    /// Metadata travels to the caller from service protocol v6 on; on v5, an attempt that would send some
+    /// fails with an error that says so.
     ///
     /// # Examples
     ///

@@ -252,6 +252,12 @@ impl Cell {
                 None
             }
         };
+        self.tell_replay_over(state);
+        result
+    }
+
+    /// Tells the span once the last recorded command was issued.
+    pub(super) fn tell_replay_over(&self, mut state: MutexGuard<'_, State>) {
         if state.told_replaying && !state.journal.is_replaying() {
             state.told_replaying = false;
             drop(state);
@@ -259,7 +265,6 @@ impl Cell {
                 span.record("replaying", false);
             }
         }
-        result
     }
 
     /// Records a fault; the first one counts.

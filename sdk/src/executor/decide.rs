@@ -56,8 +56,14 @@ impl Decider {
     /// At rest: withdraws what was not taken, and finds the next step.
     pub(crate) fn decide(&mut self, cell: &Cell) -> Step {
         let woken_runs = cell.wakes.take_runs();
-        let mut guard = cell.lock();
-        let state = &mut *guard;
+        let mut state = cell.lock();
+        let step = self.next_step(cell, &mut state, woken_runs);
+        // A cancellation issues commands, too.
+        cell.tell_replay_over(state);
+        step
+    }
+
+    fn next_step(&mut self, cell: &Cell, state: &mut State, woken_runs: Vec<RunRef>) -> Step {
         self.output_high = state.journal.buffered_output() > OUTPUT_HIGH;
         state.leaves.withdraw();
         if let Some(run) = self.granted.take()
@@ -177,7 +183,8 @@ impl Decider {
                 .iter()
                 .find(|id| state.journal.notifications.invocation_id(**id).is_none());
             if let Some(id) = unknown {
-                let awaited = AwaitSet::new([&Source::Completion(*id)]);
+                // The CANCEL has come: see `awaited`.
+                let awaited = AwaitSet::new([&Source::Completion(*id)]).without_cancel();
                 return Some(if state.journal.is_replaying() {
                     Step::Fail(state.journal.blocked_mismatch(&awaited))
                 } else if state.input_closed && !state.runs.any_active() {

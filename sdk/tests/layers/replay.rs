@@ -37,6 +37,23 @@ impl Talk {
         }
         Ok(())
     }
+
+    /// What its last attempt replays ends with the signal by which its cancellation cancels the call.
+    #[handler]
+    async fn stop(&self, ctx: &Context) -> HandlerResult<()> {
+        let go = ctx.signal::<()>("go");
+        let client = ctx.service_client::<TalkClient>();
+        if client.idle().await.is_err() {
+            go.await?;
+            tracing::info!("stopped");
+        }
+        Ok(())
+    }
+
+    #[handler]
+    async fn idle(&self, ctx: &Context) -> HandlerResult<()> {
+        Ok(ctx.signal::<()>("never").await?)
+    }
 }
 
 /// Writes the messages of events down.
@@ -64,6 +81,12 @@ fn hear(subscriber: impl tracing::Subscriber + Send + Sync, log: &Log) -> Vec<St
         let mut runtime = TestRuntime::builder(endpoint).always_suspend().build();
         tracing::info!("outside");
         runtime.call(service::<TalkClient>().talk()).unwrap();
+        let stopped = runtime.send(service::<TalkClient>().stop()).unwrap();
+        runtime.run_until_idle();
+        runtime.cancel(&stopped).unwrap();
+        runtime.run_until_idle();
+        runtime.signal(&stopped, "go", &()).unwrap();
+        runtime.attach::<()>(&stopped).unwrap();
     });
     log.take()
 }
@@ -71,7 +94,9 @@ fn hear(subscriber: impl tracing::Subscriber + Send + Sync, log: &Log) -> Vec<St
 /// One test, since the cache of callsites is the process's.
 #[test]
 fn what_is_said_once_is_heard_once() {
-    const SAID: [&str; 6] = ["outside", "begin", "run", "one", "within", "slept"];
+    const SAID: [&str; 7] = [
+        "outside", "begin", "run", "one", "within", "slept", "stopped",
+    ];
     let log = Log::default();
     let ear = || Ear(log.clone());
 
@@ -82,7 +107,7 @@ fn what_is_said_once_is_heard_once() {
     );
     let ours = |line: &String| line.starts_with("the attempt");
     let ends = all.iter().filter(|line| ours(line)).count();
-    assert_eq!(ends, 3, "{all:?}");
+    assert_eq!(ends, 8, "{all:?}");
 
     let told = |heard: Vec<String>| {
         // What this crate says of its attempts stays.

@@ -195,6 +195,27 @@ fn a_rejected_promise_fails_its_readers() {
         .run();
 }
 
+/// Also where both have ended when they are awaited.
+#[test]
+fn of_a_result_and_its_time_limit_the_first_in_the_journal_counts() {
+    let of = || {
+        scenario(|ctx, _| {
+            async move {
+                let limited = ctx.awakeable::<String>().or_timeout(SECOND);
+                let ended = limited.await.map_err(|error| error.code());
+                Ok(format!("{ended:?}"))
+            }
+            .boxed()
+        })
+    };
+    of().replay([sleep(1), void(1), signal(17, "late")])
+        .expect(["Output Err(408)", "End"])
+        .run();
+    of().replay([sleep(1), signal(17, "in time"), void(1)])
+        .expect(["Output Ok(\"in time\")", "End"])
+        .run();
+}
+
 /// The answers that an attach, an output and a call can have.
 #[test]
 fn other_invocations_answer() {
