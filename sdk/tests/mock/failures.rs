@@ -183,6 +183,51 @@ fn waiting_for_time_that_is_moved_by_hand() {
     );
 }
 
+#[test]
+fn a_timer_that_nobody_waits_for_is_not_what_is_missing() {
+    let mock = MockContext::service().manual_time();
+    mock.signal("first").returns(&1);
+    let told = failure(
+        mock.try_call(async |ctx| {
+            let first = ctx.signal::<u64>("first");
+            first.or_timeout(Duration::from_secs(60)).await.unwrap();
+            ctx.signal::<u64>("second").await
+        }),
+        FailureKind::Stuck,
+        &mock,
+    );
+    assert!(told.contains("it waits for signal `second`"), "{told}");
+    assert!(
+        told.contains("\n    mock.signal(\"second\").returns(&…);"),
+        "{told}"
+    );
+    // One that it waits for is, beside what else it waits for.
+    let told = failure(
+        mock.try_call(async |ctx| {
+            let second = ctx.signal::<u64>("second");
+            second.or_timeout(Duration::from_secs(60)).await
+        }),
+        FailureKind::Stuck,
+        &mock,
+    );
+    assert!(told.contains("time is moved by hand"), "{told}");
+}
+
+#[test]
+fn waiting_for_a_cancellation() {
+    let mock = MockContext::service().explicit_cancellation();
+    let told = failure(
+        mock.try_call(async |ctx| ctx.cancellation().await),
+        FailureKind::Stuck,
+        &mock,
+    );
+    assert!(
+        told.contains("it waits for its cancellation (call `start` instead of `call`"),
+        "{told}"
+    );
+    assert!(!told.contains("awakeable"), "{told}");
+}
+
 #[tokio::test]
 async fn foreign_waiting() {
     let mock = MockContext::service();
@@ -321,6 +366,40 @@ fn a_handler_that_never_ends() {
     );
     assert!(
         told.contains("    … 61 lines\n    ← sleep for 1s"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_handler_that_never_ends_without_commands() {
+    let mock = MockContext::service().max_commands(50);
+    mock.signal("go").returns(&1);
+    let told = failure(
+        mock.try_call::<()>(async |ctx| {
+            loop {
+                ctx.signal::<u64>("go").await.unwrap();
+            }
+        }),
+        FailureKind::Endless,
+        &mock,
+    );
+    assert!(
+        told.contains("it has waited for more than 50 signals"),
+        "{told}"
+    );
+
+    let mock = MockContext::service()
+        .explicit_cancellation()
+        .run_limit(Duration::from_millis(50));
+    let mut running = mock.start::<()>(async |ctx| {
+        loop {
+            ctx.cancellation().await.unwrap();
+        }
+    });
+    running.cancel();
+    let told = failure(running.try_finish(), FailureKind::Endless, &mock);
+    assert!(
+        told.starts_with("the handler does not end: it goes on and on"),
         "{told}"
     );
 }

@@ -8,7 +8,7 @@ use std::{
 use durably::{
     KafkaEvent, Raw, Request, Target,
     prelude::*,
-    testing::{ANY_KEY, MockContext, object, service},
+    testing::{ANY_KEY, FailureKind, MockContext, object, service},
 };
 
 use super::*;
@@ -239,6 +239,25 @@ fn calls_are_scripted_by_a_predicate() {
 }
 
 #[test]
+fn a_predicate_over_the_input_narrows_one_over_the_call_down() {
+    let mock = MockContext::service();
+    mock.on_where::<u64>(|call| call.target.service_name() == "Prices")
+        .matching(|input| input.0 == "1")
+        .matching(|input| !input.0.is_empty())
+        .returns(&3);
+    for (service, price) in [
+        ("Prices", Ok(Ok(3))),
+        ("Costs", Err(FailureKind::Unscripted)),
+    ] {
+        let called = futures::executor::block_on(mock.try_call(async |ctx| {
+            ctx.request::<_, u64>(Target::service(service, "of"), 1)
+                .await
+        }));
+        assert_eq!(called.map_err(|failure| failure.kind()), price);
+    }
+}
+
+#[test]
 fn what_never_comes_loses_against_a_sleep() {
     let mock = MockContext::workflow("w");
     mock.on(object::<InventoryClient>("a").reserve(0)).never();
@@ -351,6 +370,62 @@ fn a_promise_that_is_completed_stays_so() {
 }
 
 #[test]
+fn the_handler_completes_a_promise_before_the_script_does() {
+    let mock = MockContext::workflow("w");
+    mock.promise("later").after(SECOND).returns(&1);
+    mock.promise("now").once().returns(&1);
+    mock.call_blocking(async |ctx| {
+        let later = ctx.promise::<u64>("later");
+        let waits = later.get();
+        later.resolve(&2).await.unwrap();
+        assert_eq!(waits.await, Ok(2));
+        ctx.sleep(2 * SECOND).await.unwrap();
+        assert_eq!(later.get().await, Ok(2));
+
+        // It is completed already, though nobody was told yet.
+        let now = ctx.promise::<u64>("now");
+        let waits = now.get();
+        assert_eq!(now.resolve(&2).await.unwrap_err().code(), 409);
+        assert_eq!(waits.await, Ok(1));
+    });
+    assert_eq!(mock.promise_result::<u64>("later"), Some(Ok(2)));
+    assert_eq!(mock.promise_result::<u64>("now"), None);
+}
+
+#[test]
+fn a_promise_comes_at_its_time_to_whoever_only_looks_at_it() {
+    let mock = MockContext::workflow("w");
+    mock.promise("p").once().after(3 * SECOND).returns(&1);
+    let looks = mock.call_blocking(async |ctx| {
+        let promise = ctx.promise::<u64>("p");
+        let mut looks = 0;
+        while promise.peek().await.unwrap().is_none() {
+            looks += 1;
+            ctx.sleep(SECOND).await.unwrap();
+        }
+        looks
+    });
+    assert_eq!(looks, 3);
+}
+
+#[test]
+fn what_the_handler_sends_to_itself_comes() {
+    let mock = MockContext::service();
+    mock.call_blocking(async |ctx| {
+        let awakeable = ctx.awakeable::<u64>();
+        ctx.resolve_awakeable(awakeable.id(), &7).unwrap();
+        assert_eq!(awakeable.await.unwrap(), 7);
+        let own = ctx.invocation(ctx.invocation_id()).unwrap();
+        own.resolve_signal("whistle", "tweet");
+        let heard = ctx.signal::<String>("whistle").await;
+        assert_eq!(heard.unwrap(), "tweet");
+        own.cancel();
+        let cancelled = ctx.signal::<u64>("go").await;
+        assert!(cancelled.unwrap_err().is_cancelled());
+    });
+}
+
+#[test]
 fn what_is_scripted_and_does_not_happen() {
     let mock = MockContext::service();
     mock.on(any()).times(2).returns(&true);
@@ -388,6 +463,7 @@ fn other_invocations() {
     let mock = MockContext::service();
     mock.invocation(id).returns(&1);
     mock.invocation("Signup/ada").returns(&2);
+    mock.invocation("Signup/bob").never();
     mock.invocation("Counter/k/add#click")
         .fails(TerminalError::new("gone"));
     mock.call_blocking(async |ctx| {
@@ -400,6 +476,13 @@ fn other_invocations() {
         );
         assert_eq!(
             ctx.workflow_invocation("Signup", "eve")
+                .output::<u64>()
+                .await,
+            Ok(None)
+        );
+        // It has not ended, and asking does not wait.
+        assert_eq!(
+            ctx.workflow_invocation("Signup", "bob")
                 .output::<u64>()
                 .await,
             Ok(None)

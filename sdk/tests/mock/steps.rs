@@ -151,6 +151,23 @@ fn a_handler_waits_for_the_test_by_itself() {
 }
 
 #[test]
+fn a_promise_is_completed_by_hand_once() {
+    let mock = MockContext::workflow("w");
+    let mut running = mock.start(async |ctx| {
+        let promise = ctx.promise::<u64>("p");
+        let first = promise.get().await;
+        ctx.signal::<bool>("go").await.unwrap();
+        (first, promise.get().await)
+    });
+    running.resolve_promise("p", &1);
+    running.resolve_promise("p", &2);
+    running.signal("go", &true);
+    assert_eq!(running.finish_blocking(), (Ok(1), Ok(1)));
+    let told = "← promise `p` was completed before, and stays so\n";
+    assert!(mock.story().contains(told), "{}", mock.story());
+}
+
+#[test]
 fn a_cancelled_handler_cleans_up_and_cancels_its_calls() {
     let mock = MockContext::service();
     mock.on(object::<InventoryClient>("a").reserve(0)).never();

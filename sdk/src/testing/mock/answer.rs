@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::{
     drive::Drive,
     failure::{FailureKind, MockFailure, call_line, request_line, shown},
     record::{Recorded, RecordedRun},
-    say::{recorded, shown_outcome},
+    say::{SignalId, own_awakeable, recorded, shown_outcome},
     script::Subject,
 };
 use crate::{
@@ -127,6 +129,10 @@ impl Drive<'_> {
                     "→ complete awakeable {id}: {}",
                     shown_outcome(&result)
                 ));
+                if let Some(index) = own_awakeable(&id) {
+                    let signal = SignalId::Awakeable(index);
+                    self.signal(Duration::ZERO, signal, result.clone());
+                }
                 self.world.record.borrow_mut().awakeables.push((id, result));
             }
             state => self.state(state),
@@ -288,9 +294,11 @@ impl Drive<'_> {
         };
         self.tell(format!("→ {what}"));
         match due {
+            // Not ended, or unknown: asking for an output does not wait.
+            None | Some(None) if ty == MessageType::OUTPUT_COMPLETION => {
+                self.complete(ty, attach.result, VOID);
+            }
             Some(due) => self.answer(due, ty, attach.result, &what),
-            // Not ended, or unknown.
-            None if ty == MessageType::OUTPUT_COMPLETION => self.complete(ty, attach.result, VOID),
             None => {
                 let line = format!("mock.invocation({which:?}).returns(&…);");
                 self.open(
@@ -304,18 +312,25 @@ impl Drive<'_> {
     }
 
     fn send_signal(&mut self, signal: SendSignal) {
-        let mut record = self.world.record.borrow_mut();
+        let world = self.world;
+        let to_itself = signal.target == world.setup.invocation_id;
         if signal.idx == Some(crate::wire::CANCEL) {
-            record.story.push(format!("→ cancel {}", signal.target));
-            record.cancelled.push(signal.target);
+            self.tell(format!("→ cancel {}", signal.target));
+            if to_itself {
+                self.signal(Duration::ZERO, SignalId::Cancel, Ok(Bytes::new()));
+            }
+            world.record.borrow_mut().cancelled.push(signal.target);
             return;
         }
         let name = signal.signal.unwrap_or_default();
         let result = recorded(signal.value.map(|value| value.content), signal.failure);
         let shown = shown_outcome(&result);
-        record
-            .story
-            .push(format!("→ signal `{name}` to {}: {shown}", signal.target));
+        self.tell(format!("→ signal `{name}` to {}: {shown}", signal.target));
+        if to_itself {
+            let signal = SignalId::Named(name.clone());
+            self.signal(Duration::ZERO, signal, result.clone());
+        }
+        let mut record = world.record.borrow_mut();
         record.signals.push((signal.target, name, result));
     }
 
@@ -410,16 +425,19 @@ impl Drive<'_> {
     /// How a promise is completed now, by somebody or by the script.
     fn completed_promise(&self, key: &str) -> Option<super::record::Outcome> {
         let known = self.world.record.borrow().promises.get(key).cloned();
-        known.or_else(|| {
-            let subject = Subject::Promise(key.to_owned());
-            match self.world.script.borrow_mut().peek(&subject)?? {
-                (Duration::ZERO, result) => Some(result),
-                _ => None,
-            }
-        })
+        let known = known.or_else(|| self.promise_due(key));
+        if known.is_some() || self.promised.contains(key) {
+            return known;
+        }
+        let subject = Subject::Promise(key.to_owned());
+        match self.world.script.borrow_mut().peek(&subject)?? {
+            (Duration::ZERO, result) => Some(result),
+            _ => None,
+        }
     }
 
     fn peek_promise(&mut self, read: &KeyedRead) {
+        self.expect_promise(&read.key);
         let result = self.completed_promise(&read.key);
         let shown = result
             .as_ref()
@@ -427,6 +445,25 @@ impl Drive<'_> {
         self.tell(format!("→ peek promise `{}`: {shown}", read.key));
         let result = result.map_or(VOID, Into::into);
         self.complete(MessageType::PEEK_PROMISE_COMPLETION, read.result, result);
+    }
+
+    /// A promise that is scripted for later is completed then, also where the handler only looks again
+    /// and again.
+    fn expect_promise(&mut self, key: &str) {
+        let known = self.world.record.borrow().promises.contains_key(key);
+        if known || self.promised.contains(key) {
+            return;
+        }
+        let subject = Subject::Promise(key.to_owned());
+        let script = &self.world.script;
+        let scripted = script.borrow_mut().peek(&subject).flatten();
+        if scripted.is_none_or(|(after, _)| after.is_zero()) {
+            return;
+        }
+        let due = script.borrow_mut().take(&subject, None).flatten();
+        if let Some((after, result)) = due {
+            self.promise(after, key.to_owned(), result);
+        }
     }
 
     fn complete_promise(&mut self, completion: CompletePromise) {
@@ -457,8 +494,11 @@ impl Drive<'_> {
         self.complete(MessageType::COMPLETE_PROMISE_COMPLETION, id, answer);
     }
 
-    /// A promise is completed: whoever waits for it gets to know.
+    /// A promise is completed: whoever waits for it gets to know. What comes second changes nothing.
     pub(super) fn settle_promise(&mut self, key: String, result: super::record::Outcome) {
+        if self.world.record.borrow().promises.contains_key(&key) {
+            return;
+        }
         for id in self.promise_waiters.remove(&key).unwrap_or_default() {
             self.open.remove(&id);
             let due = Some((Duration::ZERO, result.clone()));

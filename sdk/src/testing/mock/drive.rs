@@ -103,6 +103,8 @@ pub(super) struct Drive<'t> {
     events: BTreeMap<(u64, u64), Event>,
     number: u64,
     pub(super) commands: usize,
+    /// Scripted signals that were sent: no command tells of them.
+    signals: usize,
     /// By completion id.
     pub(super) open: BTreeMap<u32, Open>,
     /// Who waits for a promise: its key, the completion ids.
@@ -112,8 +114,8 @@ pub(super) struct Drive<'t> {
     /// Awakeables and named signals whose script was looked up.
     asked: BTreeSet<u32>,
     signalling: BTreeSet<String>,
-    /// Promises whose script was looked up.
-    promised: BTreeSet<String>,
+    /// Promises that were or will be completed by the script.
+    pub(super) promised: BTreeSet<String>,
     /// Something happened since the last look.
     pub(super) progress: bool,
     pub(super) failed: Option<MockFailure>,
@@ -150,6 +152,7 @@ impl<'t> Drive<'t> {
             events: BTreeMap::new(),
             number: 0,
             commands: 0,
+            signals: 0,
             open: BTreeMap::new(),
             promise_waiters: BTreeMap::new(),
             runs: BTreeMap::new(),
@@ -235,6 +238,15 @@ impl<'t> Drive<'t> {
         }
     }
 
+    /// What a promise is completed with just now, though nobody has been told yet.
+    pub(super) fn promise_due(&self, key: &str) -> Option<Outcome> {
+        let mut due = self.events.range(..=(self.now(), u64::MAX));
+        due.find_map(|(_, event)| match &event.then {
+            Then::Promised(promise, result) if promise == key => Some(result.clone()),
+            _ => None,
+        })
+    }
+
     /// Hands a message over that has no place in the order of time.
     pub(super) fn send(&mut self, message: Msg) {
         self.attempt.handle_input(message.frame());
@@ -296,7 +308,7 @@ impl<'t> Drive<'t> {
     }
 
     /// What awakeables and signals the handler waits for: sends those that are scripted.
-    fn send_signals(&mut self) {
+    fn send_signals(&mut self) -> Result<(), MockFailure> {
         for source in self.attempt.awaited() {
             let (id, subject) = match source {
                 Source::Signal(id) if id >= FIRST_AWAKEABLE && self.asked.insert(id) => {
@@ -315,8 +327,17 @@ impl<'t> Drive<'t> {
                     self.signalling.insert(name.clone());
                 }
                 self.signal(after, id, result);
+                self.signals += 1;
             }
         }
+        let limit = self.world.setup.max_commands;
+        if self.signals > limit {
+            let what = format!(
+                "the handler does not end: it has waited for more than {limit} signals (see `max_commands`)"
+            );
+            return Err(self.failure(FailureKind::Endless, what));
+        }
+        Ok(())
     }
 
     // ---- the loop ------------------------------------------------------------------------------
@@ -351,7 +372,7 @@ impl<'t> Drive<'t> {
                 self.progress = true;
                 continue;
             }
-            self.send_signals();
+            self.send_signals()?;
             if self.deliver_due() {
                 continue;
             }
@@ -419,7 +440,11 @@ impl<'t> Drive<'t> {
 
     /// The handler waits, and nothing will come.
     pub(super) fn stuck(&self) -> MockFailure {
-        if let Some((&(due, _), _)) = self.events.first_key_value() {
+        let awaited = self.attempt.awaited();
+        // Not a timer that nobody waits for any more: moving the time would not help.
+        let mut events = self.events.iter();
+        let next = events.find(|(_, event)| self.is_awaited(event, &awaited));
+        if let Some((&(due, _), _)) = next {
             let wait = Duration::from_millis(due.saturating_sub(self.now()));
             let what = format!(
                 "the handler waits for {wait:?} to pass, and time is moved by hand: call `start` instead of \
@@ -429,7 +454,7 @@ impl<'t> Drive<'t> {
         }
         let mut waits: Vec<String> = Vec::new();
         let mut write = Vec::new();
-        for source in self.attempt.awaited() {
+        for source in awaited {
             match source {
                 Source::Completion(id) => match self.open.get(&id) {
                     Some(open) => {
@@ -438,11 +463,17 @@ impl<'t> Drive<'t> {
                     }
                     None => waits.push(format!("completion {id}")),
                 },
-                Source::Signal(id) => {
-                    let index = id.saturating_sub(FIRST_AWAKEABLE);
-                    waits.push(SignalId::Awakeable(index).what());
-                    write.push(format!("mock.awakeable({index}).returns(&…);"));
-                }
+                Source::Signal(id) => match id.checked_sub(FIRST_AWAKEABLE) {
+                    Some(index) => {
+                        waits.push(SignalId::Awakeable(index).what());
+                        write.push(format!("mock.awakeable({index}).returns(&…);"));
+                    }
+                    None => {
+                        let cancel = "its cancellation (call `start` instead of `call`, and `cancel` what that \
+                                      returns)";
+                        waits.push(cancel.to_owned());
+                    }
+                },
                 Source::NamedSignal(name) => {
                     waits.push(format!("signal `{name}`"));
                     write.push(format!("mock.signal({:?}).returns(&…);", &*name));
@@ -457,7 +488,27 @@ impl<'t> Drive<'t> {
         self.failure(FailureKind::Stuck, what).write(write)
     }
 
+    /// Whether the handler waits for what this event brings.
+    fn is_awaited(&self, event: &Event, awaited: &[Source]) -> bool {
+        if let Then::Promised(key, _) = &event.then {
+            let mut waiters = self.promise_waiters.get(key).into_iter().flatten();
+            return waiters.any(|id| awaited.contains(&Source::Completion(*id)));
+        }
+        let message = event.message.as_ref();
+        let source = match message.and_then(|message| message.as_notification()?.id) {
+            Some(NotificationId::Completion(id)) => Source::Completion(id),
+            Some(NotificationId::Signal(id)) => Source::Signal(id),
+            Some(NotificationId::NamedSignal(name)) => Source::NamedSignal(name.into()),
+            None => return false,
+        };
+        awaited.contains(&source)
+    }
+
     pub(super) fn too_slow(&self) -> MockFailure {
+        if self.runs.is_empty() {
+            let what = "the handler does not end: it goes on and on, and issues no command";
+            return self.failure(FailureKind::Endless, what);
+        }
         let record = self.world.record.borrow();
         let names: Vec<_> = self
             .runs

@@ -25,7 +25,8 @@ pub enum FailureKind {
     /// The attempt failed, as it would in production: a run that failed and is to be tried again, a value
     /// that cannot be encoded or decoded, a use of the context within a run.
     AttemptFailed,
-    /// The handler issues more commands than the mock allows.
+    /// The handler issues more commands than the mock allows, gets more scripted signals, or goes on
+    /// without either.
     Endless,
     /// A run closure waits for the world outside for too long.
     RunLimit,

@@ -307,7 +307,8 @@ impl<C> MockContext<C> {
         ResultScript::new(self, Subject::Run(name.into()))
     }
 
-    /// Completes a promise of the workflow.
+    /// Completes a promise of the workflow. A time [`after`](ResultScript::after) which that happens counts
+    /// from when the handler first gets it or looks at it.
     ///
     /// # Examples
     ///
@@ -351,7 +352,7 @@ impl<C> MockContext<C> {
 
     /// The result of another invocation, to which the handler attaches or whose output it asks for. It
     /// is named by its id, by workflow and key (`Signup/ada`), or by target and idempotency key
-    /// (`Greeter/greet#click-1`).
+    /// (`Greeter/greet#click-1`). One that [never](ResultScript::never) ends has no output so far.
     ///
     /// # Examples
     ///

@@ -191,8 +191,8 @@ options! {
          assert_eq!(mock.call_blocking(async |_| 1), 1);"
         |setup| setup.run_limit = limit;
 
-    /// How many commands a handler may issue before it is taken for one that never ends; 10,000 without
-    /// this.
+    /// How many commands a handler may issue, and how many scripted signals it may get, before it is taken
+    /// for one that never ends; 10,000 of each without this.
     max_commands(commands: usize)
         "let mock = MockContext::object(\"order-7\").max_commands(2);\n\
          mock.call_blocking(async |ctx| ctx.set(\"seen\", &1));"

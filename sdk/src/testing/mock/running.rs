@@ -156,8 +156,10 @@ impl<'t, R: 't> Running<'t, R> {
             self.waiting = None;
         }
         let (since, _) = self.waiting.get_or_insert_with(|| {
-            let alarm = Alarm::set(limit, Arc::clone(&self.drive.wakes));
-            (Instant::now(), alarm)
+            // The time first: with an alarm that counts from earlier, its wake would find the limit not
+            // reached, and there is no second one.
+            let since = Instant::now();
+            (since, Alarm::set(limit, Arc::clone(&self.drive.wakes)))
         });
         if since.elapsed() < limit {
             return Poll::Pending;
@@ -370,7 +372,7 @@ impl<'t, R: 't> Running<'t, R> {
         self.send(SignalId::Named(name.to_owned()), Err(error));
     }
 
-    /// Completes a promise of the workflow, as another handler would.
+    /// Completes a promise of the workflow, as another handler would. One that is completed stays as it is.
     ///
     /// # Panics
     ///
@@ -391,7 +393,7 @@ impl<'t, R: 't> Running<'t, R> {
         self.complete_promise(key, Ok(script::encode(value)));
     }
 
-    /// Completes a promise of the workflow with a failure.
+    /// Completes a promise of the workflow with a failure. One that is completed stays as it is.
     ///
     /// # Panics
     ///
@@ -414,9 +416,13 @@ impl<'t, R: 't> Running<'t, R> {
 
     #[track_caller]
     fn complete_promise(&mut self, key: &str, result: Outcome) {
-        let shown = shown_outcome(&result);
-        self.drive
-            .tell(format!("← promise `{key}` is completed: {shown}"));
+        let record = &self.drive.world.record;
+        let already = record.borrow().promises.contains_key(key);
+        let how = match already {
+            true => "was completed before, and stays so".to_owned(),
+            false => format!("is completed: {}", shown_outcome(&result)),
+        };
+        self.drive.tell(format!("← promise `{key}` {how}"));
         self.drive.settle_promise(key.to_owned(), result);
         self.go_on();
     }

@@ -1,5 +1,6 @@
 //! What the mock says to an attempt: Start and Input, signals, and results as the wire has them.
 
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
 
 use super::{World, failure::shown, record::Outcome};
@@ -34,6 +35,17 @@ impl SignalId {
             Self::Cancel => "cancel".to_owned(),
         }
     }
+}
+
+/// Which awakeable of the handler under test has this id, if one of them has.
+pub(super) fn own_awakeable(id: &str) -> Option<u32> {
+    let encoded = id.strip_prefix("sign_1")?.trim_end_matches('=');
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(encoded).ok()?;
+    let (raw_id, signal) = bytes.split_at_checked(RAW_ID.len())?;
+    if *raw_id != RAW_ID {
+        return None;
+    }
+    u32::from_be_bytes(signal.try_into().ok()?).checked_sub(FIRST_AWAKEABLE)
 }
 
 /// Start and Input.

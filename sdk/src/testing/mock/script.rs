@@ -315,11 +315,17 @@ impl<'m, In, Out> CallScript<'m, In, Out> {
     }
 
     pub(super) fn accepting(mut self, accepts: Accepts) -> Self {
-        self.draft.accepts = Some(accepts);
+        // Both hold: `matching` narrows `on_where` down, and another `matching`.
+        let both: Accepts = match self.draft.accepts.take() {
+            Some(before) => Box::new(move |call: &Recorded<Raw>| before(call) && accepts(call)),
+            None => accepts,
+        };
+        self.draft.accepts = Some(both);
         self
     }
 
-    /// Only calls whose input fulfils this. Without it, the input does not matter.
+    /// Only calls whose input fulfils this, beside everything else that is said about them. Without it, the
+    /// input does not matter.
     ///
     /// # Examples
     ///

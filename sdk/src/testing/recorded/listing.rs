@@ -8,7 +8,7 @@ use super::RecordedJournal;
 use crate::{
     engine::words::{describe_awaited, describe_command, describe_notification, show},
     protocol::{MessageType, message::InputCommand},
-    wire::{Awaited, CommandMessage},
+    wire::{Awaited, CANCEL, CommandMessage},
 };
 
 /// Lines that are shown before the one that matters, and behind it.
@@ -46,7 +46,12 @@ pub(super) fn awaited_in_words(
     awaited: &Awaited,
 ) -> String {
     let recorded = commands(journal);
-    describe_awaited(recorded.iter().chain(new), awaited)
+    let words = describe_awaited(recorded.iter().chain(new), awaited);
+    // It is not told beside others, since every handler waits for it. One that waits for nothing else waits, too.
+    if words.is_empty() && awaited.signals.contains(&CANCEL) {
+        return "its cancellation".to_owned();
+    }
+    words
 }
 
 impl Listing {

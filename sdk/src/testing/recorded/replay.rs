@@ -31,8 +31,8 @@ use crate::{
     wire::{self, Awaited, CANCEL, CommandMessage, Error, Msg, Outgoing, OutgoingDecoder},
 };
 
-/// Milliseconds since the Unix epoch at which a replay happens: 2020-01-01, as everywhere in the test kit.
-const NOW: u64 = 1_577_836_800_000;
+/// Milliseconds since the Unix epoch at which a replay happens, as everywhere in the test kit.
+const NOW: u64 = crate::testing::BEGINNING;
 
 /// Polls in a row, without a message, after which the handler is said to wake itself for ever.
 const SPINS: u32 = 10_000;

@@ -138,6 +138,12 @@ impl Cook {
         Ok(ctx.random().u64())
     }
 
+    /// Waits for nothing but its end.
+    #[handler]
+    async fn guards(&self, ctx: &ObjectContext) -> HandlerResult<()> {
+        Ok(ctx.cancellation().await?)
+    }
+
     #[handler]
     async fn panics(&self, _ctx: &ObjectContext) -> HandlerResult<()> {
         panic!("the oven is off")
@@ -297,6 +303,21 @@ fn what_the_invocation_waits_for_must_be_waited_for() {
         replayed.new_commands(),
         ["get state `eggs`: 4", "clear state `eggs`", "output 4"]
     );
+}
+
+#[test]
+fn a_wait_for_the_cancellation_alone_is_told() {
+    let mut record = record("guards", [input("")]);
+    let replayed = record.replay(&cook()).unwrap();
+    assert_eq!(replayed.awaits(), "its cancellation");
+    assert!(!replayed.ended());
+    record.awaits = Some(Awaited {
+        named: vec!["hungry".to_owned()],
+        ..Awaited::default()
+    });
+    let says =
+        "waits for signal `hungry`, but with the same journal this code waits for its cancellation";
+    fails(&record, Kind::NotAwaited, &[says]);
 }
 
 #[test]
