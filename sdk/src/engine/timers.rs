@@ -63,6 +63,13 @@ impl Engine {
         self.timers.next()
     }
 
+    /// When something other than these is to happen next.
+    pub(crate) fn next_timer_but(&self, passed_over: impl Fn(&Timer) -> bool) -> Option<u64> {
+        let mut timers = self.timers.by_time.iter();
+        let found = timers.find(|(_, timer)| !passed_over(timer));
+        found.map(|((at, _), _)| *at)
+    }
+
     /// The time goes on; it never goes back. What is due by then happens.
     pub(crate) fn advance_to(&mut self, now: u64) {
         self.now = self.now.max(now);

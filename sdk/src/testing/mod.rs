@@ -53,7 +53,9 @@
 //!
 //! These panic, with the seed and with what every invocation waits for: a call whose answer can never come, since
 //! everything waits and no timer is left; a handler that awaits something that is not durable; a
-//! handler that wakes itself for ever.
+//! handler that wakes itself for ever; a world that never comes to rest while the time moves by itself, as where an object
+//! sends itself a delayed message each time (use [`TestRuntime::advance`] there). A method that blocks also fails if
+//! nothing comes from a run's closure for a minute of real time.
 //!
 //! # How true it is
 //!

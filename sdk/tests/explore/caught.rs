@@ -29,6 +29,14 @@ impl World {
     fn next(&self) -> u64 {
         self.count.fetch_add(1, Ordering::SeqCst)
     }
+
+    fn has(&self, done: &str) -> bool {
+        self.emails.lock().unwrap().iter().any(|it| it == done)
+    }
+
+    fn add(&self, done: &str) {
+        self.emails.lock().unwrap().push(done.to_owned());
+    }
 }
 
 struct Bad {
@@ -146,6 +154,25 @@ impl Bad {
             Ok::<_, std::io::Error>(self.world.next())
         });
         Ok(number.await?)
+    }
+
+    /// Bears a crash at the first await of its closure, and at its end, but not at the second.
+    #[handler]
+    async fn half_way(&self, ctx: &Context) -> HandlerResult<()> {
+        let shipped = ctx.run("ship", async || {
+            if self.world.has("shipped") {
+                return Ok::<_, std::io::Error>(());
+            }
+            if !self.world.has("reserved") {
+                self.world.add("reserved");
+            }
+            tokio::task::yield_now().await;
+            self.world.add("charged");
+            tokio::task::yield_now().await;
+            self.world.add("shipped");
+            Ok(())
+        });
+        Ok(shipped.await?)
     }
 
     #[handler]
@@ -399,6 +426,33 @@ fn a_closure_that_executes_twice() {
     );
 }
 
+#[tokio::test]
+async fn a_closure_that_must_not_stop_half_way() {
+    let worlds = Arc::new(Mutex::new(Arc::<World>::default()));
+    let fresh = Arc::clone(&worlds);
+    let explore = Explore::new(move || {
+        let world = Arc::default();
+        *fresh.lock().unwrap() = Arc::clone(&world);
+        endpoint(&world)
+    });
+    let checked = explore.check_async(async |runtime| {
+        let shipped = runtime.call_async(service::<BadClient>().half_way()).await;
+        let world = worlds.lock().unwrap().clone();
+        let done = world.emails.lock().unwrap().join(" ");
+        (shipped, done)
+    });
+    let failure = checked.await.unwrap_err();
+    assert_eq!(failure.kind(), Kind::Outcome);
+    holds(
+        &failure.to_string(),
+        &[
+            "reserved charged charged shipped",
+            "with the cut",
+            "the attempt crashed while a run's closure executed",
+        ],
+    );
+}
+
 #[test]
 fn a_value_that_is_kept_in_memory() {
     let (failure, text) = found(explore(), |runtime| {
@@ -484,4 +538,41 @@ fn a_scenario_that_panics_is_said_so() {
         &["the scenario does not come to its end", "three is not four"],
     );
     let _ = object::<CellClient>("c");
+}
+
+#[test]
+fn what_changes_from_run_to_run_is_no_matter_of_order() {
+    // The same three times, then something else: the fourth run is the first in another order.
+    let runs = AtomicU64::new(0);
+    let (failure, text) = found(explore().budget(4), |runtime| {
+        two_clerks(runtime);
+        runs.fetch_add(1, Ordering::SeqCst) >= 3
+    });
+    assert_eq!(failure.kind(), Kind::Unrepeatable);
+    assert_eq!(failure.rerun(), "seed=1");
+    holds(
+        &text,
+        &[
+            "the same run comes out otherwise when it is made again",
+            "the scenario returned true the second time, and false the first time",
+            "the order: the plain one",
+        ],
+    );
+}
+
+#[test]
+fn the_second_of_two_runs_is_shown_beside_the_first() {
+    let runs = AtomicU64::new(0);
+    let (failure, text) = found(explore(), |runtime| {
+        runtime.call(service::<GoodClient>().echo(3)).unwrap();
+        assert_eq!(runs.fetch_add(1, Ordering::SeqCst), 0, "once only");
+    });
+    assert_eq!(failure.kind(), Kind::Stuck);
+    holds(
+        &text,
+        &[
+            "once only",
+            "the journal of Good/echo: `-` the first time, `+` the second time",
+        ],
+    );
 }

@@ -260,3 +260,60 @@ fn one_object_and_many_callers() {
         .unwrap_or_else(|failure| panic!("{failure}"));
     println!("{report:?}");
 }
+
+struct Steps;
+
+#[durably::service]
+impl Steps {
+    #[handler]
+    async fn sleep(&self, ctx: &Context, times: u64) -> HandlerResult<()> {
+        for _ in 0..times {
+            ctx.sleep(secs(1)).await?;
+        }
+        Ok(())
+    }
+
+    #[handler]
+    async fn wait(&self, ctx: &Context) -> HandlerResult<u64> {
+        Ok(ctx.signal::<u64>("go").await?)
+    }
+
+    #[handler]
+    async fn now(&self, ctx: &Context) -> HandlerResult<Duration> {
+        Ok(ctx.now().await?.duration_since(std::time::UNIX_EPOCH)?)
+    }
+}
+
+fn steps() -> Endpoint {
+    Endpoint::builder().bind(Steps).build().unwrap()
+}
+
+#[test]
+fn the_whole_budget_goes_to_the_cuts_if_there_is_one_order() {
+    let check = |explore: Explore| {
+        let checked = explore.check(|runtime| runtime.call(service::<StepsClient>().sleep(10)));
+        checked.unwrap_or_else(|failure| panic!("{failure}"))
+    };
+    let report = check(Explore::new(steps));
+    assert_eq!((report.orders, report.complete), (1, true), "{report:?}");
+    let again = check(Explore::new(steps).budget(report.runs));
+    assert_eq!(again, report);
+    let less = check(Explore::new(steps).budget(report.runs - 1));
+    assert_eq!((less.runs, less.complete), (report.runs - 1, false));
+}
+
+#[test]
+fn the_time_does_not_depend_on_when_an_attempt_suspends() {
+    let report = Explore::new(steps)
+        .check(|runtime| {
+            let id = runtime.send(service::<StepsClient>().wait()).unwrap();
+            // Uncut it waits for its inactivity timeout; cut it may have suspended before.
+            runtime.run_until_idle();
+            let now = runtime.call(service::<StepsClient>().now()).unwrap();
+            assert_eq!(now, runtime.now());
+            runtime.signal(&id, "go", &7).unwrap();
+            (now, runtime.attach::<u64>(&id))
+        })
+        .unwrap_or_else(|failure| panic!("{failure}"));
+    assert!(report.complete, "{report:?}");
+}

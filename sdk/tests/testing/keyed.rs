@@ -1,6 +1,7 @@
 //! Objects and workflows: turns, state, promises, retention; and Kafka.
 
 use durably::{
+    Raw,
     prelude::*,
     testing::{InvocationStatus, TestRuntime, object, workflow},
 };
@@ -142,4 +143,49 @@ fn records_become_invocations_of_their_key() {
 #[should_panic(expected = "nobody is subscribed to the topic `events`")]
 fn a_record_for_nobody_fails_the_test() {
     TestRuntime::new(endpoint()).produce("events", "ada", &7);
+}
+
+#[test]
+fn state_and_promises_can_be_printed() {
+    let mut runtime = TestRuntime::new(endpoint());
+    let shown = runtime.describe_state("Account", "ada");
+    assert_eq!(shown, "Account/ada\n  nothing");
+
+    let client = || workflow::<SignupClient>("7");
+    let id = runtime.send(client().run("Ada".to_owned())).unwrap();
+    runtime.settle();
+    let shown = runtime.describe_state("Signup", "7");
+    let name = "Signup/7\n  name = \"Ada\"\n";
+    assert_eq!(shown, format!("{name}  promise `code`: not resolved"));
+    runtime.call(client().confirm("x".to_owned())).unwrap();
+    runtime.attach::<String>(&id).unwrap();
+    let shown = runtime.describe_state("Signup", "7");
+    assert_eq!(shown, format!("{name}  promise `code`: \"x\""));
+
+    let long = "x".repeat(80);
+    let value = (
+        vec!["a, \"b\": {c}", long.as_str()],
+        Vec::<u8>::new(),
+        u64::MAX,
+    );
+    runtime.set_state("Account", "bob", "log", &value);
+    runtime.set_state("Account", "bob", "raw", &Raw::from(&b"\xff\x00"[..]));
+    let shown = runtime.describe_state("Account", "bob");
+    let long = format!("      \"{long}\"");
+    let lines: Vec<_> = shown.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "Account/bob",
+            "  log = [",
+            "    [",
+            r#"      "a, \"b\": {c}","#,
+            long.as_str(),
+            "    ],",
+            "    [],",
+            "    18446744073709551615",
+            "  ]",
+            "  raw = 2 bytes",
+        ]
+    );
 }

@@ -21,6 +21,9 @@ use crate::{
     wire::{CommandMessage, Outgoing},
 };
 
+/// How many awaits of closures in a row, with nothing stored in between, are points of their own.
+const AWAITS: u8 = 32;
+
 /// Something that an attempt said.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "the small one is rare")]
@@ -45,7 +48,8 @@ pub(crate) enum Event {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Point {
     pub(crate) kind: CutKind,
-    /// Points with the same key are alike: of the same invocation, with the same journal, and as much is lost.
+    /// Points with the same key are alike: of the same invocation, with the same journal, as much is lost, and
+    /// its closures have come as far.
     pub(crate) key: u64,
 }
 
@@ -143,6 +147,8 @@ pub(crate) struct Course {
     crashes_left: usize,
     /// Of each invocation: its commands so far, the records that are in the hash, the hash.
     known: Vec<(u32, usize, Fnv)>,
+    /// Of each invocation: its records when an attempt was polled last, and how often one was since.
+    polls: Vec<(usize, u8)>,
     /// After the cut it could not keep the order of the uncut run.
     pub(crate) strayed: bool,
     /// Where it was cut: in which invocation, and in words.
@@ -170,6 +176,7 @@ impl Course {
             crashes_left: 20,
             strayed: false,
             known: Vec::new(),
+            polls: Vec::new(),
             was_cut: None,
             stopped: None,
         }
@@ -224,9 +231,18 @@ impl Course {
             return false;
         }
         let at = self.points.len();
+        // A closure that waits is somewhere else at each of its awaits, though the journal is the same.
+        let awaits = match kind {
+            CutKind::Crash if executes && lost == 0 => self.polls.get(index).map_or(0, |it| it.1),
+            _ => 0,
+        };
         let key = match self.cut {
             Some(_) => 0,
-            None => self.key(engine, index, lost, executes),
+            None => self.key(
+                engine,
+                index,
+                &[lost.min(255) as u8, u8::from(executes), awaits],
+            ),
         };
         self.points.push(Point { kind, key });
         self.cut == Some(Cut { at, kind })
@@ -247,10 +263,25 @@ impl Course {
         &mut self.known[index]
     }
 
-    fn key(&mut self, engine: &Engine, index: Index, lost: usize, executes: bool) -> u64 {
+    fn key(&mut self, engine: &Engine, index: Index, place: &[u8]) -> u64 {
         let mut key = self.journal_hash(engine, index);
-        key.add(&[lost.min(255) as u8, u8::from(executes)]);
+        key.add(place);
         key.get()
+    }
+
+    /// An attempt was polled, and what it said is stored.
+    pub(crate) fn polled(&mut self, engine: &Engine, index: Index) {
+        let records = engine.invocations[index].records.len();
+        if self.polls.len() <= index {
+            self.polls.resize(index + 1, (0, 0));
+        }
+        let (known, polls) = &mut self.polls[index];
+        *polls = if *known == records {
+            polls.saturating_add(1).min(AWAITS - 1)
+        } else {
+            0
+        };
+        *known = records;
     }
 
     fn journal_hash(&mut self, engine: &Engine, index: Index) -> Fnv {

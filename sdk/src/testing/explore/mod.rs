@@ -123,7 +123,8 @@ pub struct ExploreReport {
 /// An exploration: a scenario is run uncut, and then again for each point at which it can be cut.
 ///
 /// **Points.** After each frame between the runtime and a handler, in both directions; whenever a handler waits;
-/// while a run's closure executes, and when it has ended and its result is not stored yet. At each the
+/// while a run's closure executes, each time that it waits (the first 32 times of a closure), and when it has ended and
+/// its result is not stored yet. A closure that is woken before it has given the thread back goes on without a point. At each the
 /// attempt *crashes* (what it has not said is lost; the next attempt begins at once, which counts for no
 /// retry policy), or its request *ends*, so that it suspends as soon as it can.
 ///
@@ -134,7 +135,8 @@ pub struct ExploreReport {
 /// **What must hold.** No attempt may differ from its journal, nobody may wait for ever or for something that is not
 /// durable, and each run must come to the same: what the scenario returns, the state of all objects and workflows,
 /// the promises, the invocations (target, input, headers, result) and the signals sent. What waits for the time when the
-/// scenario is over is compared as it stands: let the scenario wait for what matters.
+/// scenario is over is compared as it stands: let the scenario wait for what matters. The virtual time is the same with and
+/// without a cut: it does not move on where that would only let attempts suspend.
 ///
 /// Handlers may race on purpose, as two writers of the same object, and then the order decides: say so with
 /// [`order_may_matter`](Self::order_may_matter).

@@ -4,8 +4,6 @@ use std::time::{Duration, Instant};
 
 /// The pause before the first line, and between lines.
 const PAUSE: Duration = Duration::from_secs(5);
-/// The clock is not read at every run.
-const RUNS: u64 = 16;
 
 #[derive(Debug)]
 pub(super) struct Progress {
@@ -26,7 +24,7 @@ impl Progress {
     /// One more run is done.
     pub(super) fn step(&mut self, describe: impl FnOnce() -> String) {
         self.runs += 1;
-        if self.shown && self.runs.is_multiple_of(RUNS) && self.last.elapsed() >= PAUSE {
+        if self.shown && self.last.elapsed() >= PAUSE {
             self.last = Instant::now();
             eprintln!("explore: {} runs, {}", self.runs, describe());
         }

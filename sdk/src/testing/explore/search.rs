@@ -125,9 +125,9 @@ impl<'a, P> Search<'a, P> {
         P: AsyncFn(&mut TestRuntime) -> R,
     {
         self.runs += 1;
-        let (runs, cuts, orders) = (self.runs, self.cuts, self.orders);
+        let (cuts, orders, budget) = (self.cuts, self.orders, self.explore.budget);
         self.progress
-            .step(|| format!("{orders} orders, {cuts} cuts, {runs} in all"));
+            .step(|| format!("{orders} orders, {cuts} cuts; the budget is {budget} runs"));
         let (cut, reference) = cut.unzip();
         let mut runtime = self.explore.runtime_of_run();
         runtime.explore(Course::new(order.clone(), random, cut, reference));
@@ -195,7 +195,8 @@ impl<'a, P> Search<'a, P> {
             orders.add(&run.course.order(), &run.course, room.saturating_mul(4));
             let hash = journals_hash(&mut run);
             if journals.insert(hash) {
-                complete &= self.cut_all(&base, run, &mut points).await?;
+                let more = self.explore.orders > self.orders && !orders.waiting.is_empty();
+                complete &= self.cut_all(&base, run, &mut points, more).await?;
             }
             // The next order.
             let tried = self.orders;
@@ -227,11 +228,13 @@ impl<'a, P> Search<'a, P> {
     }
 
     /// Cuts the run of an order wherever no run before was cut alike; whether that was possible everywhere.
+    /// `more`: there are orders to come.
     async fn cut_all<R>(
         &mut self,
         base: &Arc<Run<R>>,
         run: Run<R>,
         points: &mut HashSet<(CutKind, u64)>,
+        more: bool,
     ) -> Result<bool, ExploreFailure>
     where
         P: AsyncFn(&mut TestRuntime) -> R,
@@ -243,7 +246,7 @@ impl<'a, P> Search<'a, P> {
         let new = new.filter(|(_, point)| keys.insert((point.kind, point.key)));
         let mut new: Vec<_> = new.map(|(at, point)| (at, *point)).collect();
         // Something is left for the orders to come.
-        let share = if self.explore.orders > self.orders {
+        let share = if more {
             (self.left() / 2).max(1)
         } else {
             self.left()
@@ -391,10 +394,8 @@ impl<'a, P> Search<'a, P> {
         let decisions = order.len();
         let names = match found.cut {
             Some(_) => ("without the cut", "with it"),
-            None if kind == ExploreFailureKind::Unrepeatable => {
-                ("the first time", "the second time")
-            }
-            None if order.is_empty() => ("", ""),
+            None if std::ptr::eq(plain, failed) => ("", ""),
+            None if order.is_empty() => ("the first time", "the second time"),
             None => ("in the plain order", "in this one"),
         };
         let stopped = course.stopped.as_ref().map(|stopped| stopped.index);
@@ -492,7 +493,7 @@ fn differs<R: PartialEq + Debug>(
 
 /// Whether the same run came out otherwise the second time: its outcome, or what handlers did although
 /// the same had come to them.
-fn unrepeatable<R: PartialEq + Debug>(first: &Run<R>, second: &Run<R>) -> Option<Wrong> {
+pub(super) fn unrepeatable<R: PartialEq + Debug>(first: &Run<R>, second: &Run<R>) -> Option<Wrong> {
     let kind = ExploreFailureKind::Unrepeatable;
     if let Some(wrong) = fault(second) {
         return Some(wrong);

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     plan::{Cut, Order},
-    search::{Found, Run, Search, fault},
+    search::{Found, Run, Search, fault, unrepeatable},
 };
 use crate::testing::TestRuntime;
 
@@ -63,7 +63,13 @@ impl<P> Search<'_, P> {
             return None;
         }
         let run = self.run::<R>(order, None, None).await;
-        if let Some(wrong) = fault(&run).or_else(|| self.order_matters(base, &run)) {
+        // The plain order itself: then it is no order that matters.
+        let wrong = if order.is_empty() {
+            unrepeatable(base, &run)
+        } else {
+            fault(&run).or_else(|| self.order_matters(base, &run))
+        };
+        if let Some(wrong) = wrong {
             return Some(Found::alone(wrong, run));
         }
         if !is_cut {

@@ -75,6 +75,8 @@ pub(super) struct Driver {
     woken: Arc<Woken>,
     foreign: Arc<Mutex<Option<(Index, String)>>>,
     answers: BTreeMap<CallerId, Outcome>,
+    /// How many chunks attempts have said so far.
+    pub(super) heard: u64,
     /// Of a run that is explored, as what an attempt says while it is polled.
     pub(super) course: Option<Box<Course>>,
     said: Option<Vec<Said>>,
@@ -96,6 +98,7 @@ impl Driver {
             woken: Arc::default(),
             foreign: Arc::default(),
             answers: BTreeMap::new(),
+            heard: 0,
             course: None,
             said: None,
         }
@@ -262,6 +265,7 @@ impl Driver {
                 }
             };
             live.spins = 0;
+            self.heard += 1;
             live.decoder.push(chunk);
             loop {
                 match (live.decoder.next(), &mut self.said) {

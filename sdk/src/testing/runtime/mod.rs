@@ -6,6 +6,7 @@ mod builder;
 mod driver;
 mod kafka;
 mod look;
+mod printed;
 mod scope;
 pub(in crate::testing) mod story;
 mod time;

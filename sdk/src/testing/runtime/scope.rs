@@ -86,6 +86,25 @@ impl InScope<'_> {
         self.runtime.state_keys_of(&self.id(service, key))
     }
 
+    /// As [`TestRuntime::describe_state`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use durably::{Endpoint, testing::TestRuntime};
+    /// # let mut runtime = TestRuntime::new(Endpoint::builder().build()?);
+    /// let mut acme = runtime.in_scope("acme");
+    /// acme.set_state("Counter", "ada", "sum", &7);
+    /// let state = acme.describe_state("Counter", "ada");
+    /// assert_eq!(state, "Counter/ada in the scope acme\n  sum = 7");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn describe_state(&mut self, service: &str, key: &str) -> String {
+        let id = self.id(service, key);
+        self.runtime.describe_state_of(&id)
+    }
+
     /// As [`TestRuntime::set_state`].
     ///
     /// # Examples

@@ -89,6 +89,11 @@ impl TestRuntime {
     /// Runs until everything has ended or waits for somebody outside. The time moves from timer to timer,
     /// unless it moves by hand only.
     ///
+    /// # Panics
+    ///
+    /// Where that never is, as with a handler that sends itself a delayed message each time: after the time has moved
+    /// a million times. Use [`advance`](Self::advance) there.
+    ///
     /// # Examples
     ///
     /// See [`output`](Self::output).

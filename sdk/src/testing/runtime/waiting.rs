@@ -17,8 +17,28 @@ use crate::engine::words::describe_status;
 /// Steps without an end after which the world is said never to come to rest.
 const STEPS: u64 = 20_000_000;
 
-/// How long a blocking method waits for a run's closure that makes no progress.
+/// How often the time may move by itself while one method waits. Where something happens for ever, as a
+/// handler that sends itself a delayed message, memory would be used up long before all those steps.
+const MOVES: u64 = if cfg!(test) { 1_000 } else { 1_000_000 };
+
+/// How long a blocking method waits for run closures while no attempt says anything.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Since when no attempt has said anything, in real time.
+struct Patience {
+    since: Instant,
+    heard: u64,
+}
+
+impl Patience {
+    /// Whether nothing was heard for too long; `heard`: how much was, so far.
+    fn is_over(&mut self, heard: u64, now: Instant) -> bool {
+        if heard != self.heard {
+            *self = Self { since: now, heard };
+        }
+        now.saturating_duration_since(self.since) > PATIENCE
+    }
+}
 
 /// How far the time may move.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,6 +65,7 @@ impl TestRuntime {
         time: Time,
         done: &mut impl FnMut(&mut Self) -> Option<T>,
     ) -> Poll<Result<Waited<T>, Fault>> {
+        let mut moves = 0;
         for _ in 0..STEPS {
             match self.driver.step()? {
                 Step::Worked => {
@@ -64,16 +85,25 @@ impl TestRuntime {
                     if let Some(came) = done(self) {
                         return Poll::Ready(Ok(Waited::Came(came)));
                     }
-                    let due = self.driver.engine.next_timer();
-                    let due = due.filter(|due| match time {
-                        Time::Free => !self.manual_time,
-                        Time::Still => *due <= self.driver.engine.now(),
-                        Time::Until(until) => *due <= until,
-                    });
-                    match due {
-                        Some(due) => self.driver.advance_to(due),
-                        None => return Poll::Ready(Ok(Waited::Idle)),
+                    let engine = &self.driver.engine;
+                    let due = match time {
+                        Time::Free if self.manual_time => None,
+                        Time::Free => self.driver.next_timer(),
+                        Time::Still => engine.next_timer().filter(|due| *due <= engine.now()),
+                        Time::Until(until) => engine.next_timer().filter(|due| *due <= until),
+                    };
+                    let Some(due) = due else {
+                        return Poll::Ready(Ok(Waited::Idle));
+                    };
+                    moves += u64::from(time == Time::Free);
+                    if moves > MOVES {
+                        return Poll::Ready(Err(Fault(format!(
+                            "the invocations never come to rest: the time has moved on {MOVES} times, and there is \
+                             still something to come, as where a handler sends itself a delayed message each \
+                             time. Move the time with `advance` there"
+                        ))));
                     }
+                    self.driver.advance_to(due);
                 }
             }
         }
@@ -90,7 +120,10 @@ impl TestRuntime {
         mut done: impl FnMut(&mut Self) -> Option<T>,
     ) -> Option<T> {
         let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-        let begun = Instant::now();
+        let mut patience = Patience {
+            since: Instant::now(),
+            heard: self.driver.heard,
+        };
         loop {
             match self.poll_world(&waker, time, &mut done) {
                 Poll::Ready(waited) => return self.waited(waited),
@@ -101,8 +134,10 @@ impl TestRuntime {
                              drive, and the thread is blocked: use the methods that end in `_async`",
                         );
                     }
-                    if begun.elapsed() > PATIENCE {
-                        self.fail("a run's closure does not end");
+                    if patience.is_over(self.driver.heard, Instant::now()) {
+                        self.fail(&format!(
+                            "a run's closure does not end: nothing has happened for {PATIENCE:?} of real time"
+                        ));
                     }
                     std::thread::park_timeout(PATIENCE / 60);
                 }
@@ -160,4 +195,60 @@ impl TestRuntime {
 fn is_within_current_thread_runtime() -> bool {
     tokio::runtime::Handle::try_current()
         .is_ok_and(|handle| handle.runtime_flavor() == tokio::runtime::RuntimeFlavor::CurrentThread)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test")]
+
+    use super::*;
+    use crate::{prelude::*, testing::object};
+
+    #[test]
+    fn patience_ends_when_nothing_is_heard_and_not_before() {
+        let begun = Instant::now();
+        let mut patience = Patience {
+            since: begun,
+            heard: 0,
+        };
+        // Closures that end one after the other, each in time.
+        for heard in 0..5_u32 {
+            let now = begun + PATIENCE * heard;
+            assert!(!patience.is_over(heard.into(), now), "{heard}");
+        }
+        assert!(!patience.is_over(4, begun + PATIENCE * 5));
+        assert!(patience.is_over(4, begun + PATIENCE * 5 + Duration::from_millis(1)));
+    }
+
+    struct Cron;
+
+    #[crate::object(crate = "crate")]
+    impl Cron {
+        #[handler]
+        async fn tick(&self, ctx: &ObjectContext) -> HandlerResult<()> {
+            let next = ctx.object_client::<CronClient>(ctx.key()).tick();
+            next.send_after(Duration::from_secs(3600));
+            Ok(())
+        }
+    }
+
+    fn cron() -> TestRuntime {
+        let endpoint = Endpoint::builder().bind(Cron).build().unwrap();
+        let mut runtime = TestRuntime::new(endpoint);
+        runtime.send(object::<CronClient>("hourly").tick()).unwrap();
+        runtime
+    }
+
+    #[test]
+    fn what_begins_again_for_ever_can_be_driven_by_hand() {
+        let mut runtime = cron();
+        runtime.advance(Duration::from_secs(2_000 * 3600));
+        assert_eq!(runtime.invocations().len(), 2_002);
+    }
+
+    #[test]
+    #[should_panic(expected = "the time has moved on 1000 times")]
+    fn what_begins_again_for_ever_fails_the_test() {
+        cron().run_until_idle();
+    }
 }

@@ -28,7 +28,7 @@ use self::{
 use crate::secs;
 
 /// Runs of each program's exploration, and orders.
-const BUDGET: u64 = 10;
+const BUDGET: u64 = 8;
 const ORDERS: u64 = 3;
 
 fn number(name: &str, default: u64) -> u64 {

@@ -72,6 +72,15 @@ impl Driver {
         Ok(Step::Worked)
     }
 
+    /// When something happens next. In a run that is explored the time does not move on only to let attempts
+    /// suspend: one that was cut has suspended already, and the time must be the same there.
+    pub(in crate::testing) fn next_timer(&self) -> Option<u64> {
+        if self.course.is_some() {
+            self.engine.next_timer_but(is_silent)?;
+        }
+        self.engine.next_timer()
+    }
+
     fn at_rest(&self) -> Step {
         if self.executing.is_empty() {
             Step::Idle
@@ -203,6 +212,7 @@ impl Driver {
             return Ok(());
         };
         let executes = live.body.executes_runs();
+        course.polled(&self.engine, index);
         let place = || match (&before, executes) {
             (_, true) => "while a run's closure executed".to_owned(),
             (Some(before), false) => format!("after {before} was stored"),
