@@ -117,7 +117,8 @@ impl HttpServer {
     /// with the feature `admin`.
     ///
     /// It waits until that server is up, while it serves. What is registered already stays as it is, so this may happen
-    /// at every start. If the server refuses, serving ends with that error.
+    /// at every start. If the server refuses, serving ends with that error, and cuts off what is open. A server that
+    /// drains stops registering.
     ///
     /// # Examples
     ///
@@ -395,12 +396,26 @@ impl HttpServer {
             patience: patience.clone(),
         };
         let triggers = shutdown::Triggers { signals, shutdown };
+        #[cfg(feature = "admin")]
+        let mut draining = drain.watch();
         let refused = async {
             #[cfg(feature = "admin")]
             if let Some(registration) = registration {
-                match registration.ensure().await {
-                    Ok(registered) => report(&registered),
-                    Err(error) => return io::Error::other(error),
+                let draining = std::future::poll_fn(|cx| {
+                    if draining.poll(cx) {
+                        std::task::Poll::Ready(())
+                    } else {
+                        std::task::Poll::Pending
+                    }
+                });
+                tokio::select! {
+                    biased;
+                    // A server that goes away sends for no more work, and what is open may end.
+                    () = draining => {}
+                    outcome = registration.ensure() => match outcome {
+                        Ok(registered) => report(&registered),
+                        Err(error) => return io::Error::other(error),
+                    },
                 }
             }
             std::future::pending().await

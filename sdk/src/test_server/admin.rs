@@ -393,7 +393,8 @@ impl From<AdminError> for TestServerError {
                 status,
                 message,
             },
-            AdminError::Transport { request, source }
+            AdminError::Invalid { request, source }
+            | AdminError::Transport { request, source }
             | AdminError::Undecodable { request, source } => Self::Unanswered { request, source },
         }
     }

@@ -49,6 +49,17 @@ enum Address {
     Arn(String),
 }
 
+impl Address {
+    /// Whether the server and the endpoint agree on a version of HTTP by themselves (ALPN).
+    fn is_https(&self) -> bool {
+        let scheme = match self {
+            Self::Uri(uri) => uri.split_once("://").map_or("", |(scheme, _)| scheme),
+            Self::Arn(_) => "",
+        };
+        scheme.eq_ignore_ascii_case("https")
+    }
+}
+
 impl NewDeployment {
     /// The endpoint at this address.
     ///
@@ -156,6 +167,8 @@ impl NewDeployment {
     /// Whether the server calls the deployment as this says.
     fn is_called_so(&self, found: &Deployment) -> bool {
         let http1 = found.http_version.as_deref() == Some("HTTP/1.1");
+        // Whoever stands before the endpoint may speak nothing else.
+        let is_agreed = self.address.is_https() && !self.use_http_11;
         let same = |wanted: &BTreeMap<_, _>, found: &BTreeMap<String, String>| {
             wanted.len() == found.len()
                 && wanted.iter().all(|(key, value): (&String, &String)| {
@@ -164,7 +177,7 @@ impl NewDeployment {
                         .is_some_and(|found| super::is_same(value, found))
                 })
         };
-        self.use_http_11 == http1
+        (is_agreed || self.use_http_11 == http1)
             && same(&self.additional_headers, &found.additional_headers)
             && same(&self.metadata, &found.metadata)
     }
@@ -402,6 +415,20 @@ mod tests {
             (&dry["dry_run"], &dry["force"]),
             (&json!(true), &json!(true))
         );
+    }
+
+    #[test]
+    fn over_https_any_version_is_as_wanted_unless_one_is_said() {
+        let found = |version: &str| -> Deployment {
+            serde_json::from_value(json!({"id": "dp_1", "http_version": version})).unwrap()
+        };
+        let (one, two) = (found("HTTP/1.1"), found("HTTP/2.0"));
+        let secure = NewDeployment::at("https://gateway/greeter");
+        assert!(secure.is_called_so(&one) && secure.is_called_so(&two));
+        let secure = secure.http1();
+        assert!(secure.is_called_so(&one) && !secure.is_called_so(&two));
+        let plain = NewDeployment::at("http://gateway/greeter");
+        assert!(!plain.is_called_so(&one) && plain.is_called_so(&two));
     }
 
     #[test]

@@ -22,6 +22,15 @@ use crate::error::BoxError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AdminError {
+    /// The request cannot be sent, now or later: the address is none of a web server, begins with `https` while
+    /// there is no TLS, or what is to be sent makes no sense.
+    #[error("{request} cannot be sent: {source}")]
+    Invalid {
+        /// The request's method and address.
+        request: String,
+        /// What is wrong with it.
+        source: BoxError,
+    },
     /// There is no answer: nobody listens there, the connection broke, or it took too long.
     ///
     /// What was asked for may have been done all the same, unless nobody listens.
@@ -73,7 +82,7 @@ impl AdminError {
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Refused { status, .. } => Some(*status),
-            Self::Transport { .. } | Self::Undecodable { .. } => None,
+            Self::Invalid { .. } | Self::Transport { .. } | Self::Undecodable { .. } => None,
         }
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{AdminClient, AdminError, Change, Ensured, is_same};
-use crate::client::http::encode_segment;
+use crate::{client::http::encode_segment, error::BoxError};
 
 /// The consumer group: what remembers how far a subscription has come.
 const GROUP: &str = "group.id";
@@ -140,6 +140,25 @@ impl Subscription {
     pub fn option(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.options.insert(name.into(), value.into());
         self
+    }
+
+    /// Refuses ends that the server would take for others: it drops a query and a fragment, and takes a topic that is
+    /// missing for one without a name. `ensure_subscription` would never find such a subscription again.
+    fn check(&self) -> Result<(), BoxError> {
+        let is_written_so = |end: &str, scheme: &str| {
+            let parts = end.strip_prefix(scheme).and_then(|end| end.split_once('/'));
+            let is_whole = parts.is_some_and(|(of, name)| !of.is_empty() && !name.is_empty());
+            is_whole && !end.contains(['?', '#'])
+        };
+        if !is_written_so(&self.source, "kafka://") {
+            let source = &self.source;
+            return Err(format!("the source `{source}` is not `kafka://cluster/topic`").into());
+        }
+        if !is_written_so(&self.sink, "service://") {
+            let sink = &self.sink;
+            return Err(format!("the sink `{sink}` is not `service://Service/handler`").into());
+        }
+        Ok(())
     }
 
     fn has_ends_of(&self, found: &Subscribed) -> bool {
@@ -333,7 +352,8 @@ impl AdminClient {
     ///
     /// # Errors
     ///
-    /// When the server knows no such cluster or handler (status 400).
+    /// When the server knows no such cluster or handler (status 400), or the source is not `kafka://cluster/topic`
+    /// ([`AdminError::Invalid`]).
     ///
     /// # Examples
     ///
@@ -347,6 +367,10 @@ impl AdminClient {
     /// # }
     /// ```
     pub async fn subscribe(&self, subscription: &Subscription) -> Result<Subscribed, AdminError> {
+        if let Err(source) = subscription.check() {
+            let request = self.name(&Method::POST, "/subscriptions");
+            return Err(AdminError::Invalid { request, source });
+        }
         let answer = self
             .exchange(Method::POST, "/subscriptions", Some(subscription))
             .await?;
@@ -372,11 +396,12 @@ impl AdminClient {
     ///
     /// One from the same topic to the same handler with other options is replaced. The new one goes on where that was,
     /// by taking over its `group.id` unless you give another. If several programs do this at once, one subscription
-    /// remains.
+    /// remains; until then each of them reads the topic for itself, so that a record may invoke the handler more than
+    /// once, unless you give a `group.id`.
     ///
     /// # Errors
     ///
-    /// When the server knows no such cluster or handler (status 400).
+    /// As [`subscribe`](Self::subscribe).
     ///
     /// # Examples
     ///
@@ -416,7 +441,7 @@ impl AdminClient {
             self.subscribe(&new).await?;
         }
         Err(AdminError::Undecodable {
-            request: format!("GET {}/subscriptions", self.url()),
+            request: self.name(&Method::GET, "/subscriptions"),
             source: "the subscription that was just made is not among them".into(),
         })
     }
@@ -463,6 +488,27 @@ mod tests {
         assert!(!grouped.is_made_as(&subscribed(&added)));
         let elsewhere = Subscription::new("kafka://c/t", "S/i").from_earliest();
         assert!(!elsewhere.is_made_as(&subscribed(&added)));
+    }
+
+    #[tokio::test]
+    async fn a_subscription_that_could_not_be_found_again_is_not_made() {
+        let admin = AdminClient::new("http://127.0.0.1:1");
+        for (source, handler) in [
+            ("kafka://events", "S/h"),
+            ("kafka://events/", "S/h"),
+            ("kafka:///orders", "S/h"),
+            ("kafka://events/orders?x=y", "S/h"),
+            ("kafka://events/orders#x", "S/h"),
+            ("events/orders", "S/h"),
+            ("kafka://events/orders", "S"),
+            ("kafka://events/orders", "S/h?x"),
+        ] {
+            let subscription = Subscription::new(source, handler);
+            let error = admin.subscribe(&subscription).await.unwrap_err();
+            assert!(matches!(error, AdminError::Invalid { .. }), "{error}");
+        }
+        let whole = Subscription::new("kafka://events/orders", "S/h");
+        assert!(whole.check().is_ok());
     }
 
     #[test]

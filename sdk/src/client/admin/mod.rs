@@ -73,11 +73,15 @@ pub use self::{
     registration::{Registered, Registration},
     services::{Service, ServiceChange, ServiceHandler},
 };
-use super::http::describe;
+use super::http::{describe, is_impossible, said, without_userinfo};
 use crate::error::BoxError;
 
-/// How long an answer may take, discovery with its retries included.
-const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long an answer may take. The server asks an endpoint five times when it is told of it, and tries for 10
+/// seconds to connect each time: where packets get lost, what it says of that comes only then.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How much of an answer that is no JSON is repeated in a message.
+const MAX_TEXT: usize = 2000;
 
 /// A client of one server's admin API.
 ///
@@ -159,8 +163,8 @@ impl AdminClient {
         self
     }
 
-    /// How long an answer may take; 30 seconds by default. Registering a deployment takes as long as the
-    /// server tries to reach it.
+    /// How long an answer may take; 60 seconds by default. Registering a deployment takes as long as the
+    /// server tries to reach it: up to 52 seconds by its defaults.
     ///
     /// # Examples
     ///
@@ -213,6 +217,29 @@ impl AdminClient {
         answer.decode::<Rows<Row>>().map(|answer| answer.rows)
     }
 
+    /// How errors name a request.
+    fn name(&self, method: &Method, path: &str) -> String {
+        format!("{method} {}{path}", without_userinfo(&self.url))
+    }
+
+    /// What requests are sent by, if they can be sent at all.
+    fn usable(&self) -> Result<&reqwest::Client, BoxError> {
+        let scheme = self.url.split_once("://").map_or("", |(scheme, _)| scheme);
+        if !["http", "https"]
+            .iter()
+            .any(|web| scheme.eq_ignore_ascii_case(web))
+        {
+            return Err(
+                "an address of the admin API begins with `http://` or `https://` and a host".into(),
+            );
+        }
+        // Everything behind them, the path of each request too, would be dropped.
+        if self.url.contains(['?', '#']) {
+            return Err("an address of the admin API has no query and no fragment".into());
+        }
+        self.client.as_ref().map_err(|error| error.clone().into())
+    }
+
     /// Reads something.
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, AdminError> {
         let answer = self.exchange(Method::GET, path, None::<&Value>).await?;
@@ -226,27 +253,36 @@ impl AdminClient {
         path: &str,
         body: Option<&(impl Serialize + Sync)>,
     ) -> Result<Answer, AdminError> {
-        let url = format!("{}{path}", self.url);
-        let request = format!("{method} {url}");
+        let request = self.name(&method, path);
+        let client = match self.usable() {
+            Ok(client) => client,
+            Err(source) => return Err(AdminError::Invalid { request, source }),
+        };
+        // Without this header a query is answered in a binary format.
+        let mut builder = client
+            .request(method, format!("{}{path}", self.url))
+            .header("accept", "application/json")
+            .timeout(self.timeout);
+        if let Some(token) = &self.token {
+            builder = builder.bearer_auth(token);
+        }
+        if let Some(body) = body {
+            builder = builder.json(body);
+        }
         let answer = async {
-            let client = self.client.as_ref().map_err(|error| error.clone())?;
-            // Without this header a query is answered in a binary format.
-            let mut builder = client
-                .request(method, url)
-                .header("accept", "application/json")
-                .timeout(self.timeout);
-            if let Some(token) = &self.token {
-                builder = builder.bearer_auth(token);
-            }
-            if let Some(body) = body {
-                builder = builder.json(body);
-            }
-            let answer = builder.send().await.map_err(describe)?;
+            let answer = builder.send().await?;
             let status = answer.status();
-            Ok((status, answer.bytes().await.map_err(describe)?))
+            Ok::<_, reqwest::Error>((status, answer.bytes().await?))
         };
         match answer.await {
-            Err(source) => Err(AdminError::Transport { request, source }),
+            Err(error) if is_impossible(&error) => {
+                let source = describe(error);
+                Err(AdminError::Invalid { request, source })
+            }
+            Err(error) => {
+                let source = describe(error);
+                Err(AdminError::Transport { request, source })
+            }
             Ok((status, body)) if !status.is_success() => {
                 Err(refused(request, status.as_u16(), &body))
             }
@@ -267,7 +303,7 @@ fn refused(request: String, status: u16, body: &[u8]) -> AdminError {
         restate_code: Option<String>,
     }
     let refusal = serde_json::from_slice(body).unwrap_or_else(|_| Refusal {
-        message: String::from_utf8_lossy(body).into_owned(),
+        message: said(status, body, MAX_TEXT),
         restate_code: None,
     });
     AdminError::Refused {
@@ -282,7 +318,7 @@ impl fmt::Debug for AdminClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The token is nobody's business.
         f.debug_struct("AdminClient")
-            .field("url", &self.url)
+            .field("url", &without_userinfo(&self.url))
             .field("timeout", &self.timeout)
             .finish_non_exhaustive()
     }
@@ -370,6 +406,12 @@ mod tests {
         let admin = AdminClient::new("http://somewhere:1/").bearer_token("hush");
         assert_eq!(admin.url(), "http://somewhere:1");
         assert!(!format!("{admin:?}").contains("hush"));
+        let admin = AdminClient::new("http://ada:hush@somewhere:1");
+        assert!(!format!("{admin:?}").contains("hush"));
+        assert_eq!(
+            admin.name(&Method::GET, "/services"),
+            "GET http://somewhere:1/services"
+        );
     }
 
     #[test]
@@ -387,6 +429,14 @@ mod tests {
             error.to_string(),
             "GET http://somewhere was refused with status 502: bad gateway"
         );
+        let error = refused(request(), 405, b"");
+        assert_eq!(
+            error.to_string(),
+            "GET http://somewhere was refused with status 405: Method Not Allowed"
+        );
+        let page = "x".repeat(1 << 20);
+        let error = refused(request(), 502, page.as_bytes());
+        assert!(error.to_string().len() < 3000);
     }
 
     #[test]
@@ -415,8 +465,25 @@ mod tests {
         let admin = AdminClient::new("http://127.0.0.1:1");
         let error = admin.query::<Value>("SELECT 1").await.unwrap_err();
         assert!(matches!(error, AdminError::Transport { .. }), "{error}");
-        let admin = AdminClient::new("no address at all");
-        let error = admin.query::<Value>("SELECT 1").await.unwrap_err();
-        assert!(matches!(error, AdminError::Transport { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_sent_is_told_apart() {
+        let without_tls = "https://127.0.0.1:1";
+        for url in [
+            "no address at all",
+            "localhost:9070",
+            "http://",
+            "http://127.0.0.1:1/ui/#/",
+            "http://127.0.0.1:1?a=b",
+            without_tls,
+        ] {
+            let error = AdminClient::new(url).services().await.unwrap_err();
+            assert!(matches!(error, AdminError::Invalid { .. }), "{error}");
+            assert_eq!(error.status(), None);
+        }
+        let admin = AdminClient::new("http://127.0.0.1:1").bearer_token("a\nb");
+        let error = admin.services().await.unwrap_err();
+        assert!(matches!(error, AdminError::Invalid { .. }), "{error}");
     }
 }

@@ -151,7 +151,8 @@ impl Registration {
         self
     }
 
-    /// How long a server that does not answer is waited for; without end by default, since it may be started later.
+    /// How long a server that does not answer is waited for; without end by default, since it may be started later. A
+    /// request that has begun may take its own [time](AdminClient::timeout) on top.
     ///
     /// # Examples
     ///
@@ -173,8 +174,8 @@ impl Registration {
     ///
     /// # Errors
     ///
-    /// When the server refuses something; when it does not reach the endpoint, for 30 seconds; or when it does not answer
-    /// for longer than one is [patient](Self::patience).
+    /// When the server refuses something, or cannot be asked at all ([`AdminError::Invalid`]); when it does not reach the
+    /// endpoint, for 30 seconds; or when it does not answer for longer than one is [patient](Self::patience).
     ///
     /// # Examples
     ///
@@ -190,21 +191,15 @@ impl Registration {
     /// ```
     pub async fn ensure(&self) -> Result<Registered, AdminError> {
         let start = Instant::now();
-        let mut unreachable = None;
+        let mut unreachable = Unreachable::default();
         let mut pause = FIRST_PAUSE;
         loop {
+            let tried = Instant::now();
             let error = match self.try_ensure().await {
                 Ok(registered) => return Ok(registered),
                 Err(error) => error,
             };
-            let is_too_long = match reason(&error) {
-                Reason::Silence => false,
-                Reason::Unreachable => {
-                    let since = *unreachable.get_or_insert_with(Instant::now);
-                    since.elapsed() + pause > DISCOVERY_PATIENCE
-                }
-                Reason::Refusal => true,
-            };
+            let is_too_long = unreachable.is_too_long(&reason(&error), tried, pause);
             let mut patience = self.patience.into_iter();
             if is_too_long || patience.any(|patience| start.elapsed() + pause > patience) {
                 return Err(error);
@@ -246,6 +241,27 @@ enum Reason {
     Unreachable,
     /// It means it.
     Refusal,
+}
+
+/// Since when the endpoint is all that is missing.
+#[derive(Debug, Default)]
+struct Unreachable(Option<Instant>);
+
+impl Unreachable {
+    /// Whether what went wrong, in a try that began then, is not to be waited for, or not for so long.
+    fn is_too_long(&mut self, reason: &Reason, tried: Instant, pause: Duration) -> bool {
+        match reason {
+            Reason::Silence => {
+                // A server that has been away has not looked for the endpoint meanwhile.
+                self.0 = None;
+                false
+            }
+            Reason::Unreachable => {
+                self.0.get_or_insert(tried).elapsed() + pause > DISCOVERY_PATIENCE
+            }
+            Reason::Refusal => true,
+        }
+    }
 }
 
 fn reason(error: &AdminError) -> Reason {
@@ -295,6 +311,40 @@ mod tests {
         let unauthorized = discovery("got status code '401 Unauthorized'");
         assert_eq!(reason(&unauthorized), Reason::Refusal);
         assert_eq!(reason(&refused(409, None, "")), Reason::Refusal);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_endpoint_is_waited_for_while_the_server_is_there() {
+        let second = Duration::from_secs(1);
+        let mut unreachable = Unreachable::default();
+        let mut fails = |reason: Reason, tried| unreachable.is_too_long(&reason, tried, second);
+        assert!(!fails(Reason::Unreachable, Instant::now()));
+        tokio::time::advance(20 * second).await;
+        assert!(!fails(Reason::Unreachable, Instant::now()));
+        assert!(!fails(Reason::Silence, Instant::now()));
+        tokio::time::advance(20 * second).await;
+        assert!(!fails(Reason::Unreachable, Instant::now()));
+        tokio::time::advance(30 * second).await;
+        assert!(fails(Reason::Unreachable, Instant::now()));
+        assert!(fails(Reason::Refusal, Instant::now()));
+
+        // The server may have looked for it for as long in one try.
+        let tried = Instant::now();
+        tokio::time::advance(51 * second).await;
+        assert!(Unreachable::default().is_too_long(&Reason::Unreachable, tried, second));
+    }
+
+    #[tokio::test]
+    async fn what_can_never_be_sent_is_not_waited_for() {
+        for address in ["localhost:9070", "http://127.0.0.1:1/ui/#/"] {
+            let wrong = Registration::at(address)
+                .advertise("http://127.0.0.1:2")
+                .patience(Duration::from_secs(20));
+            let start = Instant::now();
+            let error = wrong.ensure().await.unwrap_err();
+            assert!(matches!(error, AdminError::Invalid { .. }), "{error}");
+            assert!(start.elapsed() < Duration::from_secs(5));
+        }
     }
 
     #[tokio::test]

@@ -12,7 +12,11 @@ use super::{
     path::Base,
     transport::{self, Transport},
 };
-use crate::{RetryPolicy, client::http::describe, error::BoxError};
+use crate::{
+    RetryPolicy,
+    client::http::{describe, without_userinfo},
+    error::BoxError,
+};
 
 /// Makes an [`IngressClient`] with options.
 ///
@@ -175,7 +179,7 @@ impl IngressClientBuilder {
     ///
     /// See [`IngressClientBuilder`].
     pub fn build(self) -> Result<IngressClient, IngressError> {
-        let request = self.url.clone();
+        let request = without_userinfo(&self.url);
         self.try_build()
             .map_err(|source| IngressError::Invalid { request, source })
     }
@@ -210,7 +214,7 @@ impl IngressClientBuilder {
 impl fmt::Debug for IngressClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IngressClientBuilder")
-            .field("url", &self.url)
+            .field("url", &without_userinfo(&self.url))
             .field("options", &self.options)
             .finish_non_exhaustive()
     }

@@ -13,7 +13,7 @@ use super::{
     path::Path,
     transport::{Sent, TransportError},
 };
-use crate::{error::TerminalError, retry::Decision};
+use crate::{client::http::said, error::TerminalError, retry::Decision};
 
 /// Says who made an error response: the ingress, or the invocation that failed.
 const ERROR_SOURCE: HeaderName = HeaderName::from_static("x-restate-error-source");
@@ -110,7 +110,8 @@ impl IngressClient {
                 return Err(failure.error);
             };
             // What is known now says more than that the time is over.
-            if deadline.is_some_and(|deadline| Instant::now() + pause >= deadline) {
+            let end = Instant::now().checked_add(pause);
+            if deadline.is_some_and(|deadline| end.is_none_or(|end| end >= deadline)) {
                 return Err(failure.error);
             }
             tracing::debug!(error = %failure.error, ?pause, "trying again");
@@ -171,7 +172,7 @@ fn judge(
 /// What an answer that is a failure says.
 fn answered(exchange: &Exchange, response: &http::Response<Bytes>) -> Failure {
     let (status, headers) = (response.status(), response.headers());
-    let told = Told::read(response.body());
+    let told = Told::read(status, response.body());
     let source = headers.get(ERROR_SOURCE).map(HeaderValue::as_bytes);
     let invocation_id = headers.get(INVOCATION_ID).and_then(|id| id.to_str().ok());
     // Servers that do not say who failed still name the invocation whose result it is.
@@ -227,7 +228,7 @@ struct Told {
 
 impl Told {
     /// The ingress answers with JSON; what stands before it, with anything.
-    fn read(body: &[u8]) -> Self {
+    fn read(status: StatusCode, body: &[u8]) -> Self {
         #[derive(serde::Deserialize)]
         struct Json {
             code: Option<u16>,
@@ -241,14 +242,11 @@ impl Told {
                 message: json.message,
                 metadata: json.metadata,
             },
-            Err(_) => {
-                let text = String::from_utf8_lossy(body);
-                Self {
-                    code: None,
-                    message: text.trim().chars().take(MAX_TEXT).collect(),
-                    metadata: std::collections::BTreeMap::new(),
-                }
-            }
+            Err(_) => Self {
+                code: None,
+                message: said(status.as_u16(), body, MAX_TEXT),
+                metadata: std::collections::BTreeMap::new(),
+            },
         }
     }
 }

@@ -20,6 +20,17 @@ impl Base {
         if uri.query().is_some() {
             return Err("an address of the ingress has no query".into());
         }
+        // Everything behind it, the path of each request too, would be dropped.
+        if url.contains('#') {
+            return Err("an address of the ingress has no fragment (`#…`)".into());
+        }
+        // reqwest would not send them.
+        if uri.authority().is_some_and(|of| of.as_str().contains('@')) {
+            return Err(
+                "an address of the ingress has no user name and password: use `bearer_token` or `header`"
+                    .into(),
+            );
+        }
         Ok(Self(url.trim_end_matches('/').to_owned()))
     }
 
@@ -116,6 +127,9 @@ mod tests {
             "ftp://host",
             "http://host?a=b",
             "http://",
+            "http://host/#",
+            "http://host#/a",
+            "http://ada:hush@host",
         ] {
             assert!(Base::parse(url).is_err(), "{url}");
         }

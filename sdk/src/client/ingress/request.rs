@@ -78,7 +78,7 @@ impl<In, Out> IngressRequest<In, Out> {
 
     /// Requests with the same idempotency key to the same handler are one invocation, as long as the
     /// server remembers the key (`idempotency_retention`). So the request
-    /// [may be repeated](IngressClient#retries). It must not be empty, and is visible ASCII.
+    /// [may be repeated](IngressClient#retries). It must not be empty, and is visible ASCII; spaces only within.
     ///
     /// A workflow's own handler takes none: the workflow's key does that, and a second call fails with
     /// 409. `send` it, which may be repeated by hand, and attach to it.
@@ -323,7 +323,11 @@ impl<In, Out> IngressRequest<In, Out> {
     }
 
     fn existing(self) -> Result<IngressInvocation, IngressError> {
-        let invocation = match (self.idempotency_key, self.target.key()) {
+        // A header is a key too, as for a call.
+        let named = |(name, _): &&(String, String)| name.eq_ignore_ascii_case("idempotency-key");
+        let header = self.headers.iter().find(named);
+        let header = header.map(|(_, value)| value.clone());
+        let invocation = match (self.idempotency_key.or(header), self.target.key()) {
             (Some(key), _) => IngressInvocation::by_idempotency_key(self.client, self.target, &key),
             (None, Some(key)) => {
                 IngressInvocation::of_workflow(self.client, self.target.service_name(), key)
@@ -400,6 +404,12 @@ fn fill<In: Encode>(
     if let Some(key) = exchange.headers.get(IDEMPOTENCY_KEY) {
         if key.is_empty() {
             return Err("the idempotency key is empty: leave it out, or make it a real one".into());
+        }
+        // Two keys that differ in that would be one invocation.
+        if key.as_bytes().trim_ascii() != key.as_bytes() {
+            return Err(
+                "the idempotency key begins or ends with white space, which HTTP drops".into(),
+            );
         }
         exchange.repeatable = true;
     }

@@ -16,7 +16,10 @@ use http_body::Body;
 use http_body_util::{BodyExt as _, Full};
 use tower_service::Service;
 
-use crate::error::BoxError;
+use crate::{
+    client::http::{io_errors, is_impossible},
+    error::BoxError,
+};
 
 /// The time in which a connection must stand.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -75,16 +78,12 @@ impl Transport for reqwest::Client {
 
 impl From<reqwest::Error> for TransportError {
     fn from(error: reqwest::Error) -> Self {
-        let sent = if error.is_builder() {
+        let sent = if is_impossible(&error) {
             Sent::Impossible
-        } else if !error.is_connect() {
-            Sent::Perhaps
-        } else if error.is_timeout() || io_errors(&error).next().is_some() {
+        } else if error.is_connect() {
             Sent::No
         } else {
-            // Not even the system was asked: an address that the client cannot use, such as `https`
-            // without TLS.
-            Sent::Impossible
+            Sent::Perhaps
         };
         Self {
             sent,
@@ -142,13 +141,4 @@ fn foreign(error: impl Into<BoxError>) -> TransportError {
         Sent::Perhaps
     };
     TransportError { source, sent }
-}
-
-/// What the system said, somewhere in an error's chain.
-fn io_errors<'e>(
-    error: &'e (dyn std::error::Error + 'static),
-) -> impl Iterator<Item = &'e io::Error> {
-    std::iter::successors(Some(error), |error| (*error).source())
-        .take(32)
-        .filter_map(|error| error.downcast_ref::<io::Error>())
 }

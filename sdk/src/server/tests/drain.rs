@@ -89,6 +89,39 @@ async fn serve_blocked(
     (address, stop, serving)
 }
 
+/// Else a refusal, or the end of its patience, would cut off what drains.
+#[cfg(feature = "admin")]
+#[tokio::test]
+async fn a_server_that_drains_stops_registering() {
+    let admin = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", admin.local_addr().unwrap());
+    let registration = crate::admin::Registration::at(url).advertise("http://127.0.0.1:1");
+    let rig = Rig::start(|server| {
+        server
+            .drain_deadline(Duration::from_secs(60))
+            .register(registration)
+    })
+    .await;
+    // The registration has begun, and gets no answer.
+    let (mut asked, _) = admin.accept().await.unwrap();
+    let (mut client, _connection) = h2(rig.address).await;
+    let (sender, body) = fed();
+    feed(&sender, journal("1"));
+    let response = client
+        .send_request(invoke("/invoke/Stuck/wait", body))
+        .await
+        .unwrap();
+    drop(rig.stop);
+    let hangs_up = async {
+        let mut bytes = [0; 1024];
+        while asked.read(&mut bytes).await.is_ok_and(|read| read > 0) {}
+    };
+    let hung_up = tokio::time::timeout(Duration::from_secs(30), hangs_up).await;
+    assert!(hung_up.is_ok() && !rig.serving.is_finished());
+    drop((response, sender));
+    rig.serving.await.unwrap().unwrap();
+}
+
 #[tokio::test]
 async fn blocked_attempts_suspend_when_the_server_drains() {
     let (address, stop, serving) = serve_blocked(Duration::from_secs(60)).await;

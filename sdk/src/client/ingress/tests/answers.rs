@@ -82,6 +82,7 @@ async fn what_is_no_json_is_repeated_in_part() {
     assert_eq!(message.chars().count(), 200);
     let error = fails(says(301, &[("location", "/elsewhere")], "")).await;
     assert_eq!(error.status(), Some(301));
+    assert_eq!(error.message(), Some("Moved Permanently"));
 }
 
 #[tokio::test]

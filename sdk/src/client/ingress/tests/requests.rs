@@ -188,8 +188,12 @@ async fn invocations_are_found_by_id_and_by_key() {
         "target": "idempotentInvocation", "service": "Greeter", "handler": "greet",
         "idempotencyKey": "g",
     });
-    assert_eq!(read(4), ("attach".to_owned(), greeting));
+    assert_eq!(read(4), ("attach".to_owned(), greeting.clone()));
     assert_eq!(seen[4].header("x-tenant"), Some("7"));
+    let by_header = greet(&client).header("Idempotency-Key", "g");
+    let _ = by_header.attach().await;
+    let body: serde_json::Value = serde_json::from_str(script.seen()[5].body()).unwrap();
+    assert_eq!(body, greeting);
 
     let error = greet(&client).attach().await.unwrap_err();
     let text = "Greeter/greet cannot be sent: without an idempotency key nobody knows which invocation it is";
@@ -266,6 +270,16 @@ async fn impossible_requests_are_not_sent() {
             .call()
             .await
             .unwrap_err(),
+        greet(&client)
+            .idempotency_key("k ")
+            .call()
+            .await
+            .unwrap_err(),
+        greet(&client)
+            .idempotency_key(" k")
+            .send()
+            .await
+            .unwrap_err(),
         client.resolve_awakeable(".", &()).await.unwrap_err(),
         client
             .resolve_awakeable("a", &upside_down)
@@ -300,6 +314,10 @@ async fn nothing_secret_is_shown() {
         .request::<_, ()>(Target::service("A", "b"), "s3cr3t")
         .header("x", "s3cr3t");
     assert!(!format!("{request:?}").contains("s3cr3t"));
+    let builder = IngressClient::builder("http://ada:s3cr3t@ingress:8080");
+    assert!(!format!("{builder:?}").contains("s3cr3t"));
+    let error = builder.build().unwrap_err();
+    assert!(!format!("{error:?} {error}").contains("s3cr3t"));
 }
 
 #[tokio::test]

@@ -214,6 +214,13 @@ async fn a_pause_beyond_the_time_is_not_begun() {
     // What went wrong, at once, rather than that the time was over.
     assert_eq!(error.status(), Some(503));
     assert!(started.elapsed() < SECOND);
+
+    // Nor is one that no clock can say.
+    let script = Script::new([refuses(503)]);
+    let endless = RetryPolicy::fixed(Duration::MAX);
+    let request = keyed(&script.client()).timeout(10 * SECOND).retry(endless);
+    let error = request.call().await.unwrap_err();
+    assert_eq!(error.status(), Some(503));
 }
 
 #[tokio::test(start_paused = true)]
