@@ -1,5 +1,5 @@
 //! Durable handlers: plain `async fn`s with exactly-once effect on the
-//! [Restate](https://restate.dev) server.
+//! [Restate](https://restate.dev) server, or on a runtime in your own process (feature `local`).
 //!
 //! Each step of a handler is journaled. After a crash, a redeployment or a month of waiting the
 //! handler is run again from the start, its recorded steps answer from the journal, and it goes on
@@ -34,6 +34,9 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! That serves the handlers for a Restate server. With the feature `local`,
+//! `LocalRuntime::builder(endpoint).run().await?` in its place calls them by itself.
 //!
 //! # Handlers
 //!
@@ -159,8 +162,8 @@
 //!
 //! # Guides
 //!
-//! The [`guide`] has pages on testing handlers, on Kafka, on contracts, on mounting an endpoint beside other routes and on
-//! TLS, on AWS Lambda, and one for those who come from `restate-sdk`.
+//! The [`guide`] has pages on the local runtime, on testing handlers, on Kafka, on contracts, on mounting an endpoint beside
+//! other routes and on TLS, on AWS Lambda, and one for those who come from `restate-sdk`.
 //!
 //! # Features
 //!
@@ -170,6 +173,8 @@
 //! | `identity` | yes | request identity: `EndpointBuilder::identity_key` |
 //! | `tls` | no | `HttpServer::tls`: HTTPS with rustls (*ring* needs a C compiler) |
 //! | `lambda` | no | `lambda`: an endpoint as a function of AWS Lambda |
+//! | `local` | no | `local::LocalRuntime`: the embedded runtime, durable on disk (SQLite needs a C compiler) |
+//! | `local-kafka` | no | `local::KafkaSource`: the embedded runtime consumes topics of Kafka; adds `local` |
 //! | `schemars` | no | JSON schemas in the endpoint manifest, for types that implement `JsonSchema` |
 //! | `uuid` | no | conversion of [`Uuid`] from and to the `uuid` crate's |
 //! | `admin` | no | `admin`: a client of the server's admin API: deployments, Kafka, invocations, SQL |

@@ -67,7 +67,8 @@ impl Studio {
     /// Hands a job to the farm, and waits until it is done: minutes, or days. Nothing is held meanwhile,
     /// no thread and no connection; a handler that sleeps for long is not even in memory. After a crash
     /// it goes on waiting for the same job. (A single step that takes long is another matter: the server
-    /// cuts it off after the handler's `abort_timeout`, and it begins anew.)
+    /// cuts it off after the handler's `inactivity_timeout` and `abort_timeout`, one after the other, and it
+    /// begins anew.)
     async fn work(&self, ctx: &Context, kind: &str, upload: &Upload) -> HandlerResult<()> {
         // Should the step be repeated, the farm knows the job by its id.
         let job = ctx.invocation_id();

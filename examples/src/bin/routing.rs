@@ -37,7 +37,8 @@ struct Router;
 #[durably::service]
 impl Router {
     /// Invoked for each record of the topic. An event that comes twice is delivered once: a send with an
-    /// idempotency key is one invocation, however often it is sent.
+    /// idempotency key is one invocation, however often it is sent. (For a day after that has ended, unless the option
+    /// `idempotency_retention` of `deliver` says more.)
     #[handler]
     async fn on_event(&self, ctx: &Context, event: Event) -> HandlerResult<()> {
         for (target, kinds, lanes) in ROUTES {

@@ -37,22 +37,29 @@ impl Payment {
         // Whoever knows its id completes it at the server: also while this process is away, and also
         // before the provider's answer to the request is here.
         let payment = ctx.awakeable::<String>();
-        let (key, id) = (ctx.key(), payment.id());
-        ctx.run("ask", || self.provider.ask(key, &order, id))
-            .await?;
+        let (key, id) = (ctx.key(), payment.id().to_owned());
 
-        let outcome = match payment.or_timeout(self.patience).await {
-            Ok(receipt) => Outcome::Paid { receipt },
-            Err(error) if error.is_timeout() => Outcome::TimedOut,
-            Err(error) if error.is_cancelled() => return Err(error.into()),
-            Err(rejection) => Outcome::Declined {
-                reason: rejection.message().to_owned(),
-            },
-        };
-        if outcome == Outcome::TimedOut {
-            ctx.run("withdraw", || self.provider.withdraw(key)).await?;
+        let saga = ctx.saga();
+        let outcome = saga.scope(async {
+            // When it is too late, or somebody has cancelled this, at whatever moment: nobody waits for the
+            // customer any more.
+            saga.undo(|| ctx.run("withdraw", || self.provider.withdraw(key)));
+            ctx.run("ask", || self.provider.ask(key, &order, &id))
+                .await?;
+            match payment.or_timeout(self.patience).await {
+                Ok(receipt) => Ok(Outcome::Paid { receipt }),
+                Err(error) if error.is_timeout() || error.is_cancelled() => Err(error.into()),
+                Err(rejection) => Ok(Outcome::Declined {
+                    reason: rejection.message().to_owned(),
+                }),
+            }
+        });
+        match outcome.await {
+            Err(error) if error.as_terminal().is_some_and(TerminalError::is_timeout) => {
+                Ok(Outcome::TimedOut)
+            }
+            outcome => outcome,
         }
-        Ok(outcome)
     }
 }
 
@@ -84,6 +91,8 @@ impl Provider {
         answer.error_for_status().map(drop)
     }
 
+    /// Made again after a crash, it changes nothing more. The provider takes no request behind its withdrawal, and
+    /// pays back what the customer has paid meanwhile.
     async fn withdraw(&self, key: &str) -> reqwest::Result<()> {
         let url = format!("{}/payments/{key}", self.url);
         let answer = self.http.delete(url).send().await?;
@@ -359,6 +368,20 @@ mod tests {
         mock.run("withdraw").returns(&());
         assert_eq!(run(&mock).await?, Outcome::TimedOut);
         assert_eq!(mock.sleeps(), [DAY]);
+        assert_eq!(mock.runs(), ["ask", "withdraw"]);
+        Ok(())
+    }
+
+    /// Else it could be paid, and nobody would know.
+    #[tokio::test]
+    async fn withdraws_its_request_when_it_is_cancelled() -> Result {
+        let mock = mock().manual_time();
+        mock.run("withdraw").returns(&());
+        let payment = payment();
+        let mut running = mock.start(async |ctx| payment.run(ctx, Order { cents: 499 }).await);
+        running.cancel();
+        let cancelled = running.finish().await.unwrap_err();
+        assert!(cancelled.as_terminal().unwrap().is_cancelled());
         assert_eq!(mock.runs(), ["ask", "withdraw"]);
         Ok(())
     }
