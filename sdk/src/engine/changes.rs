@@ -32,7 +32,7 @@ pub(crate) enum Change {
         name: String,
         outcome: Outcome,
     },
-    /// State, promises and the run of a workflow are gone.
+    /// State, promises and the run of a workflow are gone; what stays of them follows.
     KeyForgotten(KeyedId),
 }
 

@@ -150,6 +150,9 @@ impl Engine {
         idempotency_key: Option<&str>,
         scope: Option<&str>,
     ) -> Rng {
+        // Which run of a workflow it is, the workflow alone says, also where a handler gives an idempotency key.
+        let is_run = self.catalog.run_of(service) == Some(handler);
+        let idempotency_key = idempotency_key.filter(|_| !is_run);
         let mut hash = Fnv::new(self.seed);
         hash.add(service.as_bytes());
         hash.add(key.unwrap_or_default().as_bytes());

@@ -117,22 +117,11 @@ impl Engine {
             return;
         }
         let (place, idempotent) = (invocation.place, invocation.idempotent());
+        let has_begun = invocation.attempts > 0;
         if let Some(place) = place
             && self.keyed[place].run == Some(index)
         {
-            let keyed = &mut self.keyed[place];
-            let before = std::mem::take(keyed);
-            let id = before.id;
-            // Who still waits for a promise may get it from the next run.
-            let open = before.promises.into_iter();
-            let open = open.filter(|(_, promise)| promise.result.is_none());
-            *keyed = Keyed {
-                id: id.clone(),
-                promises: open.collect(),
-                users: before.users,
-                ..Keyed::default()
-            };
-            self.changed(|| Change::KeyForgotten(id));
+            self.forget_run(place, has_begun);
         }
         if let Some(key) = idempotent
             && self.by_idempotency_key.get(&key) == Some(&index)
@@ -141,6 +130,45 @@ impl Engine {
         }
         self.changed(|| Change::Forgotten(index));
         self.leave(index);
+    }
+
+    /// The run of a workflow goes, with what it left; one that never began has left nothing, so what others have said
+    /// before it is for the next run.
+    fn forget_run(&mut self, place: usize, has_begun: bool) {
+        let keyed = &mut self.keyed[place];
+        let before = std::mem::take(keyed);
+        let (id, mut state, mut promises) = (before.id, before.state, before.promises);
+        if has_begun {
+            state.clear();
+            // Who still waits for a promise may get it from the next run.
+            promises.retain(|_, promise| promise.result.is_none());
+        }
+        *keyed = Keyed {
+            id: id.clone(),
+            state: state.clone(),
+            promises,
+            users: before.users,
+            ..Keyed::default()
+        };
+        let results = keyed.promises.iter();
+        let results = results.filter_map(|(name, one)| Some((name.clone(), one.result.clone()?)));
+        let results: Vec<_> = results.collect();
+        self.changed(|| Change::KeyForgotten(id.clone()));
+        // That deletes all of it: what stays is written again.
+        for (name, value) in state {
+            self.changed(|| Change::State {
+                of: id.clone(),
+                name,
+                value: Some(value),
+            });
+        }
+        for (name, outcome) in results {
+            self.changed(|| Change::Promise {
+                of: id.clone(),
+                name,
+                outcome,
+            });
+        }
     }
 
     /// All objects and workflows, sorted.

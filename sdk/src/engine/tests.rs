@@ -6,6 +6,7 @@ use bytes::Bytes;
 use super::{
     Effect, Engine, Origin, Submission,
     catalog::{Catalog, Retry},
+    changes::Change,
     invocation::{AttemptId, Outcome, Status, Waiter},
     keyed::KeyedId,
 };
@@ -15,14 +16,16 @@ use crate::{
         message::{NotificationId, NotificationResult, Start, Value},
     },
     wire::{
-        Attach, Awaited, CANCEL, Call, Error, IdempotentTarget, Ids, KeyedRead, Msg, OneWayCall,
-        Outgoing, OutgoingDecoder, Output, Sleep, StateWrite,
+        Attach, Awaited, CANCEL, Call, CompletePromise, Error, IdempotentTarget, Ids, KeyedRead,
+        Msg, OneWayCall, Outgoing, OutgoingDecoder, Output, Sleep, StateWrite,
     },
 };
 
 const MANIFEST: &str = r#"{"services": [
     {"name": "S", "ty": "SERVICE", "handlers": [{"name": "h", "retryPolicyMaxAttempts": 2}]},
-    {"name": "W", "ty": "WORKFLOW", "handlers": [{"name": "run", "ty": "WORKFLOW"}]},
+    {"name": "W", "ty": "WORKFLOW", "handlers": [
+        {"name": "run", "ty": "WORKFLOW"}, {"name": "ask", "ty": "SHARED"}
+    ]},
     {"name": "Z", "ty": "SERVICE", "inactivityTimeout": 0, "abortTimeout": 0, "retryPolicyInitialInterval": 0,
      "handlers": [{"name": "h", "retryPolicyMaxAttempts": 1000}]},
     {"name": "O", "ty": "VIRTUAL_OBJECT", "inactivityTimeout": 5000, "handlers": [
@@ -434,4 +437,79 @@ fn time_does_not_stand_still_where_nothing_takes_any() {
         let attempts = u64::from(rig.engine.invocations[index].attempts);
         assert!(attempts <= millis + 1, "{attempts} after {millis} ms");
     }
+}
+
+#[test]
+fn a_run_that_never_began_takes_no_promise_with_it() {
+    let mut rig = Rig::new(ProtocolVersion::V7);
+    let scheduled = Submission {
+        service: "W".into(),
+        handler: "run".into(),
+        key: Some("a".into()),
+        invoke_time: 2_000_000,
+        ..Submission::default()
+    };
+    let run = rig.engine.submit(scheduled, Origin::Outside).unwrap().index;
+    rig.submit("W", Some("a"), "ask");
+    let promise = CompletePromise {
+        key: "p".into(),
+        value: Some(Value {
+            content: "1".into(),
+        }),
+        result: 1,
+        ..CompletePromise::default()
+    };
+    rig.say(1, MessageType::COMPLETE_PROMISE, &promise);
+    rig.engine.collect_changes();
+    rig.engine.cancel(run).unwrap();
+    // What stays is written after all of the key was deleted.
+    let changes = rig.engine.take_changes().list;
+    let [
+        ..,
+        Change::KeyForgotten(_),
+        Change::Promise { name, .. },
+        Change::Forgotten(_),
+    ] = &changes[..]
+    else {
+        panic!("{changes:?}");
+    };
+    assert_eq!(name, "p");
+    let again = rig.submit("W", Some("a"), "run");
+    assert_ne!(again, run);
+    rig.effects();
+    let read = KeyedRead {
+        key: "p".into(),
+        result: 1,
+        ..KeyedRead::default()
+    };
+    rig.say(2, MessageType::GET_PROMISE, &read);
+    assert_eq!(rig.effects(), ["tell 2 GetPromiseCompletion"]);
+    // One that has begun leaves nothing.
+    rig.engine.kill(again).unwrap();
+    rig.engine.purge(again).unwrap();
+    let last = rig.submit("W", Some("a"), "run");
+    rig.effects();
+    rig.say(3, MessageType::GET_PROMISE, &read);
+    assert_eq!(rig.effects(), [""; 0]);
+    assert!(matches!(rig.status(last), Status::Running(_)));
+}
+
+#[test]
+fn a_run_has_the_id_of_its_workflow_whatever_its_idempotency_key() {
+    let mut rig = Rig::new(ProtocolVersion::V7);
+    rig.submit("S", None, "h");
+    let call = Call {
+        service: "W".into(),
+        handler: "run".into(),
+        key: "a".into(),
+        idempotency_key: Some("i".into()),
+        invocation: 1,
+        result: 2,
+        ..Call::default()
+    };
+    rig.say(1, MessageType::CALL, &call);
+    let workflow = KeyedId::new("W", "a", None);
+    let run = rig.engine.find_run(&workflow).unwrap();
+    let id = rig.engine.id_of_run(&workflow);
+    assert_eq!(rig.engine.invocations[run].id, id);
 }

@@ -301,11 +301,15 @@ pub(crate) fn scenarios(suite: &mut Suite<On>) {
             .send_after(run(), Duration::from_millis(3_600_000))
             .await
             .unwrap();
+        let resolve = Step::ResolvePromise("p".into(), json!(1));
+        w.see("resolve", w.call(w.beside("a", [resolve])).await);
         w.see("cancel", w.cancel(&id).await);
         w.until("it is gone", async || {
             w.status(&id).await.is_none().then_some(())
         })
         .await;
+        let peek = w.beside("a", [Step::Peek("p".into())]);
+        w.is("the promise", w.call(peek).await, json!({"Ok": [1]}));
         w.see("the key is free", w.call(run()).await);
     });
 
