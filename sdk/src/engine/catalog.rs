@@ -65,6 +65,29 @@ pub(crate) struct HandlerInfo {
     pub(crate) retry: Retry,
 }
 
+impl HandlerInfo {
+    /// What inputs the handler takes: a content type, `image/*` for any image, or `*/*`.
+    pub(crate) fn expected_type(&self) -> &str {
+        self.content_type.as_deref().unwrap_or("*/*")
+    }
+
+    /// Why the handler does not take an input of this content type, in the server's words.
+    pub(crate) fn check_type(&self, given: &str) -> Result<(), String> {
+        let expected = self.expected_type();
+        let essence = given.split(';').next().unwrap_or_default().trim();
+        let is_kind = |kind: &str| essence.split_once('/').is_some_and(|(of, _)| of == kind);
+        if expected == "*/*"
+            || essence == expected
+            || expected.strip_suffix("/*").is_some_and(is_kind)
+        {
+            return Ok(());
+        }
+        Err(format!(
+            "Content-type '{given}' does not match '{expected}'"
+        ))
+    }
+}
+
 /// The retry policy of invocations.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Retry {

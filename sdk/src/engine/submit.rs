@@ -293,15 +293,11 @@ fn check_input(info: &HandlerInfo, submission: &Submission) -> Result<(), Failur
         None if is_empty && info.input_required => return refused("Empty content-type"),
         None => return Ok(()),
         Some(given) => {
-            let expected = info.content_type.as_deref().unwrap_or("*/*");
-            let essence = given.split(';').next().unwrap_or_default().trim();
-            if expected != "*/*" && essence != expected {
-                return refused(&format!(
-                    "Content-type '{given}' does not match '{expected}'"
-                ));
+            if let Err(why) = info.check_type(given) {
+                return refused(&why);
             }
             // Only what has a schema is looked at.
-            if is_empty && info.input_schema && expected != "*/*" {
+            if is_empty && info.input_schema && info.expected_type() != "*/*" {
                 return refused("Empty body not allowed");
             }
         }

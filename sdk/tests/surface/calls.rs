@@ -58,6 +58,26 @@ pub(crate) fn cases(suite: &mut Suite<Http>) {
         p.see(Ask::get(format!("/Obj/{long}/key"))).await;
     });
 
+    suite.case("content_types_of_a_kind", async |p| {
+        for content_type in [
+            "image/png",
+            "image/svg+xml; charset=utf-8",
+            "image/*",
+            "image/",
+            "image",
+            "IMAGE/png",
+            "images/png",
+            "*/*",
+            "text/plain",
+            "",
+        ] {
+            p.see(Ask::post("/Typed/size").text(content_type, "abc"))
+                .await;
+        }
+        p.see(Ask::post("/Typed/size").body("abc")).await;
+        p.see(Ask::post("/Typed/size")).await;
+    });
+
     suite.case("content_types", async |p| {
         for handler in ["hello", "nothing", "echo", "maybe", "json"] {
             let path = format!("/Plain/{handler}");

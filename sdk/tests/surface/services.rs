@@ -6,14 +6,15 @@ use std::{
     time::Duration,
 };
 
-use durably::{Raw, prelude::*};
+use bytes::Bytes;
+use durably::{BoxError, Decode, Encode, Raw, prelude::*};
 use serde::Deserialize;
 use serde_json::Value;
 
 /// All of them.
 pub(crate) fn services() -> Endpoint {
     let builder = Endpoint::builder().bind(Plain).bind(Hidden).bind(Dotted);
-    let builder = builder.bind(Obj).bind(Flow).bind(Brief);
+    let builder = builder.bind(Obj).bind(Flow).bind(Brief).bind(Typed);
     builder.build().unwrap()
 }
 
@@ -233,5 +234,36 @@ impl Brief {
     #[handler]
     async fn run(&self, ctx: &WorkflowContext) -> HandlerResult<String> {
         Ok(ctx.key().to_owned())
+    }
+}
+
+/// Any image.
+pub(crate) struct Image(Bytes);
+
+impl Encode for Image {
+    const CONTENT_TYPE: &'static str = "image/png";
+    const STABLE: bool = true;
+
+    fn encode(&self) -> Result<Bytes, BoxError> {
+        Ok(self.0.clone())
+    }
+}
+
+impl Decode for Image {
+    const CONTENT_TYPE: &'static str = "image/*";
+
+    fn decode(bytes: Bytes) -> Result<Self, BoxError> {
+        Ok(Self(bytes))
+    }
+}
+
+/// Takes a kind of content.
+pub(crate) struct Typed;
+
+#[durably::service]
+impl Typed {
+    #[handler]
+    async fn size(&self, _ctx: &Context, image: Image) -> HandlerResult<usize> {
+        Ok(image.0.len())
     }
 }

@@ -112,14 +112,8 @@ impl Invoking<'_> {
                 Ok(())
             };
         };
-        let expected = self.info.content_type.as_deref().unwrap_or("*/*");
-        let essence = given.split(';').next().unwrap_or_default().trim();
-        if expected != "*/*" && essence != expected {
-            return refused(&format!(
-                "Content-type '{given}' does not match '{expected}'"
-            ));
-        }
-        Ok(())
+        let checked = self.info.check_type(given);
+        checked.or_else(|why| refused(&why))
     }
 
     fn limit_key(&self) -> Result<Option<String>, Refusal> {
