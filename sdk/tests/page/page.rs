@@ -397,6 +397,51 @@ async fn pressed() -> Result {
 }
 
 #[tokio::test]
+async fn buttons_mean_what_is_seen() -> Result {
+    in_browser(meant()).await
+}
+
+async fn meant() -> Result {
+    let world = World::start().await?;
+    let seen = world.send("Clerk/work", Value::Null).await?;
+    let other = world.send("Clerk/work", Value::Null).await?;
+    world.reaches(&other, "running").await?;
+    let browser = Browser::start(false).await?;
+    browser
+        .open(&format!("{}/#{seen}", world.runtime.admin_url()))
+        .await?;
+    holds(
+        &browser,
+        "document.querySelector('#stands').innerText === 'running'",
+    )
+    .await?;
+    // The server does not answer any more: so the first one is still to be seen.
+    browser
+        .run(
+            "window.asked = [];
+             window.fetch = (path, options) => {
+                 window.asked.push(`${options.method} ${path}`);
+                 return new Promise(() => {});
+             }",
+        )
+        .await?;
+    browser.run(&format!("location.hash = '#{other}'")).await?;
+    holds(
+        &browser,
+        &format!("window.asked.some(one => one.startsWith('GET /invocations/{other}'))"),
+    )
+    .await?;
+    browser.click("#cancel").await?;
+    assert_eq!(
+        browser
+            .run("return window.asked.filter(one => one.startsWith('PATCH'))")
+            .await?,
+        json!([])
+    );
+    Ok(())
+}
+
+#[tokio::test]
 async fn text_stays_text() -> Result {
     in_browser(escaped()).await
 }

@@ -5,6 +5,9 @@
 //! that the real server does not have: `POST /restate/invocation/{id}/signal/{name}/resolve` (or `reject`).
 //!
 //! A client that goes away leaves its invocation alone.
+//!
+//! As on the server, pages of all origins may call handlers from a browser and read the answers; only the admin port
+//! is closed to them.
 
 mod answer;
 mod body;

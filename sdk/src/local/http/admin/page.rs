@@ -61,6 +61,17 @@ mod tests {
         assert!(!policy.contains("unsafe"), "{policy}");
         let of_nothing = BASE64_STANDARD.encode(Sha256::digest(""));
         assert!(!policy.contains(&of_nothing), "{policy}");
+        // Each button does something: by itself, or as one of those for operations.
+        let operations = PAGE.split_once("const ALLOWED = {").unwrap().1;
+        let operations = operations.split_once("};").unwrap().0;
+        for button in PAGE.split("<button type=\"button\" id=\"").skip(1) {
+            let id = button.split('"').next().unwrap();
+            let listens = PAGE.contains(&format!("$(\"{id}\").addEventListener(\"click\""));
+            assert!(
+                listens || operations.contains(&format!("{id}: row =>")),
+                "{id}"
+            );
+        }
         // Nothing comes from elsewhere, no handler is in an attribute, and nothing is written as markup.
         for word in [
             "http://",
