@@ -71,6 +71,8 @@ const REFRESH: Duration = Duration::from_secs(30);
 /// | **a topic that producers write to in transactions** | do not subscribe to it: the mark at the end of a transaction cannot be decoded either, so the partition stands still there, as before such a record |
 /// | records gone before they were consumed (retention) | the partition goes on where [`offset_reset`](Self::offset_reset) says; logged as an error |
 /// | a topic made anew | the same, if a partition is shorter now than what was consumed of the old one. **If it is longer by the time it is looked at, nobody notices**: it goes on at the old offset, and what is before that in the new topic is never consumed. Give a subscription to a topic that is made anew a new [`name`](Self::name) |
+/// | a partition that has lost its last records (a leader was elected that did not have them all) | the same as a topic made anew: nobody can tell them apart. So with [`OffsetReset::Earliest`] **the records that it still has make invocations a second time** |
+/// | a topic deleted | is waited for; what has been submitted goes on |
 /// | a topic that the broker does not list: not there yet, or hidden from the user | is waited for. The two cannot be told apart, so [`OffsetReset::Latest`] does not mean the beginning of a topic that appears later: it goes on with the first record whose timestamp is not from before the wait (less a minute, as clocks differ) |
 /// | a new partition | is consumed from its beginning, within [`partition_refresh`](Self::partition_refresh) |
 /// | batches compressed with gzip, snappy, lz4, zstd | are read |

@@ -263,6 +263,31 @@ async fn a_topic_that_was_out_of_sight_is_not_consumed_from_its_beginning() -> R
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_was_deleted_is_not_made_anew_by_asking_for_it() -> Result {
+    let now = SystemTime::now();
+    let broker = Scripted::start("deleted", [Log::default().with(1..11, now)]).await?;
+    let sums = Totals::default();
+    let endpoint = Endpoint::builder().bind(sums.clone()).build()?;
+    let folder = folder();
+    let source = broker.source().offset_reset(OffsetReset::Earliest);
+    let runtime = start(folder.path(), &endpoint, [source]).await;
+    consumed(&runtime, 10).await;
+
+    broker.logs().clear();
+    warned("topic=deleted partition=0 reason=there is no such topic").await;
+    assert_eq!(*broker.sought.lock().unwrap(), 0);
+
+    // Its user has made it anew, and it is shorter now.
+    broker.logs().push(Log::default().with(11..16, now));
+    eventually("the new topic is consumed", || {
+        state(&runtime, 0).next_offset == 5 && in_flight(&runtime) == 0
+    })
+    .await;
+    assert_eq!(sums.0.all(), expected(1..16));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_that_does_not_end_costs_little() -> Result {
     let mut log = Log::default().with(1..11, SystemTime::now());
     log.open_from = Some(0);

@@ -42,8 +42,10 @@ impl Consumer {
     pub(super) async fn consume(self: Arc<Self>, partition: Arc<Partition>) {
         let subscription = &self.subscription;
         let mut pause = Pause::new(PAUSES);
+        // The topic has just been seen.
+        let mut is_retry = false;
         loop {
-            let consuming = self.consume_while_well(&partition, &mut pause);
+            let consuming = self.consume_while_well(&partition, &mut pause, is_retry);
             let end = AssertUnwindSafe(consuming).catch_unwind().await;
             match end {
                 Ok(End::Stopped(_)) => return,
@@ -68,17 +70,33 @@ impl Consumer {
                         retry_in = ?next,
                         "the partition cannot be fetched"
                     );
+                    is_retry = true;
                     tokio::time::sleep(next).await;
                 }
             }
         }
     }
 
-    async fn consume_while_well(&self, partition: &Arc<Partition>, pause: &mut Pause) -> End {
+    async fn consume_while_well(
+        &self,
+        partition: &Arc<Partition>,
+        pause: &mut Pause,
+        is_retry: bool,
+    ) -> End {
         let client = match self.cluster.client().await {
             Ok(client) => client,
             Err(trouble) => return trouble.into(),
         };
+        // The client asks for a partition by the name of its topic, and a broker may make one then that has been
+        // deleted, with as many partitions as it likes.
+        if is_retry
+            && let Err(trouble) = broker::partitions(&client, &self.subscription.topic).await
+        {
+            if !matches!(trouble, Trouble::NoTopic) {
+                self.cluster.forget(&client).await;
+            }
+            return trouble.into();
+        }
         let end = match broker::partition(&client, &self.subscription.topic, partition.number).await
         {
             Ok(broker) => match self.fetch_and_take(&broker, partition, pause).await {

@@ -130,6 +130,18 @@ struct Found {
     records: Vec<u8>,
 }
 
+impl Found {
+    /// The topic was deleted.
+    fn nothing() -> Self {
+        Self {
+            error: 3,
+            end: -1,
+            stable: -1,
+            records: Vec::new(),
+        }
+    }
+}
+
 impl Log {
     pub(super) fn with(mut self, values: Range<u64>, at: SystemTime) -> Self {
         self.add_from(values, at);
@@ -198,6 +210,8 @@ pub(super) struct Scripted {
     topic: &'static str,
     address: SocketAddr,
     logs: Arc<Mutex<Vec<Log>>>,
+    /// How often the topic was asked for by its name while it was not there: a broker may make one then.
+    pub(super) sought: Arc<Mutex<u32>>,
     /// How many bytes each fetch has asked for, and how many milliseconds the broker was to wait.
     pub(super) fetches: Arc<Mutex<Vec<(i32, i32)>>>,
 }
@@ -212,6 +226,7 @@ impl Scripted {
             topic,
             address: listener.local_addr()?,
             logs: Arc::new(Mutex::new(logs.into_iter().collect())),
+            sought: Arc::default(),
             fetches: Arc::default(),
         };
         let serving = broker.clone();
@@ -243,7 +258,7 @@ impl Scripted {
             match what {
                 1 => self.fetch(&mut fields, &mut answer).await,
                 2 => self.offsets(&mut fields, &mut answer),
-                3 => self.metadata(&mut answer),
+                3 => self.metadata(&mut fields, &mut answer),
                 18 => Self::versions(&mut answer),
                 other => return Err(io::Error::other(format!("request {other}"))),
             }
@@ -261,12 +276,14 @@ impl Scripted {
     }
 
     /// Metadata, version 1: of all topics, or of this one.
-    fn metadata(&self, answer: &mut Bytes) {
+    fn metadata(&self, fields: &mut Fields<'_>, answer: &mut Bytes) {
+        let is_of_all = fields.i32() < 0;
         let (host, port) = (self.address.ip().to_string(), self.address.port());
         answer.i32(1).i32(7).text(&host).i32(port.into()).i16(-1); // one broker, in no rack
         answer.i32(7); // in control
         let logs = self.logs();
         if logs.is_empty() {
+            *self.sought.lock().unwrap() += u32::from(!is_of_all);
             answer.i32(0);
             return;
         }
@@ -302,7 +319,10 @@ impl Scripted {
         self.fetches.lock().unwrap().push((bytes, wait));
         let until = Instant::now() + Duration::from_millis(wait as u64);
         let found = loop {
-            let found = self.logs()[number as usize].read(offset, bytes as usize);
+            let found = match self.logs().get(number as usize) {
+                Some(log) => log.read(offset, bytes as usize),
+                None => Found::nothing(),
+            };
             if found.error != 0 || !found.records.is_empty() || Instant::now() >= until {
                 break found;
             }
