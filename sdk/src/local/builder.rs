@@ -198,8 +198,8 @@ impl LocalRuntimeBuilder {
     ///
     /// # Errors
     ///
-    /// The endpoint's manifest cannot be made, the journal cannot be opened (another process may use it), or a port
-    /// cannot.
+    /// The endpoint's manifest cannot be made, the journal cannot be opened (another process may use it) or read, or a
+    /// port cannot be opened.
     ///
     /// # Examples
     ///
@@ -216,9 +216,18 @@ impl LocalRuntimeBuilder {
     pub async fn start(self) -> Result<LocalRuntime, LocalError> {
         let manifest = self.endpoint.manifest().clone();
         let manifest = manifest.map_err(LocalError::Endpoint)?;
-        let store = Store::open(&self.path, self.fsync)?;
         let clock = core::clock();
-        let (engine, reader) = restored(&store, &manifest, self.always_suspend, clock.now())?;
+        let (path, begun) = (self.path.clone(), clock.clone());
+        let (fsync, always_suspend) = (self.fsync, self.always_suspend);
+        // This waits for the folder, and reads a lot. Whoever lets go of the folder may need the present thread.
+        let opened = tokio::task::spawn_blocking(move || {
+            let store = Store::open(&path, fsync)?;
+            let (engine, reader) = restored(&store, &manifest, always_suspend, begun.now())?;
+            Ok::<_, LocalError>((store, engine, reader))
+        });
+        let opened = opened.await;
+        let opened = opened.map_err(|error| LocalError::Stopped(error.to_string()))?;
+        let (store, engine, reader) = opened?;
         #[cfg(feature = "local-kafka")]
         let consumers = Consumers::open(self.sources, &engine.catalog, &store)?;
 
@@ -235,7 +244,7 @@ impl LocalRuntimeBuilder {
         let (admin_listener, admin) = listen(self.admin).await.map_err(failed(self.admin))?;
 
         let (inputs, taken) = mpsc::channel(INPUTS);
-        let (batches, waiting) = mpsc::channel(commit::GROUP);
+        let (batches, mut waiting) = mpsc::channel(commit::GROUP);
         let (written, gone) = mpsc::unbounded_channel();
         let (stop, stopping) = watch::channel(false);
         let (fail, failure) = watch::channel(None);
@@ -251,7 +260,7 @@ impl LocalRuntimeBuilder {
         let (ended, thread_ended) = oneshot::channel::<()>();
         let thread = thread::Builder::new().name("durably-journal".to_owned());
         let spawned = thread.spawn(move || {
-            if let Err(error) = committer.run(waiting, &written) {
+            if let Err(error) = committer.run(&mut waiting, &written) {
                 tracing::error!(%error, "the journal cannot be written");
                 failing.send_replace(Some(error.to_string().into()));
             }

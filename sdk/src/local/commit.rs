@@ -76,9 +76,11 @@ impl Committer {
     }
 
     /// Runs until no more batches can come. Blocks its thread.
+    ///
+    /// After an error, whoever called says why before `batches` closes: that is all that others see of it.
     pub(super) fn run(
         mut self,
-        mut batches: mpsc::Receiver<Batch>,
+        batches: &mut mpsc::Receiver<Batch>,
         written: &mpsc::UnboundedSender<Leaving>,
     ) -> Result<(), StoreError> {
         let mut group = Vec::with_capacity(GROUP);

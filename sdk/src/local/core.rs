@@ -40,6 +40,9 @@ const PURGE: Duration = Duration::from_secs(1);
 const PURGED: usize = 100;
 const PURGED_NEXT: Duration = Duration::from_millis(5);
 
+/// What is said where nobody knows better.
+const FAILED: &str = "its store has failed";
+
 /// What comes from outside.
 pub(super) enum Input {
     Ask(Box<dyn FnOnce(&mut Core) + Send>),
@@ -167,6 +170,8 @@ impl Core {
                     return Ok(());
                 },
                 () = alarm => {}
+                // Attempts have ended then, and may be the only ones who would ever have said anything.
+                () = batches.closed() => return Err(FAILED.to_owned()),
             }
             self.engine.advance_to(self.clock.now());
             for input in taken.drain(..) {
@@ -179,7 +184,7 @@ impl Core {
                 continue;
             };
             if batches.send(batch).await.is_err() {
-                return Err("its store has failed".to_owned());
+                return Err(FAILED.to_owned());
             }
         }
     }

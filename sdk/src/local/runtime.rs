@@ -273,11 +273,16 @@ pub(super) fn restored(
     let reader = Reader::new(store.clone(), Arc::new(catalog.clone()));
     let mut engine = Engine::new(catalog, ProtocolVersion::MAX, seed, now);
     engine.collect_changes();
-    // No earlier run can have made as many: ids do not come twice.
-    let made = now << 20;
-    engine.attach_archive(Box::new(reader.clone()), reader.next_index()?, made);
+    let next = reader.next_index()?;
+    // There were never more of them than numbers: so ids and random seeds do not come twice, whatever the clock says.
+    let made = next as u64;
+    engine.attach_archive(Box::new(reader.clone()), next, made);
     engine.restore(reader.live()?);
-    Ok((engine, reader))
+    // What the engine looked for meanwhile.
+    match reader.take_fault() {
+        Some(fault) => Err(fault.into()),
+        None => Ok((engine, reader)),
+    }
 }
 
 /// The seed of this journal's ids, made when it is new.

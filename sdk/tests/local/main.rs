@@ -11,7 +11,7 @@ use std::{
 
 use durably::{
     ingress::IngressClient,
-    local::{Fsync, LocalError, LocalRuntime, LocalRuntimeBuilder},
+    local::{Fsync, LocalError, LocalRuntime, LocalRuntimeBuilder, StoreError},
     prelude::*,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -136,6 +136,27 @@ async fn a_journal_belongs_to_one_process() -> Result {
     assert!(matches!(second, Err(LocalError::Store(_))), "{second:?}");
     runtime.shutdown().await?;
     builder(folder.path()).start().await?.shutdown().await?;
+    Ok(())
+}
+
+/// On one thread, where who lets go of the folder comes only when who waits for it lets them.
+#[tokio::test]
+async fn one_that_is_dropped_makes_room_for_the_next() -> Result {
+    let folder = tempfile::tempdir()?;
+    for sum in [3, 6] {
+        let mut tries = 0;
+        let runtime = loop {
+            match builder(folder.path()).start().await {
+                // A slow disk takes its time to close the files.
+                Err(LocalError::Store(StoreError::InUse { .. })) if tries < 10 => tries += 1,
+                started => break started?,
+            }
+        };
+        let client = IngressClient::new(runtime.ingress_url())?;
+        let steps = client.object::<StepsClient<_>>("fay");
+        assert_eq!(steps.three(1).call().await?, sum);
+        drop(runtime);
+    }
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 //! found after a crash.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -12,6 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use tempfile::TempDir;
+use tokio::sync::{mpsc, watch};
 
 use super::{Core, clock, clock_of};
 use crate::{
@@ -22,8 +23,9 @@ use crate::{
     },
     local::{
         commit::Batch,
+        rows::keyed_key,
         runtime::restored,
-        store::{Fsync, Store},
+        store::{Fsync, Store, Table, Write},
     },
 };
 
@@ -281,6 +283,64 @@ fn what_is_made_again_makes_others_than_before() {
             assert!(*index > other.0 && *id != other.1 && *seed != other.2);
         }
     }
+}
+
+#[test]
+fn random_seeds_do_not_come_twice_though_the_clock_begins_anew() {
+    let folder = TempDir::new().unwrap();
+    let mut seeds = BTreeSet::new();
+    for _ in 0..3 {
+        // It is the same time at each start, as on a machine whose clock stands still while it is off.
+        let mut rig = Rig::new(&folder);
+        for _ in 0..2 {
+            let index = rig.turn(submit_to_object);
+            assert!(seeds.insert(rig.core.engine.invocations[index].seed));
+        }
+        rig.write();
+    }
+}
+
+#[test]
+fn a_row_that_cannot_be_read_is_told_at_the_start() {
+    const WORKFLOW: &str = r#"{"services": [
+        {"name": "W", "ty": "WORKFLOW", "handlers": [{"name": "run", "ty": "WORKFLOW"}]}
+    ]}"#;
+    let folder = TempDir::new().unwrap();
+    let mut rig = Rig::with(&folder, WORKFLOW);
+    let submission = Submission {
+        service: "W".into(),
+        handler: "run".into(),
+        key: Some("k".into()),
+        ..Submission::default()
+    };
+    let submitted = rig.turn(|core| core.engine.submit(submission, Origin::Outside));
+    submitted.unwrap();
+    rig.write();
+    let mut key = keyed_key(&KeyedId::new("W", "k", None));
+    key.extend(b"\0\0\0\x01p");
+    let (table, value) = (Table::Promises, Bytes::from_static(b"\xff"));
+    let odd = Write::Put { table, key, value };
+    rig.store.commit(&[odd]).unwrap();
+    drop(rig);
+    let store = Store::open(folder.path(), Fsync::Never).unwrap();
+    let error = restored(&store, WORKFLOW.as_bytes(), false, BEGIN).unwrap_err();
+    assert!(error.to_string().contains("`promises`"), "{error}");
+}
+
+#[tokio::test]
+async fn the_engine_ends_when_nothing_is_written_any_more_though_nothing_happens() {
+    let folder = TempDir::new().unwrap();
+    let store = Store::open(folder.path(), Fsync::Never).unwrap();
+    let (engine, reader) = restored(&store, MANIFEST.as_bytes(), false, BEGIN).unwrap();
+    let core = Core::new(engine, reader, clock());
+    let (_inputs, taken) = mpsc::channel(1);
+    let (batches, waiting) = mpsc::channel(1);
+    let (_written, gone) = mpsc::unbounded_channel();
+    let (_stop, stopping) = watch::channel(false);
+    let run = core.run(taken, batches, gone, stopping);
+    let ended = tokio::time::timeout(Duration::from_secs(20), run);
+    drop(waiting);
+    assert!(ended.await.unwrap().is_err());
 }
 
 #[test]
