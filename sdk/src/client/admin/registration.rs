@@ -340,10 +340,9 @@ mod tests {
             let wrong = Registration::at(address)
                 .advertise("http://127.0.0.1:2")
                 .patience(Duration::from_secs(20));
-            let start = Instant::now();
             let error = wrong.ensure().await.unwrap_err();
+            // Not `Transport`, which comes when the patience has ended.
             assert!(matches!(error, AdminError::Invalid { .. }), "{error}");
-            assert!(start.elapsed() < Duration::from_secs(5));
         }
     }
 
