@@ -28,8 +28,8 @@ use self::{
 use crate::secs;
 
 /// Runs of each program's exploration, and orders.
-const BUDGET: u64 = 8;
-const ORDERS: u64 = 3;
+const BUDGET: u64 = 6;
+const ORDERS: u64 = 2;
 
 fn number(name: &str, default: u64) -> u64 {
     let set = std::env::var(name).ok();
