@@ -114,7 +114,9 @@ impl HttpServer {
     }
 
     /// Registers itself with a Restate server once it listens, and ensures Kafka clusters and subscriptions there;
-    /// with the feature `admin`.
+    /// with the feature `admin`. The address at which that server reaches this one must be
+    /// [advertised](crate::admin::Registration::advertise): without it only clusters and subscriptions are ensured, and a
+    /// line of the log says so.
     ///
     /// It waits until that server is up, while it serves. What is registered already stays as it is, so this may happen
     /// at every start. If the server refuses, serving ends with that error, and cuts off what is open. A server that
@@ -433,6 +435,11 @@ fn report(registered: &crate::admin::Registered) {
     if let Some(deployment) = &registered.deployment {
         let (id, change) = (&deployment.value.id, deployment.change);
         tracing::info!(deployment.id = id, ?change, "registered");
+    } else {
+        tracing::info!(
+            "this endpoint was not registered, since no address of it is advertised: only Kafka clusters and \
+             subscriptions were ensured"
+        );
     }
     for subscription in &registered.subscriptions {
         let (found, change) = (&subscription.value, subscription.change);

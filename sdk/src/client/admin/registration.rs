@@ -107,7 +107,8 @@ impl Registration {
         }
     }
 
-    /// Registers the endpoint under this address, as the server reaches it.
+    /// Registers the endpoint under this address, as the server reaches it. Nobody can know it here, so without it (or
+    /// [`deployment`](Self::deployment)) only clusters and subscriptions are ensured.
     ///
     /// # Examples
     ///
