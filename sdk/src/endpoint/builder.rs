@@ -257,13 +257,18 @@ fn registry(
         let handlers = service.handlers.into_iter().map(|handler| {
             let layers = layers([interceptors, &outer, &handler.interceptors]);
             let explicit = handler.explicit_cancellation.or(explicit);
+            let (kind, handler_name) = (handler.kind(), handler.name().into());
+            let mut function = handler.function;
+            if let Some(layers) = &layers {
+                function = layers.around(function);
+            }
+            if let Some(policy) = handler.kafka {
+                function = policy.around(function, kind);
+            }
             let entry = Handler {
                 service: Arc::clone(&name),
-                name: handler.name().into(),
-                function: match &layers {
-                    None => handler.function,
-                    Some(layers) => layers.around(handler.function),
-                },
+                name: handler_name,
+                function,
                 setting: Setting {
                     timer: timer::system(),
                     layers,

@@ -48,100 +48,72 @@ impl<I: Interceptor> Layer for I {
     }
 }
 
-/// Puts something around a handler that lies within its interceptors already.
-type Around = Arc<dyn Fn(HandlerFn) -> HandlerFn + Send + Sync>;
-
 /// The interceptors of one level, in the order in which they were added.
 #[derive(Clone, Default)]
-pub(crate) struct Stack {
-    list: Vec<Arc<dyn Layer>>,
-    outermost: Option<Around>,
-}
+pub(crate) struct Stack(Vec<Arc<dyn Layer>>);
 
 impl Stack {
     pub(crate) fn push(&mut self, interceptor: impl Interceptor) {
-        self.list.push(Arc::new(interceptor));
-    }
-
-    /// What lies around the interceptors of all levels, in place of what was set before.
-    pub(crate) fn set_outermost(
-        &mut self,
-        around: impl Fn(HandlerFn) -> HandlerFn + Send + Sync + 'static,
-    ) {
-        self.outermost = Some(Arc::new(around));
+        self.0.push(Arc::new(interceptor));
     }
 }
 
 impl fmt::Debug for Stack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} interceptors", self.list.len())
+        write!(f, "{} interceptors", self.0.len())
     }
 }
 
-/// All interceptors of a handler, outermost first, and what lies around them.
+/// All interceptors of a handler, outermost first; at least one.
 #[derive(Clone)]
-pub(crate) struct Layers {
-    pub(super) list: Arc<[Arc<dyn Layer>]>,
-    outermost: Option<Around>,
-}
+pub(crate) struct Layers(pub(super) Arc<[Arc<dyn Layer>]>);
 
 impl fmt::Debug for Layers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} interceptors", self.list.len())
+        write!(f, "{} interceptors", self.0.len())
     }
 }
 
-/// The layers of a handler from those of its endpoint, its service and itself; none, if nothing lies
-/// around it.
+/// The layers of a handler from those of its endpoint, its service and itself.
 pub(crate) fn layers(stacks: [&Stack; 3]) -> Option<Layers> {
-    let list: Arc<[_]> = stacks
+    let layers: Arc<[_]> = stacks
         .iter()
-        .flat_map(|stack| stack.list.iter().cloned())
+        .flat_map(|stack| stack.0.iter().cloned())
         .collect();
-    let outermost = stacks.iter().find_map(|stack| stack.outermost.clone());
-    let any = !list.is_empty() || outermost.is_some();
-    any.then_some(Layers { list, outermost })
+    (!layers.is_empty()).then_some(Layers(layers))
 }
 
 impl Layers {
     /// The handler within its interceptors.
     pub(crate) fn around(&self, handler: HandlerFn) -> HandlerFn {
-        let intercepted = self
-            .list
-            .iter()
-            .rev()
-            .fold(handler, |inner, layer| -> HandlerFn {
-                let layer = Arc::clone(layer);
-                Arc::new(move |attempt: AttemptHandle, input| {
-                    let next = HandlerNext {
-                        attempt: AttemptInfo::new(&attempt.0),
-                        input,
-                        inner: Arc::clone(&inner),
-                    };
-                    Arc::clone(&layer).handle(attempt, next)
-                })
-            });
-        match &self.outermost {
-            Some(around) => around(intercepted),
-            None => intercepted,
-        }
+        self.0.iter().rev().fold(handler, |inner, layer| {
+            let layer = Arc::clone(layer);
+            Arc::new(move |attempt: AttemptHandle, input| {
+                let next = HandlerNext {
+                    attempt: AttemptInfo::new(&attempt.0),
+                    input,
+                    inner: Arc::clone(&inner),
+                };
+                Arc::clone(&layer).handle(attempt, next)
+            })
+        })
     }
 
     pub(crate) fn call(&self, request: &mut OutgoingRequest<'_>) {
-        for layer in &*self.list {
+        for layer in &*self.0 {
             layer.call(request);
         }
     }
 
     pub(crate) fn send(&self, request: &mut OutgoingRequest<'_>) {
-        for layer in &*self.list {
+        for layer in &*self.0 {
             layer.send(request);
         }
     }
 
     /// The innermost is told first.
     pub(crate) fn ended(&self, attempt: &AttemptInfo, end: &AttemptEnd<'_>) {
-        for layer in self.list.iter().rev() {
+        for layer in self.0.iter().rev() {
             layer.ended(attempt, end);
         }
     }

@@ -112,7 +112,7 @@ impl RunNext {
     }
 
     fn go_on(mut self) -> HandlerFuture {
-        match self.layers.list.get(self.at).cloned() {
+        match self.layers.0.get(self.at).cloned() {
             Some(layer) => {
                 self.at += 1;
                 let run = self.run.clone();
@@ -187,8 +187,7 @@ pub(crate) struct RunChain {
 impl RunChain {
     /// The interceptors of a run, if there are any.
     pub(crate) fn new(cell: &Arc<Cell>, name: &str) -> Option<Self> {
-        let layers = cell.request.setting.layers.as_ref();
-        let layers = layers.filter(|layers| !layers.list.is_empty())?.clone();
+        let layers = cell.request.setting.layers.clone()?;
         let link = Link::default();
         let next = RunNext {
             run: RunInfo {

@@ -15,7 +15,7 @@ use crate::error::{Behavior, BoxError, HandlerError, RetryableError, TerminalErr
 use crate::executor::AttemptHandle;
 use crate::journal::AttemptError;
 use crate::payload::{Headers, Input};
-use crate::service::{HandlerDefinition, HandlerFn, HandlerFuture, HandlerKind};
+use crate::service::{HandlerDefinition, HandlerFn, HandlerKind};
 
 /// What becomes of a Kafka record that a handler cannot decode, or finally fails on.
 ///
@@ -112,6 +112,24 @@ impl Default for KafkaPolicy {
 }
 
 impl KafkaPolicy {
+    /// The handler, with what this says in place of its terminal errors.
+    pub(crate) fn around(self, handler: HandlerFn, kind: HandlerKind) -> HandlerFn {
+        let policy = Arc::new(self);
+        Arc::new(move |attempt: AttemptHandle, input: Input| {
+            let Some(delivery) = Delivery::of(&input) else {
+                return handler(attempt, input);
+            };
+            let handled = handler(attempt.clone(), input);
+            let policy = Arc::clone(&policy);
+            Box::pin(async move {
+                match handled.await {
+                    Ok(output) => Ok(output),
+                    Err(error) => policy.apply(attempt, kind, delivery, error),
+                }
+            })
+        })
+    }
+
     /// The policy of a handler without one: the invocation fails.
     ///
     /// # Examples
@@ -185,30 +203,9 @@ impl HandlerDefinition {
     /// ```
     #[must_use]
     pub fn kafka(mut self, policy: KafkaPolicy) -> Self {
-        let (kind, policy) = (self.kind(), Arc::new(policy));
-        self.interceptors
-            .set_outermost(move |function| around(function, kind, Arc::clone(&policy)));
+        self.kafka = Some(policy);
         self
     }
-}
-
-/// The function, with what the policy says in place of its terminal errors.
-fn around(function: HandlerFn, kind: HandlerKind, policy: Arc<KafkaPolicy>) -> HandlerFn {
-    Arc::new(
-        move |attempt: AttemptHandle, input: Input| -> HandlerFuture {
-            let Some(delivery) = Delivery::of(&input) else {
-                return function(attempt, input);
-            };
-            let handler = function(attempt.clone(), input);
-            let policy = Arc::clone(&policy);
-            Box::pin(async move {
-                match handler.await {
-                    Ok(output) => Ok(output),
-                    Err(error) => policy.apply(attempt, kind, delivery, error),
-                }
-            })
-        },
-    )
 }
 
 /// A record as it was delivered, kept while the handler runs. The body is shared, not copied.

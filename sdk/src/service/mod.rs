@@ -21,6 +21,7 @@ use bytes::Bytes;
 use crate::error::HandlerError;
 use crate::executor::AttemptHandle;
 use crate::interceptor::{Interceptor, Stack};
+use crate::kafka::KafkaPolicy;
 use crate::payload::Input;
 
 pub use metadata::{InputMetadata, OutputMetadata};
@@ -441,6 +442,8 @@ pub struct HandlerDefinition {
     pub(crate) input: Option<InputMetadata>,
     pub(crate) output: Option<OutputMetadata>,
     pub(crate) interceptors: Stack,
+    /// Lies around the interceptors of all levels.
+    pub(crate) kafka: Option<KafkaPolicy>,
     pub(crate) explicit_cancellation: Option<bool>,
     pub(crate) function: HandlerFn,
 }
@@ -457,6 +460,7 @@ impl HandlerDefinition {
             input: None,
             output: None,
             interceptors: Stack::default(),
+            kafka: None,
             explicit_cancellation: None,
             function: handler,
         }
