@@ -403,17 +403,10 @@ impl HttpServer {
         let refused = async {
             #[cfg(feature = "admin")]
             if let Some(registration) = registration {
-                let draining = std::future::poll_fn(|cx| {
-                    if draining.poll(cx) {
-                        std::task::Poll::Ready(())
-                    } else {
-                        std::task::Poll::Pending
-                    }
-                });
                 tokio::select! {
                     biased;
                     // A server that goes away sends for no more work, and what is open may end.
-                    () = draining => {}
+                    () = draining.drained() => {}
                     outcome = registration.ensure() => match outcome {
                         Ok(registered) => report(&registered),
                         Err(error) => return io::Error::other(error),

@@ -53,6 +53,19 @@ impl DrainWatch {
         // A start between the check above and the registration has missed this waker.
         self.shared.draining.load(Ordering::Acquire)
     }
+
+    /// Waits until the server drains.
+    #[cfg(any(feature = "tls", all(feature = "http-server", feature = "admin")))]
+    pub(crate) async fn drained(&mut self) {
+        std::future::poll_fn(|cx| {
+            if self.poll(cx) {
+                std::task::Poll::Ready(())
+            } else {
+                std::task::Poll::Pending
+            }
+        })
+        .await;
+    }
 }
 
 impl Clone for DrainWatch {

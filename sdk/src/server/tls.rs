@@ -4,11 +4,9 @@
 //! is said of one that fails. The rest is rustls's; what is inside is HTTP like anywhere else.
 
 use std::fmt;
-use std::future::poll_fn;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::task::Poll;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -344,13 +342,6 @@ impl Handshakes {
         stream: TcpStream,
         mut drain: DrainWatch,
     ) -> Option<TlsStream<TcpStream>> {
-        let draining = poll_fn(|cx| {
-            if drain.poll(cx) {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
-        });
         // Boxed: it is large, and gone when the connection has begun.
         let accept = Box::pin(self.acceptor.accept(stream));
         tokio::select! {
@@ -359,7 +350,7 @@ impl Handshakes {
                 Ok(stream) => return Some(stream),
                 Err(error) => tracing::debug!(%error, "a TLS handshake failed"),
             },
-            () = draining => {}
+            () = drain.drained() => {}
             () = tokio::time::sleep(self.timeout) => {
                 tracing::debug!(timeout = ?self.timeout, "a TLS handshake took too long");
             }
