@@ -21,6 +21,7 @@ use crate::{
     executor::Cell,
     journal::{AttemptError, Command, Completion, Source},
     payload::{Decode, Encode},
+    protocol::ids::base_64,
 };
 
 /// A result that somebody outside delivers, by its id; made by [`Context::awakeable`].
@@ -106,13 +107,7 @@ fn check_awakeable_id(id: &str) -> Result<(), TerminalError> {
     let encoded = id
         .strip_prefix("sign_1")
         .or_else(|| id.strip_prefix("prom_1"));
-    let decoded = encoded.and_then(|encoded| {
-        let padded = encoded.strip_suffix("==");
-        let unpadded = padded.or_else(|| encoded.strip_suffix('='));
-        BASE64_URL_SAFE_NO_PAD
-            .decode(unpadded.unwrap_or(encoded))
-            .ok()
-    });
+    let decoded = encoded.and_then(|encoded| base_64(encoded).ok());
     if decoded.is_some_and(|bytes| bytes.len() == RAW_ID_LEN + 4) {
         return Ok(());
     }

@@ -13,6 +13,7 @@ use crate::{
     executor::Cell,
     journal::{AttachTarget, Command, Completion, SignalId, Source},
     payload::{Decode, Encode},
+    protocol::ids::base_62,
 };
 
 /// The id of an invocation: `inv_1` and 33 letters and digits, which are two numbers of base 62.
@@ -44,19 +45,6 @@ fn are_digits(digits: &str) -> bool {
     number.len() == NUMBER_DIGITS
         && base_62(partition).is_some_and(|key| u64::try_from(key).is_ok())
         && base_62(number).is_some()
-}
-
-/// A number of base 62, if it has no more than 128 bits.
-fn base_62(digits: &str) -> Option<u128> {
-    digits.bytes().try_fold(0_u128, |number, digit| {
-        let value = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'z' => digit - b'a' + 10,
-            b'A'..=b'Z' => digit - b'A' + 36,
-            _ => return None,
-        };
-        number.checked_mul(62)?.checked_add(u128::from(value))
-    })
 }
 
 impl InvocationId {

@@ -2,15 +2,16 @@
 
 use std::borrow::Cow;
 
-use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-
 use super::{
     Engine, Origin, Submission,
     invocation::{Index, RawId},
     keyed::KeyedId,
     submit::IdempotencyKey,
 };
-use crate::random::Rng;
+use crate::{
+    protocol::ids::{base_62, base_64},
+    random::Rng,
+};
 
 const DIGITS: &[u8; 62] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
@@ -64,10 +65,7 @@ fn kind_of(id: &str) -> Result<(&str, &str), Cow<'static, str>> {
 /// before signals.
 pub(super) fn parse_awakeable(id: &str) -> Result<Option<(RawId, u32)>, Cow<'static, str>> {
     let (kind, encoded) = kind_of(id)?;
-    let padded = encoded.strip_suffix("==");
-    let unpadded = padded.or_else(|| encoded.strip_suffix('='));
-    let decoded = BASE64_URL_SAFE_NO_PAD.decode(unpadded.unwrap_or(encoded));
-    let decoded = decoded.map_err(|_| BAD_DIGITS).and_then(|bytes| {
+    let decoded = base_64(encoded).map_err(|_| BAD_DIGITS).and_then(|bytes| {
         let (raw, signal) = bytes.split_first_chunk::<24>().ok_or(BAD_LENGTH)?;
         let signal = signal.try_into().map_err(|_| BAD_LENGTH)?;
         Ok((*raw, u32::from_be_bytes(signal)))
@@ -95,19 +93,11 @@ pub(crate) fn check_invocation_id(id: &str) -> Result<(), Cow<'static, str>> {
         return Err(BAD_LENGTH.into());
     }
     let (partition, rest) = digits.split_at_checked(11).ok_or(BAD_LENGTH)?;
-    let partition = number_of(partition).and_then(|number| u64::try_from(number).ok());
-    match (partition, number_of(rest)) {
+    let partition = base_62(partition).and_then(|number| u64::try_from(number).ok());
+    match (partition, base_62(rest)) {
         (Some(_), Some(_)) => Ok(()),
         _ => Err(BAD_DIGITS.into()),
     }
-}
-
-/// A number of base 62.
-fn number_of(digits: &str) -> Option<u128> {
-    digits.bytes().try_fold(0_u128, |number, digit| {
-        let value = DIGITS.iter().position(|known| *known == digit)?;
-        number.checked_mul(62)?.checked_add(value as u128)
-    })
 }
 
 impl Engine {

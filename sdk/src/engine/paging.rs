@@ -52,12 +52,12 @@ pub(crate) enum Lookup<'a> {
 }
 
 impl Engine {
-    /// From now on, what has ended is looked for there. Invocations are numbered from `next`, and ids are
-    /// drawn as if as many as `made` were made before.
-    pub(crate) fn attach_archive(&mut self, archive: Box<dyn Archive>, next: Index, made: u64) {
+    /// From now on, what has ended is looked for there. Invocations are numbered from `next`. Of ids
+    /// and random seeds as many count as drawn: there were never more invocations, so none comes twice.
+    pub(crate) fn attach_archive(&mut self, archive: Box<dyn Archive>, next: Index) {
         self.archive = Some(archive);
         self.invocations.start_at(next);
-        self.made = made;
+        self.made = next as u64;
     }
 
     pub(crate) fn fetch(&mut self, by: Lookup<'_>) -> Option<Index> {

@@ -273,10 +273,7 @@ pub(super) fn restored(
     let reader = Reader::new(store.clone(), Arc::new(catalog.clone()));
     let mut engine = Engine::new(catalog, ProtocolVersion::MAX, seed, now);
     engine.collect_changes();
-    let next = reader.next_index()?;
-    // There were never more of them than numbers: so ids and random seeds do not come twice, whatever the clock says.
-    let made = next as u64;
-    engine.attach_archive(Box::new(reader.clone()), next, made);
+    engine.attach_archive(Box::new(reader.clone()), reader.next_index()?);
     engine.restore(reader.live()?);
     // What the engine looked for meanwhile.
     match reader.take_fault() {

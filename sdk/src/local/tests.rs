@@ -53,7 +53,7 @@ fn engine_on(store: &Store, now: u64) -> (Engine, Reader) {
     let reader = Reader::new(store.clone(), Arc::new(catalog()));
     let mut engine = Engine::new(catalog(), ProtocolVersion::V7, 7, now);
     engine.collect_changes();
-    engine.attach_archive(Box::new(reader.clone()), reader.next_index().unwrap(), now);
+    engine.attach_archive(Box::new(reader.clone()), reader.next_index().unwrap());
     engine.restore(reader.live().unwrap());
     assert!(reader.take_fault().is_none());
     (engine, reader)

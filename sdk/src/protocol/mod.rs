@@ -7,6 +7,7 @@
 
 pub(crate) mod encode;
 pub(crate) mod frame;
+pub(crate) mod ids;
 pub(crate) mod message;
 pub(crate) mod reader;
 pub(crate) mod start;

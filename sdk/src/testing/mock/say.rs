@@ -1,6 +1,5 @@
 //! What the mock says to an attempt: Start and Input, signals, and results as the wire has them.
 
-use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
 
 use super::{World, failure::shown, record::Outcome};
@@ -8,6 +7,7 @@ use crate::{
     context::terminal,
     protocol::{
         MessageType,
+        ids::base_64,
         message::{Failure, Header, InputCommand, Start, StateEntry, Value},
     },
     wire::Msg,
@@ -39,8 +39,7 @@ impl SignalId {
 
 /// Which awakeable of the handler under test has this id, if one of them has.
 pub(super) fn own_awakeable(id: &str) -> Option<u32> {
-    let encoded = id.strip_prefix("sign_1")?.trim_end_matches('=');
-    let bytes = BASE64_URL_SAFE_NO_PAD.decode(encoded).ok()?;
+    let bytes = base_64(id.strip_prefix("sign_1")?).ok()?;
     let (raw_id, signal) = bytes.split_at_checked(RAW_ID.len())?;
     if *raw_id != RAW_ID {
         return None;
